@@ -1,0 +1,133 @@
+"""Drawing masks: the one place where randomness enters a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnndrop.dropout.plan import Plan
+from rnndrop.dropout.rule import LOCATIONS, Rule
+
+
+class MemoryMask(NamedTuple):
+    """A mask on a memory: `values` (T|1, B|1, H|1); `previous`: a 1 keeps the previous value (zoneout)."""
+
+    values: Tensor
+    previous: bool
+
+
+@dataclass(frozen=True)
+class LayerMasks:
+    """The masks of one recurrent layer; None: no dropout there. G gates, `n|1`: n, or 1 to broadcast."""
+
+    input: Tensor | None = None  # (T|1, B|1, G|1, I|1): location `input` for layer 0, `hidden` above
+    recurrent: Tensor | None = None  # (T|1, B|1, G|1, H|1)
+    update: Tensor | None = None  # (T|1, B|1, H|1)
+    cell: MemoryMask | None = None
+    state: MemoryMask | None = None
+    weight_ih: Tensor | None = None  # (G|1, H|1, I|1)
+    weight_hh: Tensor | None = None  # (G|1, H|1, H|1)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """All masks of a language model for one window."""
+
+    layers: tuple[LayerMasks, ...]
+    embedding: Tensor | None = None  # (B|1, V|1, E|1)
+    output: Tensor | None = None  # (T|1, B|1, H|1)
+    weight_decoder: Tensor | None = None  # (V|1, H|1)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the shapes of the masks depend on: `layers` holds (input size, hidden size) from the bottom up."""
+
+    vocabulary: int
+    embedding: int
+    layers: tuple[tuple[int, int], ...]
+    gates: int
+
+    @property
+    def output(self) -> int:
+        """Width of the top layer."""
+        return self.layers[-1][1]
+
+
+def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """Draw the mask of one rule; `sizes` maps each axis of the location to its length.
+
+    Returns a mask with one dimension for each of the location's axes, of length 1 where it does not vary.
+    Its mean is 1 (for fill "previous": p, the chance of keeping the previous value).
+    """
+    shape = [sizes[axis] if axis in rule.varies else 1 for axis in LOCATIONS[rule.location].axes]
+    mask = torch.empty(shape, dtype=dtype, device=generator.device)
+    if rule.noise == "gaussian":
+        return mask.normal_(1.0, (rule.p / (1 - rule.p)) ** 0.5, generator=generator)
+    if rule.fill == "previous":
+        return mask.bernoulli_(rule.p, generator=generator)
+    return mask.bernoulli_(1 - rule.p, generator=generator).div_(1 - rule.p)
+
+
+def expectation(rule: Rule, generator: torch.Generator, dtype: torch.dtype) -> Tensor | None:
+    """The mask that stands for a rule at evaluation: p for fill "previous", nothing otherwise."""
+    if rule.fill != "previous":
+        return None
+    return torch.full((1,) * len(LOCATIONS[rule.location].axes), rule.p, dtype=dtype, device=generator.device)
+
+
+def draw_masks(
+    plan: Plan, sizes: Sizes, steps: int, batch: int, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Masks:
+    """Draw the masks of a training window of `steps` × `batch` tokens, on the generator's device."""
+
+    def drawn(rule: Rule, feature: int, fan_in: int) -> Tensor:
+        lengths = {
+            "time": steps, "batch": batch, "gate": sizes.gates, "feature": feature,
+            "type": sizes.vocabulary, "out": feature, "in": fan_in,
+        }  # fmt: skip
+        return draw(rule, lengths, generator, dtype)
+
+    return _assemble(plan, sizes, drawn)
+
+
+def evaluation_masks(
+    plan: Plan, sizes: Sizes, generator: torch.Generator, dtype: torch.dtype = torch.float32
+) -> Masks:
+    """The masks of deterministic evaluation: nothing is drawn."""
+    return _assemble(plan, sizes, lambda rule, *_: expectation(rule, generator, dtype))
+
+
+def _assemble(plan: Plan, sizes: Sizes, mask_of: Callable[[Rule, int, int], Tensor | None]) -> Masks:
+    """Build all masks with `mask_of(rule, feature or fan-out, fan-in)`, in a fixed order."""
+
+    def mask(location: str, feature: int, fan_in: int = 0) -> Tensor | None:
+        rule = plan[location]
+        return mask_of(rule, feature, fan_in) if rule.active else None
+
+    def memory(location: str, feature: int) -> MemoryMask | None:
+        values = mask(location, feature)
+        return None if values is None else MemoryMask(values, plan[location].fill == "previous")
+
+    layers = tuple(
+        LayerMasks(
+            input=mask("hidden" if depth else "input", width_in),
+            recurrent=mask("recurrent", width),
+            update=mask("update", width),
+            cell=memory("cell", width),
+            state=memory("state", width),
+            weight_ih=mask("weight_ih", width, width_in),
+            weight_hh=mask("weight_hh", width, width),
+        )
+        for depth, (width_in, width) in enumerate(sizes.layers)
+    )
+    return Masks(
+        layers,
+        embedding=mask("embedding", sizes.embedding),
+        output=mask("output", sizes.output),
+        weight_decoder=mask("weight_decoder", sizes.vocabulary, sizes.output),
+    )

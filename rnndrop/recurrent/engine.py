@@ -1,0 +1,57 @@
+"""One layer over a window, on the fastest path that the masks allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rnndrop.dropout.noise import LayerMasks
+from rnndrop.recurrent import gru, lstm, rnn
+from rnndrop.recurrent.reference import masked_weight, unroll
+from rnndrop.recurrent.weights import Cell, LayerWeights
+
+CELLS: dict[str, Cell] = {"lstm": lstm, "gru": gru, "rnn": rnn}
+
+_LIBRARY: dict[str, Callable[..., tuple[Tensor, ...]]] = {
+    "lstm": torch.lstm,
+    "gru": torch.gru,
+    "rnn": torch.rnn_tanh,
+}
+
+
+def run_layer(
+    cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run one layer over x (T, B, I) from `memory`; return h (T, B, H) and the memory for the next window."""
+    if path(masks) == "library":
+        return _library(cell, x, memory, weights, masks)
+    return unroll(CELLS[cell], x, memory, weights, masks)
+
+
+def path(masks: LayerMasks) -> str:
+    """Which implementation runs a layer with these masks: "library" or "reference"."""
+    inside = (masks.recurrent, masks.update, masks.cell, masks.state)
+    per_gate = masks.input is not None and masks.input.shape[2] > 1
+    return "reference" if per_gate or any(mask is not None for mask in inside) else "library"
+
+
+def _library(
+    cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The fused kernel: nothing changes inside the recurrence."""
+    gates = CELLS[cell].GATES
+    if masks.input is not None:
+        x = x * masks.input.squeeze(2)
+    flat = [
+        masked_weight(weights.weight_ih, masks.weight_ih, gates),
+        masked_weight(weights.weight_hh, masks.weight_hh, gates),
+        weights.bias_ih,
+        weights.bias_hh,
+    ]
+    state = tuple(part.unsqueeze(0) for part in memory)  # each (1, B, H)
+    # has_biases, num_layers, dropout, train, bidirectional, batch_first
+    options = (True, 1, 0.0, torch.is_grad_enabled(), False, False)
+    output, *last = _LIBRARY[cell](x, state if len(state) > 1 else state[0], flat, *options)
+    return output, tuple(part.squeeze(0) for part in last)

@@ -1,0 +1,63 @@
+"""The plain recurrence: an autograd loop over time that takes every mask. All faster paths must equal it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from rnndrop.dropout.noise import LayerMasks, MemoryMask
+from rnndrop.recurrent.weights import Cell, LayerWeights
+
+
+def unroll(
+    cell: Cell, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the last memory.
+
+    The memory (each (B, H)) that crosses windows is the kept one: no scale is carried.
+    """
+    gates = cell.GATES
+    weight_ih = masked_weight(weights.weight_ih, masks.weight_ih, gates)
+    weight_hh = masked_weight(weights.weight_hh, masks.weight_hh, gates)
+    from_input = gate_products(x, masks.input, weight_ih, weights.bias_ih, gates)  # (T, B, G, H)
+    read, outputs = memory[0], []
+    for t in range(x.shape[0]):
+        now = at_step(masks, t)
+        recurrent = None if now.recurrent is None else now.recurrent.unsqueeze(0)
+        from_state = gate_products(read.unsqueeze(0), recurrent, weight_hh, weights.bias_hh, gates)[0]
+        read, memory = cell.step(from_input[t], from_state, memory, now)
+        outputs.append(read)
+    return torch.stack(outputs), memory
+
+
+def gate_products(x: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor, gates: int) -> Tensor:
+    """The gates' inputs (T, B, G, H) from x (T, B, I), a mask (T|1, B|1, G|1, I|1) and weight (G·H, I)."""
+    if mask is not None and mask.shape[2] > 1:
+        masked = x.unsqueeze(2) * mask  # (T, B, G, I)
+        product = torch.einsum("tbgi,ghi->tbgh", masked, weight.view(gates, -1, weight.shape[1]))
+        return product + bias.view(gates, -1)
+    masked = x if mask is None else x * mask.squeeze(2)  # (T, B, I)
+    return F.linear(masked, weight, bias).unflatten(-1, (gates, -1))
+
+
+def masked_weight(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
+    """Weight (G·H, I) times a mask (G|1, H|1, I|1)."""
+    return weight if mask is None else (weight.view(gates, -1, weight.shape[1]) * mask).view_as(weight)
+
+
+def at_step(masks: LayerMasks, t: int) -> LayerMasks:
+    """The masks of step `t`, with the time axis removed."""
+
+    def at(mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else mask[t if mask.shape[0] > 1 else 0]
+
+    def memory_at(mask: MemoryMask | None) -> MemoryMask | None:
+        return None if mask is None else mask._replace(values=mask.values[t if mask.values.shape[0] > 1 else 0])
+
+    return LayerMasks(
+        recurrent=at(masks.recurrent),
+        update=at(masks.update),
+        cell=memory_at(masks.cell),
+        state=memory_at(masks.state),
+    )
