@@ -1,0 +1,31 @@
+"""rnndrop: find out what a dropout does to a recurrent sequence model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
+    from rnndrop.experiment import run
+    from rnndrop.records import Record
+    from rnndrop.report.frames import load_runs
+
+_HOMES = {
+    "EmbeddingDropout": "dropout.modules",
+    "LockedDropout": "dropout.modules",
+    "Record": "records",
+    "WeightDrop": "dropout.modules",
+    "load_runs": "report.frames",
+    "run": "experiment",
+}
+
+__all__ = ["EmbeddingDropout", "LockedDropout", "Record", "WeightDrop", "load_runs", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: torch and pandas are heavy."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

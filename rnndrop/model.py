@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from rnndrop.dropout.noise import Masks, Sizes
 from rnndrop.recurrent.engine import CELLS, path, run_layer
@@ -87,7 +87,7 @@ class LanguageModel(nn.Module):
 
     def decoder_weights(self, masks: Masks) -> tuple[Tensor, Tensor]:
         """The decoder's masked weight (V, H) and bias (V,), as `rnndrop.loss` takes them."""
-        weight = self.embedding if self.decoder is None else self.decoder
+        weight: Tensor = self.embedding if self.decoder is None else self.decoder
         if masks.weight_decoder is not None:
             weight = weight * masks.weight_decoder
         return weight, self.decoder_bias

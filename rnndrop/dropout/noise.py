@@ -95,9 +95,7 @@ def draw_masks(
     return _assemble(plan, sizes, drawn)
 
 
-def evaluation_masks(
-    plan: Plan, sizes: Sizes, generator: torch.Generator, dtype: torch.dtype = torch.float32
-) -> Masks:
+def evaluation_masks(plan: Plan, sizes: Sizes, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Masks:
     """The masks of deterministic evaluation: nothing is drawn."""
     return _assemble(plan, sizes, lambda rule, *_: expectation(rule, generator, dtype))
 

@@ -39,7 +39,5 @@ def plan(settings: Mapping[str, Mapping[str, Any]], cell: str = "lstm") -> Plan:
     rules = {location: rule(location, **settings.get(location, {})) for location in LOCATIONS}
     for location, place in LOCATIONS.items():
         if rules[location].active and cell not in place.cells:
-            raise RequestError(
-                f"dropout.{location} has no meaning for model.cell={cell}: it acts on {place.acts_on}."
-            )
+            raise RequestError(f"dropout.{location} has no meaning for model.cell={cell}: it acts on {place.acts_on}.")
     return Plan(rules)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from rnndrop.dropout.noise import LayerMasks, MemoryMask
 from rnndrop.recurrent.weights import Cell, LayerWeights
@@ -38,7 +38,8 @@ def gate_products(x: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor, 
         product = torch.einsum("tbgi,ghi->tbgh", masked, weight.view(gates, -1, weight.shape[1]))
         return product + bias.view(gates, -1)
     masked = x if mask is None else x * mask.squeeze(2)  # (T, B, I)
-    return F.linear(masked, weight, bias).unflatten(-1, (gates, -1))
+    product = F.linear(masked, weight, bias)  # (T, B, G·H)
+    return product.view(*product.shape[:2], gates, -1)
 
 
 def masked_weight(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:

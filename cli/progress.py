@@ -1,0 +1,83 @@
+"""Progress on stderr: a live line on a terminal, one plain line an epoch elsewhere."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from rnndrop.config import Config
+from rnndrop.train import Progress as TrainingProgress
+
+console = Console(stderr=True)
+
+
+def headline(config: Config) -> str:
+    """What is about to run, in one line."""
+    model = config.model
+    return (
+        f"{config.data.name} · {model.cell} {model.layers}×{model.hidden} · "
+        f"{config.dropout.name}: {config.plan} · seed {config.seed}"
+    )
+
+
+def epoch_line(progress: TrainingProgress) -> str:
+    """The last finished epoch in one line."""
+    row = progress.history[-1]
+    earlier = [past["valid_perplexity"] for past in progress.history[:-1]]
+    arrow = "↓" if not earlier or row["valid_perplexity"] < min(earlier) else "↑"
+    return (
+        f"epoch {row['epoch']:>2}/{progress.epochs}  train {row['train_perplexity']:.1f}  "
+        f"valid {row['valid_perplexity']:.1f} {arrow}  {row['tokens_per_second'] / 1000:.1f}k tok/s"
+    )
+
+
+def time_left(progress: TrainingProgress) -> str:
+    """An estimate from the mean time of the epochs so far."""
+    seconds = [row["seconds"] for row in progress.history]
+    if not seconds:
+        return ""
+    left = (progress.epochs - progress.epoch + 1 - progress.fraction) * sum(seconds) / len(seconds)
+    return f"{timedelta(seconds=round(left))} left"
+
+
+class RunDisplay:
+    """Shows one run: use as a context manager and hand `watch` to the run."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[numbers]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task: TaskID | None = None
+        self.shown = 0
+
+    def __enter__(self) -> RunDisplay:
+        console.print(headline(self.config), markup=False, highlight=False)
+        self.bar.start()
+        self.task = self.bar.add_task("starting", total=1.0, numbers="")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def watch(self, progress: TrainingProgress) -> None:
+        """Show where the training stands."""
+        assert self.task is not None
+        if len(progress.history) > self.shown and "valid_perplexity" in progress.history[-1]:
+            self.shown = len(progress.history)
+            console.print(epoch_line(progress), markup=False, highlight=False)
+        rate = f"{progress.tokens_per_second / 1000:.1f}k tok/s"
+        self.bar.update(
+            self.task,
+            completed=(progress.epoch - 1 + progress.fraction) / progress.epochs,
+            description=f"epoch {progress.epoch:>2}/{progress.epochs}",
+            numbers=f"train {progress.train_perplexity:.1f}  {rate}  {time_left(progress)}",
+        )

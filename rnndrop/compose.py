@@ -1,0 +1,141 @@
+"""From overrides to checked configurations: Hydra composes the YAML of `conf/` and expands grids.
+
+Nothing after this file sees a Hydra object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from rnndrop.config import Config, checked
+from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.errors import RequestError, suggestion, unknown
+
+GROUPS = ("data", "model", "dropout", "trainer", "evaluation", "experiment")
+_NO_CHOICE = ("base", "default")  # what the others start from
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """Compose and check the configuration of one run. Raises RequestError."""
+    from omegaconf import OmegaConf
+
+    tree = OmegaConf.to_container(_compose_tree(overrides), resolve=True)
+    assert isinstance(tree, dict)
+    tree.pop("experiment", None)
+    return checked({str(key): value for key, value in tree.items()})
+
+
+def expand(overrides: Sequence[str]) -> list[list[str]]:
+    """Expand Hydra's sweep grammar (`a=1,2`, `range(3)`, …) into the overrides of each run, the last key fastest."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.errors import HydraException
+
+    try:
+        (jobs,) = BasicSweeper.split_arguments(_parse(overrides), None)
+    except HydraException as error:
+        raise RequestError(_hydra_message(error)) from None
+    return [list(job) for job in jobs]
+
+
+def choices(group: str) -> dict[str, str]:
+    """The options of a configuration group, each with the first line of its comment."""
+    folder = Path(str(files("rnndrop.conf"))) / group
+    return {file.stem: _opening(file) for file in sorted(folder.glob("*.yaml")) if file.stem not in _NO_CHOICE}
+
+
+def _opening(file: Path) -> str:
+    """The first sentence of the comment that a YAML file opens with."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return " ".join(lines)
+
+
+def _compose_tree(overrides: Sequence[str]) -> Any:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        for override in _parse(overrides):
+            if override.is_sweep_override():
+                raise RequestError(f"{override.input_line} names several values: use `rnndrop sweep` for a grid.")
+            if not override.is_delete() and not override.is_add():
+                _check_key(override.key_or_group, override.value())
+        if not GlobalHydra().is_initialized():
+            initialize_config_module("rnndrop.conf", version_base="1.3")
+        return hydra_compose("config", overrides=list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise RequestError(_hydra_message(error)) from None
+
+
+def _parse(overrides: Sequence[str]) -> list[Any]:
+    """Hydra's override objects. Raises RequestError that names the one that is no `key=value`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, parsed = OverridesParser.create(), []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            raise RequestError(f"Cannot read {override!r}: {_hydra_message(error)}") from None
+    return parsed
+
+
+def _check_key(key: str, value: Any) -> None:
+    """Raise RequestError, with a guess, for a key or a group's option that does not exist. Hydra guesses nothing."""
+    group, _, rest = key.partition(".")
+    if group.startswith("hydra"):
+        return
+    if group in GROUPS and not rest:
+        for option in value if isinstance(value, list) else [value]:
+            if option is not None and option not in choices(group):
+                raise unknown(group, str(option), choices(group))
+        return
+    names = known_keys()
+    if key in names or any(name.startswith(key + ".") for name in names):
+        return
+    parts = key.split(".")
+    if parts[0] == "dropout" and len(parts) > 1 and parts[1] not in LOCATIONS:
+        raise unknown("dropout location", parts[1], LOCATIONS)
+    top_level = [*GROUPS, *(name for name in names if "." not in name)]
+    same_group = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    valid = (same_group if rest else top_level) or list(names)
+    near = suggestion(key, valid) or suggestion(key, names)
+    raise RequestError(f"No setting {key!r}.{near}\nValid: {' '.join(valid if len(valid) < 40 else top_level)}")
+
+
+@cache
+def known_keys() -> tuple[str, ...]:
+    """Every setting by its dotted name."""
+
+    def walk(model: type[BaseModel], prefix: str) -> list[str]:
+        names = []
+        for name, info in model.model_fields.items():
+            group = info.annotation
+            if isinstance(group, type) and issubclass(group, BaseModel):
+                names += walk(group, f"{prefix}{name}.")
+            else:
+                names.append(prefix + name)
+        return names
+
+    return tuple(walk(Config, ""))
+
+
+def _hydra_message(error: BaseException) -> str:
+    """Hydra's message, with its cause, without its pointers to Hydra's internals and pages."""
+    messages = [str(error).partition("\nSee https://")[0].partition("\n\nConfig search path")[0].strip()]
+    if error.__cause__ is not None and str(error.__cause__) not in messages[0]:
+        messages.append(str(error.__cause__).strip())
+    return "\n".join(messages)

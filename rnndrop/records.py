@@ -1,0 +1,116 @@
+"""The run folder and its documented schema (docs/record.md). No torch here: reports read records by the thousand."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from rnndrop.errors import RequestError
+
+STATUSES = ("finished", "failed", "diverged", "interrupted")
+RECORD = "record.json"
+HISTORY = "history.jsonl"
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+
+
+class DamagedRecordError(ValueError):
+    """A record that cannot be read: truncated, edited by hand, or written by something else."""
+
+
+@dataclass
+class Record:
+    """What one run was and what came of it; the keys of `record.json`."""
+
+    schema: int
+    run_id: str
+    seed: int
+    status: str
+    overrides: list[str]
+    config: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+    def to_json(self) -> str:
+        """The record as one JSON object; NaN and infinity, which JSON lacks, are refused."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Read a record. Raises DamagedRecordError."""
+        try:
+            content = json.loads(text)
+            record = cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+        except (ValueError, TypeError) as error:
+            raise DamagedRecordError(f"not a record: {error}") from None
+        if record.status not in STATUSES or not all(isinstance(part, dict) for part in record._parts()):
+            raise DamagedRecordError(f"not a record: status {record.status!r}")
+        return record
+
+    def _parts(self) -> Iterable[object]:
+        return self.config, self.data, self.model, self.metrics, self.timing, self.environment
+
+
+def run_folder(output: str | Path, run_id: str, seed: int) -> Path:
+    """Where a run's files are."""
+    return Path(output) / run_id / f"seed-{seed}"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file that is, whatever happens, either the old one or the whole new one."""
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in a run folder, or None where there is none. Raises DamagedRecordError."""
+    try:
+        return Record.from_json((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedRecordError(str(error)) from None
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write one JSON line for each epoch."""
+    write_atomically(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run, oldest first; empty where there are none yet."""
+    path = folder / HISTORY
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def find_runs(output: str | Path) -> Iterator[Path]:
+    """Every run folder with a record below `output`, in a fixed order."""
+    return (path.parent for path in sorted(Path(output).glob(f"**/seed-*/{RECORD}")))
+
+
+def prepare(folder: Path) -> None:
+    """Create a run folder. Raises RequestError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RequestError(f"Cannot write to {folder}: {error.strerror}. Choose another with output=FOLDER.") from None
