@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated
 
 import typer
 
 from rnndrop.errors import RequestError
+from rnndrop.records import NotWrittenError
 
 app = typer.Typer(
     name="rnndrop",
@@ -109,11 +111,17 @@ def ls(
 
 def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
+    messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
+    messages.addHandler(logging.StreamHandler())
+    messages.setLevel(logging.INFO)
     try:
         app()
     except RequestError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except NotWrittenError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)
