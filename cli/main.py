@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -10,6 +11,10 @@ import typer
 
 from rnndrop.errors import RequestError
 from rnndrop.records import NotWrittenError
+
+# Threads that wait by spinning bring training to a crawl when another program shares the cores. OpenMP reads this
+# when torch is first imported, which the commands do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="rnndrop",

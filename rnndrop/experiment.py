@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from rnndrop import checkpoint, data, environment, records
-from rnndrop.config import SCHEMA, Config, DataSettings, run_id
+from rnndrop.config import Config, DataSettings, run_id
 from rnndrop.data import Corpus
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
@@ -29,7 +29,7 @@ from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.progress import Watcher
-from rnndrop.records import Record
+from rnndrop.records import SCHEMA, Record
 from rnndrop.trackers import Tracker
 from rnndrop.train import DivergedError, Training
 

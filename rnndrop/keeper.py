@@ -41,8 +41,8 @@ class Keeper:
             return
         if found.facts["device"] != self.circumstances["device"]:
             raise RequestError(
-                f"{self.folder}: its checkpoint was made on {found.facts['device']}, and the random numbers of another"
-                f" device would differ. Go on with trainer.device={found.facts['device']}, or start afresh with --force."
+                f"{self.folder}: its checkpoint was made on {found.facts['device']}, and another device draws other "
+                f"random numbers. Go on with trainer.device={found.facts['device']}, or start afresh with --force."
             )
         if self.settings.threads is None:  # sums depend on how they are divided
             torch.set_num_threads(found.facts["threads"])
