@@ -52,15 +52,15 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
         if job.state in settled:
             _report(job, options)
     stop = Stop()
-    with resumable(), Live(console=console, transient=True, auto_refresh=False) as live, stop.listening():
-        with stop.anywhere():
-            for event in run_jobs(jobs, workers, settled, options.fail_fast):
-                if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
-                    _report(event.job, options)
-                elif event.kind == "died":
-                    console.print(f"{event.job.name}: its process died: {event.content}; goes on", markup=False)
-                if console.is_terminal:
-                    live.update(_table(jobs), refresh=True)
+    live = Live(console=console, transient=True, auto_refresh=False)
+    with resumable(), live, stop.listening(), stop.anywhere():
+        for event in run_jobs(jobs, workers, settled, options.fail_fast):
+            if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
+                _report(event.job, options)
+            elif event.kind in ("died", "interrupted"):
+                console.print(f"{event.job.name}: its process died ({event.content}); it will go on", markup=False)
+            if console.is_terminal:
+                live.update(_table(jobs), refresh=True)
     if options.as_json:
         print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
     return 0 if all(job.state == "finished" for job in jobs) else 1

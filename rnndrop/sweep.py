@@ -24,22 +24,21 @@ BUSY_EVERY = 1.0  # seconds between two looks at a run that another process work
 
 @dataclass(eq=False)
 class Job:
-    """One run of a sweep. `state`: new, resumable, running, busy (in another process), stopped, or a record's status."""
+    """One run of a sweep; `name`: how it differs from the others.
+
+    `state`: new, resumable, running, busy (in another process), waiting (to go on), or its record's status.
+    """
 
     overrides: list[str]
     config: Config
     folder: Path
+    name: str = "run"
     state: str = "new"
     record: Record | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     force: bool = False
     deaths: int = 0
     seen_checkpoint: str = ""
-
-    @property
-    def name(self) -> str:
-        """What the user asked for."""
-        return " ".join(self.overrides) or "defaults"
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,15 @@ def plan_jobs(overrides: Sequence[str]) -> list[Job]:
 
 def jobs_of(requests: Iterable[list[str]]) -> list[Job]:
     """A job for each list of overrides, checked, in order and without repetition. Raises RequestError."""
+    requests = list(requests)
+    common = set(requests[0]).intersection(*requests) if len(requests) > 1 else set()
     jobs: dict[Path, Job] = {}
     for each in requests:
         config = compose(each)
         folder = records.run_folder(config.output, run_id(config), config.seed)
         if folder not in jobs:
-            jobs[folder] = Job(each, config, folder)
+            name = " ".join(override for override in each if override not in common)
+            jobs[folder] = Job(each, config, folder, name or "defaults")
             survey(jobs[folder])
     return list(jobs.values())
 
