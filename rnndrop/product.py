@@ -15,7 +15,7 @@ from torch import Tensor
 
 def _onednn() -> tuple[Any, Any] | None:
     """The operators (linear, pack), or None where this build of torch has none."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     try:
         return torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._reorder_linear_weight
@@ -24,6 +24,9 @@ def _onednn() -> tuple[Any, Any] | None:
 
 
 _ONEDNN = _onednn()
+
+
+_BLOCK = 1 << 20  # elements of a product that is added to something
 
 
 def uses_onednn(tensor: Tensor) -> bool:
@@ -46,6 +49,17 @@ def outer(rows: Tensor, columns: Tensor) -> Tensor:
     if uses_onednn(rows):
         return linear(rows.t().contiguous(), columns.t())
     return torch.mm(rows.t(), columns)
+
+
+def add_outer(to: Tensor, rows: Tensor, columns: Tensor) -> None:
+    """`to += rows.T @ columns` for to (O, I), rows (N, O), columns (N, I)."""
+    if not uses_onednn(rows):
+        to.addmm_(rows.t(), columns)
+        return
+    rows = rows.t().contiguous()
+    size = max(1, _BLOCK // to.shape[1])
+    for block in range(0, len(to), size):  # the product is added while it is in the cache
+        to[block : block + size] += linear(rows[block : block + size], columns.t())
 
 
 class Packed:

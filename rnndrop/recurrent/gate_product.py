@@ -79,7 +79,8 @@ class _Matrix:
 
 def _flat(x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None) -> Tensor:
     """x (T, B, I) → (T, B, O)."""
-    return linear(x.flatten(0, 1), weight, bias, None if add is None else add.flatten(0, 1)).unflatten(0, x.shape[:2])
+    product = linear(x.flatten(0, 1), weight, bias, None if add is None else add.flatten(0, 1))
+    return product.view(*x.shape[:2], -1)
 
 
 class Dense:
@@ -139,9 +140,7 @@ class PerGate:
     def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
         gates = mask.shape[2]
         biases = [None] * gates if bias is None else bias.chunk(gates)
-        self._products = [
-            Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))
-        ]
+        self._products = [Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))]
 
     def pack(self, rows: int) -> None:
         for product in self._products:
