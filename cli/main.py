@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from rnndrop.errors import RequestError
+
+# Threads that wait by spinning bring training to a crawl when another program shares the cores. OpenMP reads this
+# when torch is first imported, which the commands do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="rnndrop",
