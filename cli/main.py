@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from rnndrop.errors import RequestError
+from rnndrop.records import NotWrittenError
 
 # Threads that wait by spinning bring training to a crawl when another program shares the cores. OpenMP reads this
 # when torch is first imported, which the commands do.
@@ -114,11 +116,17 @@ def ls(
 
 def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
+    messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
+    messages.addHandler(logging.StreamHandler())
+    messages.setLevel(logging.INFO)
     try:
         app()
     except RequestError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except NotWrittenError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from rich.live import Live
 from rich.table import Table
 
+from rnndrop.progress import Progress
 from rnndrop.sweep import Job, plan_jobs, run_jobs
-from rnndrop.train import Progress
 
 from .progress import console, time_left
 from .run import result_line

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rnndrop.compose import compose, expand
 from rnndrop.config import Config, run_id
+from rnndrop.progress import Watcher
 from rnndrop.records import Record, run_folder
-from rnndrop.train import Watcher
 
 
 @dataclass
