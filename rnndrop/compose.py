@@ -34,12 +34,10 @@ def compose(overrides: Sequence[str]) -> Config:
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """Expand Hydra's sweep grammar (`a=1,2`, `range(3)`, …) into the overrides of each run, the last key fastest."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        (jobs,) = BasicSweeper.split_arguments(parsed, None)
+        (jobs,) = BasicSweeper.split_arguments(_parse(overrides), None)
     except HydraException as error:
         raise RequestError(_hydra_message(error)) from None
     return [list(job) for job in jobs]
@@ -65,12 +63,11 @@ def _compose_tree(overrides: Sequence[str]) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        for override in OverridesParser.create().parse_overrides(list(overrides)):
+        for override in _parse(overrides):
             if override.is_sweep_override():
                 raise RequestError(f"{override.input_line} names several values: use `rnndrop sweep` for a grid.")
             if not override.is_delete() and not override.is_add():
@@ -80,6 +77,20 @@ def _compose_tree(overrides: Sequence[str]) -> Any:
         return hydra_compose("config", overrides=list(overrides))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(_hydra_message(error)) from None
+
+
+def _parse(overrides: Sequence[str]) -> list[Any]:
+    """Hydra's override objects. Raises RequestError that names the one that is no `key=value`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, parsed = OverridesParser.create(), []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            raise RequestError(f"Cannot read {override!r}: {_hydra_message(error)}") from None
+    return parsed
 
 
 def _check_key(key: str, value: Any) -> None:

@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from functools import partial, reduce
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -57,6 +56,7 @@ class WeightDrop(_Transparent):
 
     Source: Wan et al. 2013, DropConnect, r = a((M * W) v); Merity et al. 2018, AWD-LSTM (section 2).
 
+    >>> import torch
     >>> layer = nn.Linear(3, 2)  # the weights and biases are 1: a kept row gives 3/0.7 + 1, a dropped one 1
     >>> _ = nn.init.ones_(layer.weight), nn.init.ones_(layer.bias)
     >>> out = WeightDrop(layer, ["weight"], dropout=0.3, variational=True)(torch.ones(2, 2, 3))
@@ -80,7 +80,6 @@ class WeightDrop(_Transparent):
         self.axis = axis
         self._check()
         self._beside = _beside(module, self.weights)
-        self._has_rnn = any(isinstance(part, nn.RNNBase) for part in module.modules())
 
     def _check(self) -> None:
         known = dict(self.module.named_parameters())
@@ -100,12 +99,6 @@ class WeightDrop(_Transparent):
         """Call the wrapped module, in training with dropped weights."""
         if not self.training or self.dropout == 0:
             return self.module(*args, **kwargs)
-        if self._has_rnn and torch.compiler.is_compiling():
-            # torch.compile leaves RNNs to eager mode, and on its way would warn of the swapped weights.
-            return torch.compiler.disable(self._call)(args, kwargs)  # type: ignore[no-untyped-call]
-        return self._call(args, kwargs)
-
-    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raw = partial(_tensor, self.module)
         drop = partial(weight_drop, p=self.dropout, variational=self.variational, axis=self.axis)
         weights = {name: drop(raw(name)) for name in self.weights}

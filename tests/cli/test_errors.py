@@ -1,0 +1,79 @@
+"""Bad input: exit code 2, one readable message that names the thing, no traceback, nothing on stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+BAD = [
+    (["drpout=none"], "drpout", "dropout"),
+    (["dropout=nnoe"], "nnoe", "none"),
+    (["dropout.recurent.p=0.1"], "recurent", "'recurrent'"),
+    (["dropout.recurrent.p=1.5"], "1.5", "below 1"),
+    (["dropout.recurrent.kind=word"], "word", "locked_gates"),
+    (["dropout.cell.kind=word", "dropout.cell.p=0.2"], "word", "zoneout"),
+    (["dropout.recurrent.p=0.3"], "without a kind", "locked"),
+    (["dropout.recurrent.varies=[bach]", "dropout.recurrent.p=0.3"], "bach", "batch"),
+    (["dropout.input.fill=previous", "dropout.input.kind=naive"], "fill=previous", "cell state"),
+    (["model=rnn", "dropout.update.kind=naive", "dropout.update.p=.1"], "dropout.update", "rnn"),
+    (["model.hidden=abc"], "model.hidden=abc", "integer"),
+    (["model.hiden=3"], "model.hiden", "'model.hidden'"),
+    (["+model.typo=1"], "model.typo", "No setting"),
+    (["model=[gru,medum]"], "medum", "'medium'"),
+    (["trainer.epochs=0"], "trainer.epochs=0", "greater"),
+    (["trainer.learning_rate=nan"], "trainer.learning_rate", "finite"),
+    (["trainer.optimizer=sdg"], "sdg", "'sgd'"),
+    (["seed=1,2"], "seed=1,2", "rnndrop sweep"),
+    (["seed=-1"], "seed=-1", "greater"),
+    (["a=[1"], "a=[1", ""),
+    (["data=text"], "data.train", "data.file"),
+    (["data.level=char"], "synthetic", "char"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "named", "advised"), BAD, ids=lambda part: " ".join(part)[:40])
+def test_wrong_request(rnndrop: Command, overrides: list[str], named: str, advised: str) -> None:
+    done = rnndrop("run", *overrides)
+    assert done.returncode == 2
+    assert named in done.stderr and advised in done.stderr
+    assert "Traceback" not in done.stderr and not done.stdout
+
+
+def test_every_run_of_a_sweep_is_checked_before_the_first_starts(rnndrop: Command, tmp_path: Path) -> None:
+    done = rnndrop("sweep", "dropout=none,nnoe")
+    assert done.returncode == 2 and "'none'" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("record.json"))
+
+
+@pytest.mark.parametrize(("content", "named"), [(b"", "empty"), (b"good\n\xff\xfe bad\n", "UTF-8")])
+def test_unusable_text_file(rnndrop: Command, tmp_path: Path, content: bytes, named: str) -> None:
+    (tmp_path / "mine.txt").write_bytes(content)
+    done = rnndrop("run", "data=text", "data.file=mine.txt")
+    assert done.returncode == 2
+    assert named in done.stderr and "mine.txt" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_missing_text_file(rnndrop: Command) -> None:
+    done = rnndrop("run", "data=text", "data.train=no.txt", "data.valid=no.txt", "data.test=no.txt")
+    assert done.returncode == 2 and "no.txt" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_output_that_cannot_be_written(rnndrop: Command, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    done = rnndrop("run", "output=taken/runs")
+    assert done.returncode == 2
+    assert "taken/runs" in done.stderr and "output=" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_unknown_command_group_and_format(rnndrop: Command) -> None:
+    assert rnndrop("rum").returncode == 2
+    group = rnndrop("ls", "droput")
+    assert group.returncode == 2 and "'dropout'" in group.stderr
+
+
+def test_report_of_nothing_says_what_to_run(rnndrop: Command) -> None:
+    done = rnndrop("report", "nothing")
+    assert done.returncode == 2 and "rnndrop sweep" in done.stderr and "Traceback" not in done.stderr
