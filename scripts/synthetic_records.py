@@ -12,14 +12,13 @@ import math
 import random
 from collections.abc import Iterator
 from itertools import islice, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rnndrop.blocks import TEST_NLL
 from rnndrop.config import SCHEMA, Config, run_id
 from rnndrop.records import HISTORY, RECORD, Record, run_folder
-from rnndrop.blocks import TEST_NLL
 
 FLOOR_VALID, FLOOR_TEST = 151.1, 145.5
 PLANS = ("none", "naive", "variational", "locked", "dropconnect", "embedding", "variational_weight")
@@ -56,7 +55,9 @@ def record(overrides: list[str], config: Config, seed: int) -> tuple[Record, lis
     number = random.Random(f"{run_id(config)}/{seed}")
     strength = sum(rule.p for rule in config.plan.active)
     naive = config.dropout.recurrent.kind == "naive"
-    best = 280 - 90 * math.exp(-((strength - 1.2) ** 2)) * (0.4 if naive else 1) - 8 * math.log2(config.model.hidden / 200)
+    best = (
+        280 - 90 * math.exp(-((strength - 1.2) ** 2)) * (0.4 if naive else 1) - 8 * math.log2(config.model.hidden / 200)
+    )
     best *= math.exp(number.gauss(0, 0.006) + random.Random(seed).gauss(0, 0.01))  # the seed's part is shared
     over = max(0.0, 1 - strength) * 0.04
     history: list[dict[str, float]] = []
