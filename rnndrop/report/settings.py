@@ -33,8 +33,9 @@ def varying(settings: Sequence[Settings]) -> list[str]:
     """The names whose value is not the same in all of `settings`, in the order of the configuration."""
     if not settings:
         return []
-    first, names = settings[0], dict.fromkeys(name for each in settings for name in each)
-    return [name for name in names if any(each.get(name) != first.get(name) for each in settings)]
+    names = dict.fromkeys(name for keys in dict.fromkeys(map(tuple, settings)) for name in keys)
+    values = {name: [each.get(name) for each in settings] for name in names}
+    return [name for name, column in values.items() if column.count(column[0]) != len(column)]
 
 
 def show(value: object) -> str:
