@@ -112,6 +112,21 @@ def report(
     raise typer.Exit(command.report(request))
 
 
+@app.command("eval", epilog="Example: rnndrop eval 3f9c21ab/seed-0 --mc 100")
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.")],
+    mc: Annotated[int, typer.Option("--mc", min=1, help="Samples to average over.")] = 100,
+    masks: Annotated[str, typer.Option(help="Drawn once a `pass` or once a `window`.")] = "pass",
+    embedding: Annotated[bool, typer.Option("--embedding", help="Sample embedding dropout too.")] = False,
+    output: Annotated[str, typer.Option(help="Folder of the runs.")] = "results/runs",
+    as_json: Json = False,
+) -> None:
+    """Evaluate a finished run by Monte Carlo, and add the result to its record."""
+    from . import evaluate as command
+
+    command.evaluate(run, output, mc, masks, embedding, as_json)
+
+
 @app.command(epilog="Example: rnndrop ls dropout")
 def ls(
     group: Annotated[str | None, typer.Argument(help="data, model, dropout, trainer, evaluation, experiment.")] = None,

@@ -98,11 +98,20 @@ class TrainerSettings(Settings):
     threads: Positive | None
 
 
+class MonteCarloSettings(Settings):
+    """Monte-Carlo evaluation; see `rnndrop.montecarlo`."""
+
+    samples: Annotated[int, Field(ge=0)]
+    masks: Literal["pass", "window"]
+    embedding: bool
+
+
 class EvaluationSettings(Settings):
     """How perplexity is measured."""
 
     batch_size: Positive
     window: Positive
+    mc: MonteCarloSettings
 
 
 class Config(Settings):

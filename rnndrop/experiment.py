@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,6 +20,7 @@ from rnndrop.config import SCHEMA, Config, run_id
 from rnndrop.data import Corpus
 from rnndrop.evaluate import perplexity, stream_nll
 from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.montecarlo import monte_carlo
 from rnndrop.records import Record
 from rnndrop.train import DivergedError, Progress, Training, Watcher
 
@@ -134,11 +136,23 @@ class _Run:
         records.write_atomically(self.folder / records.WEIGHTS, save(training.best))
         model.load_state_dict(training.best)
         splits = {f"{split}_perplexity": self._perplexity(model, split) for split in ("valid", "test", "train")}
-        return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history)}
+        sampled = measure_mc(model, self.config, self.corpus) if self.config.evaluation.mc.samples else {}
+        return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history), **sampled}
 
     def _perplexity(self, model: LanguageModel, split: str) -> float:
         tokens = getattr(self.corpus, split)[:TRAIN_SAMPLE] if split == "train" else getattr(self.corpus, split)
         return perplexity(stream_nll(model, self.config.plan, tokens, self.config.evaluation))
+
+
+def measure_mc(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
+    """Monte-Carlo perplexities of the valid and test splits, with standard errors and the settings, as metrics."""
+    metrics: dict[str, Any] = {"mc": config.evaluation.mc.model_dump()}
+    for split in ("valid", "test"):
+        masks = generator(config.seed, f"mc {split}", model.embedding.device)
+        result = monte_carlo(model, config.plan, getattr(corpus, split), config.evaluation, masks)
+        metrics[f"{split}_perplexity_mc"] = result.perplexity
+        metrics[f"{split}_perplexity_mc_stderr"] = None if math.isnan(result.standard_error) else result.standard_error
+    return metrics
 
 
 def run(overrides: Sequence[str] = (), watch: Watcher | None = None) -> Record:

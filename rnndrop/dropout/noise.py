@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +41,34 @@ class Masks:
     embedding: Tensor | None = None  # (B|1, V|1, E|1)
     output: Tensor | None = None  # (T|1, B|1, H|1)
     weight_decoder: Tensor | None = None  # (V|1, H|1)
+
+
+def map_masks(function: Callable[[Tensor], Tensor], masks: Masks) -> Masks:
+    """Apply `function` to every mask that is there."""
+
+    def of(mask: Any) -> Any:
+        if isinstance(mask, MemoryMask):
+            return mask._replace(values=function(mask.values))
+        return None if mask is None else function(mask)
+
+    return _combined(of, masks)
+
+
+def merge_masks(one: Masks, other: Masks) -> Masks:
+    """The masks of two plans that have no location in common."""
+    return _combined(lambda mine, theirs: theirs if mine is None else mine, one, other)
+
+
+def _combined(function: Callable[..., Any], *masks: Masks) -> Masks:
+    """Apply `function` to the masks, or None, that stand at the same place."""
+    layers = (
+        LayerMasks(
+            **{item.name: function(*(getattr(each, item.name) for each in layer)) for item in fields(LayerMasks)}
+        )
+        for layer in zip(*(each.layers for each in masks), strict=True)
+    )
+    rest = [item.name for item in fields(Masks) if item.name != "layers"]
+    return Masks(tuple(layers), **{name: function(*(getattr(each, name) for each in masks)) for name in rest})
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rnndrop.dropout.noise import LayerMasks
 from rnndrop.recurrent import gru, lstm, rnn
-from rnndrop.recurrent.reference import masked_weight, unroll
+from rnndrop.recurrent.reference import masked_weight
+from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
 CELLS: dict[str, Cell] = {"lstm": lstm, "gru": gru, "rnn": rnn}
@@ -27,14 +28,14 @@ def run_layer(
     """Run one layer over x (T, B, I) from `memory`; return h (T, B, H) and the memory for the next window."""
     if path(masks) == "library":
         return _library(cell, x, memory, weights, masks)
-    return unroll(CELLS[cell], x, memory, weights, masks)
+    return run_sequence(CELLS[cell], x, memory, weights, masks)
 
 
 def path(masks: LayerMasks) -> str:
-    """Which implementation runs a layer with these masks: "library" or "reference"."""
+    """Which implementation runs a layer with these masks: "library" or "sequence"."""
     inside = (masks.recurrent, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
-    return "reference" if per_gate or any(mask is not None for mask in inside) else "library"
+    return "sequence" if per_gate or any(mask is not None for mask in inside) else "library"
 
 
 def _library(

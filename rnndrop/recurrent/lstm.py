@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from rnndrop.dropout.noise import LayerMasks
-from rnndrop.recurrent.memory import hold
+from rnndrop.recurrent.gate_product import GateProduct
+from rnndrop.recurrent.memory import Hold, at, hold
 
 GATES = 4
 MEMORIES = 2  # h and c
+BIAS_INSIDE = False  # bias_hh may be added with bias_ih
 
 
 def step(
@@ -34,3 +36,113 @@ def step(
     h = torch.sigmoid(o) * torch.tanh(c_read)
     h_kept, h_read = hold(h, h, h_previous, masks.state)
     return h_read, (h_kept, c_kept)
+
+
+class Trace:
+    """The steps of a window, kept for the way back. All gates are overwritten in place: `gates` (T, B, 4·H)
+    comes in as what x(t) gives and both biases, and holds i, f, tanh and o after its step."""
+
+    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks) -> None:
+        steps, batch, width = gates.shape[0], *memory[0].shape
+        self._gates = gates
+        self._by_gate = gates.view(steps, batch, 4, width)
+        self._update = masks.update
+        self._hold_c = _hold_c(masks)
+        self._hold_h = Hold.of(masks.state)
+        self.reads = gates.new_empty(steps + 1, batch, width)  # reads[t]: what step t reads of h
+        self.reads[0] = memory[0]
+        self._c = gates.new_empty(steps + 1, batch, width)  # _c[t]: the memory before step t
+        self._c[0] = memory[1]
+        self._tanh_c = gates.new_empty(steps, batch, width)
+        self._h_kept = memory[0]
+
+    def step(self, t: int, product: GateProduct) -> None:
+        """The equations of `step`, in place."""
+        gates = product.forward(self.reads[t], t, self._gates[t])
+        width = self.reads.shape[-1]
+        torch.sigmoid(gates[:, : 2 * width], out=self._gates[t, :, : 2 * width])
+        torch.tanh(gates[:, 2 * width : 3 * width], out=self._gates[t, :, 2 * width : 3 * width])
+        torch.sigmoid(gates[:, 3 * width :], out=self._gates[t, :, 3 * width :])
+        i, f, g, o = self._by_gate[t].unbind(1)
+        if self._update is not None:
+            g = g * at(self._update, t)
+        c = torch.mul(f, self._c[t], out=self._c[t + 1]).addcmul_(i, g)
+        if self._hold_c is not None:
+            kept, c = self._hold_c.at(t).forward(c, self._c[t])
+            self._c[t + 1] = kept
+        tanh_c = torch.tanh(c, out=self._tanh_c[t])
+        h = torch.mul(o, tanh_c, out=self.reads[t + 1])
+        if self._hold_h is not None:
+            self._h_kept, read = self._hold_h.at(t).forward(h, self._h_kept)
+            self.reads[t + 1] = read
+
+    def memory(self) -> tuple[Tensor, ...]:
+        """The memory (h, c) after the last step."""
+        h = self.reads[-1] if self._hold_h is None else self._h_kept
+        return h.clone(), self._c[-1].clone()
+
+    def gradients(self, last: tuple[Tensor | None, ...]) -> Gradients:
+        """The way back, from the gradients of the last memory."""
+        i, f, g, o = self._by_gate.unbind(2)
+        d = torch.empty_like(self._by_gate)
+        d_i, d_f, d_g, d_o = d.unbind(2)
+        masked_g, masked_i = (g, i) if self._update is None else (g * self._update, i * self._update)
+        sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+        sigmoid_backward(masked_g, i, grad_input=d_i)
+        sigmoid_backward(self._c[:-1], f, grad_input=d_f)
+        tanh_backward(masked_i, g, grad_input=d_g)
+        sigmoid_backward(self._tanh_c, o, grad_input=d_o)
+        c_by_h = tanh_backward(o, self._tanh_c)  # (T, B, H): dh/dc
+        if self._hold_c is not None:
+            c_by_h *= self._hold_c.show
+        return Gradients(d, c_by_h, f, (self._hold_h, self._hold_c), last)
+
+
+class Gradients:
+    """The way back. `gates` (T, B, 4·H) come in as the local derivatives of all steps, by c for i, f and g and by
+    h for o; `step` turns those of its t into gradients."""
+
+    def __init__(
+        self,
+        gates: Tensor,
+        c_by_h: Tensor,
+        forget: Tensor,
+        holds: tuple[Hold | None, Hold | None],
+        last: tuple[Tensor | None, ...],
+    ) -> None:
+        self.from_input = self.from_state = gates.flatten(2)
+        self._by_gate = gates
+        self._c_by_h = c_by_h
+        self._forget = forget
+        self._hold_h, self._hold_c = holds
+        self._h = last[0]
+        self._c = torch.zeros_like(c_by_h[0]) if last[1] is None else last[1]
+
+    def step(self, t: int, read: Tensor) -> Tensor:
+        """From the gradient (B, H) of what is read after step `t` to that of its gates (B, 4·H)."""
+        if self._hold_h is not None:
+            kept = torch.zeros_like(read) if self._h is None else self._h
+            h, self._h = self._hold_h.at(t).backward(kept, read)
+        else:
+            h, self._h = (read if self._h is None else read + self._h), None
+        carried = None
+        kept = self._c
+        if self._hold_c is not None:
+            hold_c = self._hold_c.at(t)
+            kept, carried = hold_c.keep * kept, hold_c.carry * kept
+        c = torch.addcmul(kept, h, self._c_by_h[t])
+        self._by_gate[t, :, :3].mul_(c.unsqueeze(1))
+        self._by_gate[t, :, 3].mul_(h)
+        self._c = c * self._forget[t] if carried is None else torch.addcmul(carried, c, self._forget[t])
+        return self.from_state[t]
+
+    def memory(self, read: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of the first memory; `read` (B, H) is that of what the first step read."""
+        return (read if self._h is None else read + self._h), self._c
+
+
+def _hold_c(masks: LayerMasks) -> Hold | None:
+    hold_c = Hold.of(masks.cell)
+    if hold_c is None or masks.cell is None or not masks.cell.previous:
+        return hold_c
+    return hold_c._replace(show=torch.ones_like(hold_c.show), recall=torch.zeros_like(hold_c.recall))

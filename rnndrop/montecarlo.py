@@ -1,0 +1,124 @@
+"""Monte-Carlo evaluation: the probabilities of a token averaged over many masks (Gal & Ghahramani 2016, section 5.1).
+
+Each sample has masks of its own: the samples run side by side as extra columns of the batch. Masks on weights cannot
+differ between columns, so a plan that has them takes one pass a sample instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from rnndrop.config import EvaluationSettings, MonteCarloSettings
+from rnndrop.data import batching
+from rnndrop.dropout.noise import Masks, draw_masks, map_masks, merge_masks
+from rnndrop.dropout.plan import Plan
+from rnndrop.dropout.rule import LOCATIONS, Rule
+from rnndrop.loss import token_nll
+from rnndrop.model import LanguageModel
+
+POSITIONS = 4000  # tokens × samples in one window: bounds the memory
+
+
+@dataclass(frozen=True)
+class MonteCarlo:
+    """The result: perplexity of the averaged probabilities and its standard error over the samples."""
+
+    perplexity: float
+    standard_error: float
+
+
+def monte_carlo(
+    model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: EvaluationSettings, generator: torch.Generator
+) -> MonteCarlo:
+    """Perplexity of a stream (N,) with `settings.mc.samples` masks; `generator` draws them."""
+    plan = _sampled(plan, settings.mc)
+    samples = settings.mc.samples
+    if any(rule.active and LOCATIONS[rule.location].is_weight for rule in plan.rules.values()):
+        passes = [_pass(model, plan, tokens, settings, generator, 1) for _ in range(samples)]
+        return summarise(np.concatenate(passes))
+    return summarise(_pass(model, plan, tokens, settings, generator, samples))
+
+
+def summarise(nll: np.ndarray) -> MonteCarlo:
+    """From -ln p of each sample and token (S, N) to the perplexity of the mean probabilities.
+
+    The standard error is that of the delta method: sample s moves the mean NLL by -(mean over tokens of p_s/p - 1),
+    and these moves vary over the samples, whose tokens share masks.
+    """
+    samples = nll.shape[0]
+    lowest = nll.min(axis=0)
+    mean = np.exp(lowest - nll).mean(axis=0)  # of p_s / max p, for numbers that do not underflow
+    average = float((lowest - np.log(mean)).mean())
+    moves = (np.exp(lowest - nll) / mean - 1).mean(axis=1)  # (S,)
+    error = float(moves.std(ddof=1)) / math.sqrt(samples) if samples > 1 else math.nan
+    return MonteCarlo(math.exp(average), math.exp(average) * error)
+
+
+def _sampled(plan: Plan, settings: MonteCarloSettings) -> Plan:
+    """The plan under which columns are samples: every mask varies over the batch; no embedding mask unless asked."""
+
+    def of(rule: Rule) -> Rule:
+        if rule.location == "embedding" and not settings.embedding:
+            return Rule("embedding")
+        return rule if "batch" not in LOCATIONS[rule.location].axes else replace(rule, varies=rule.varies | {"batch"})
+
+    return Plan({name: of(rule) for name, rule in plan.rules.items()})
+
+
+@torch.no_grad()
+def _pass(
+    model: LanguageModel,
+    plan: Plan,
+    tokens: np.ndarray,
+    settings: EvaluationSettings,
+    generator: torch.Generator,
+    samples: int,
+) -> np.ndarray:
+    """-ln p (S, N) of each token after the first; the columns of the stream share the masks of their sample."""
+    inputs, targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
+    columns = inputs.shape[1]
+    steps = max(1, POSITIONS // (columns * samples))
+    fixed = _drawer(model, _part(plan, False), generator, samples, columns)
+    fresh = _drawer(model, _part(plan, True), generator, samples, columns)
+    once = fixed(1)
+    state = model.initial_state(samples * columns)
+    parts = []
+    for x, y in batching.windows(inputs, targets, steps):
+        once = fixed(1) if settings.mc.masks == "window" else once
+        masks = merge_masks(once, fresh(len(x)))
+        words, next_words = (torch.from_numpy(part).to(generator.device).tile(1, samples) for part in (x, y))
+        features, state = model.features(words, state, masks)  # (T, S·C, H)
+        nll = token_nll(features, *model.decoder_weights(masks), next_words)
+        parts.append(nll.view(len(x), samples, columns).cpu().numpy())
+    stream = np.concatenate(parts).transpose(1, 2, 0)  # (S, C, L)
+    scored: np.ndarray = stream[:, targets.T != batching.IGNORED]  # (S, N)
+    return scored.astype(np.float64)
+
+
+def _part(plan: Plan, over_time: bool) -> Plan:
+    """The rules that vary over time, or those that do not."""
+    return Plan(
+        {name: rule if ("time" in rule.varies) == over_time else Rule(name) for name, rule in plan.rules.items()}
+    )
+
+
+def _drawer(
+    model: LanguageModel, plan: Plan, generator: torch.Generator, samples: int, columns: int
+) -> Callable[[int], Masks]:
+    """A function that draws the masks of a window of some steps, for samples × columns sequences."""
+
+    def draw(steps: int) -> Masks:
+        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype)
+        if samples == 1:  # broadcasts over the columns; the only case with masks on weights
+            return masks
+        across = partial(torch.repeat_interleave, repeats=columns)
+        embedding = None if masks.embedding is None else across(masks.embedding, dim=0)
+        return replace(map_masks(lambda mask: across(mask, dim=1), masks), embedding=embedding)
+
+    return draw

@@ -1,0 +1,174 @@
+"""The products of a layer, x → the gates' inputs, under a mask on x: three ways, chosen by the mask's shape.
+
+All take x (B, I) at a step `t`, or (T, B, I) with `t` None, and gates (B, G·H) or (T, B, G·H) likewise.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rnndrop.product import Packed, linear, outer
+
+
+class GateProduct(Protocol):
+    """The product of masked inputs with a weight (G·H, I), its gradients, and what it is called in records."""
+
+    name: str
+
+    def pack(self, rows: int) -> None:
+        """Lay the weight out for many products of `rows` rows."""
+        ...
+
+    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        """The gates' inputs, plus `add`."""
+        ...
+
+    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        """The gradient of x from that of the gates' inputs, plus `add`."""
+        ...
+
+    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """The gradient of the weight (G·H, I) from those of all gates' inputs (T, B, G·H) and x (T, B, I)."""
+        ...
+
+
+def gate_product(weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> GateProduct:
+    """The cheapest product for a weight (G·H, I), a bias (G·H,) and a mask (T|1, B|1, G|1, I|1)."""
+    if mask is None:
+        return Dense(weight, bias, None)
+    if mask.shape[2] > 1:
+        return PerGate(weight, bias, mask)
+    mask = mask.squeeze(2)
+    if mask.shape[:2] == (1, 1) and mask.shape[2] > 1:
+        return Kept(weight, bias, mask[0, 0])
+    return Dense(weight, bias, mask)
+
+
+class _Matrix:
+    """A weight (O, I) with its bias and, where it pays, its layouts for products with few rows."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self._weight = weight
+        self._bias = bias
+        self._rows: int | None = None
+        self._forward: Packed | None = None
+        self._backward: Packed | None = None
+
+    def pack(self, rows: int) -> None:
+        self._rows = rows
+
+    def forward(self, x: Tensor, add: Tensor | None) -> Tensor:
+        """x (…, I) → (…, O)."""
+        if self._rows is None:
+            return _flat(x, self._weight, self._bias, add)
+        if self._forward is None:
+            self._forward = Packed(self._weight, self._bias, self._rows)
+        return self._forward.linear(x, add)
+
+    def backward(self, gradient: Tensor, add: Tensor | None) -> Tensor:
+        """Gradient (…, O) → (…, I)."""
+        if self._rows is None:
+            return _flat(gradient, self._weight.t(), None, add)
+        if self._backward is None:
+            self._backward = Packed(self._weight.t(), None, self._rows)
+        return self._backward.linear(gradient, add)
+
+
+def _flat(x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None) -> Tensor:
+    """x (T, B, I) → (T, B, O)."""
+    return linear(x.flatten(0, 1), weight, bias, None if add is None else add.flatten(0, 1)).unflatten(0, x.shape[:2])
+
+
+class Dense:
+    """Without a mask, or with one that all gates share and whose zeros differ between rows or steps."""
+
+    name = "dense"
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> None:
+        self._matrix = _Matrix(weight, bias)
+        self._mask = mask  # (T|1, B|1, I|1)
+        self.pack = self._matrix.pack
+
+    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        return self._matrix.forward(_times(x, self._mask, t), add)
+
+    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        if self._mask is None:
+            return self._matrix.backward(gradient, add)
+        product = self._matrix.backward(gradient, None)
+        mask = _at(self._mask, t)
+        return product.mul_(mask) if add is None else torch.addcmul(add, product, mask)
+
+    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
+        return outer(gradient.flatten(0, 1), _times(x, self._mask, None).flatten(0, 1))
+
+
+class Kept:
+    """With one mask for the whole batch and window: what it drops is left out of the arithmetic."""
+
+    name = "kept units"
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
+        self._index = mask.nonzero().squeeze(1)
+        self._scale = mask[self._index]  # (K,): the mask, where it is not 0
+        self._width = len(mask)
+        self._matrix = _Matrix(weight.index_select(1, self._index).mul_(self._scale), bias)  # (G·H, K)
+        self.pack = self._matrix.pack
+
+    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        return self._matrix.forward(x.index_select(-1, self._index), add)
+
+    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        product = self._matrix.backward(gradient, None)
+        into = product.new_zeros(*product.shape[:-1], self._width) if add is None else add.clone()
+        return into.index_add_(-1, self._index, product)
+
+    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
+        kept = outer(gradient.flatten(0, 1), x.index_select(-1, self._index).flatten(0, 1)).mul_(self._scale)
+        return kept.new_zeros(kept.shape[0], self._width).index_copy_(1, self._index, kept)
+
+
+class PerGate:
+    """With one mask for each gate: one product for each gate."""
+
+    name = "per gate"
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
+        gates = mask.shape[2]
+        biases = [None] * gates if bias is None else bias.chunk(gates)
+        self._products = [
+            Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))
+        ]
+
+    def pack(self, rows: int) -> None:
+        for product in self._products:
+            product.pack(rows)
+
+    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        parts = self._split(add) if add is not None else [None] * len(self._products)
+        return torch.cat([p.forward(x, t, part) for p, part in zip(self._products, parts, strict=True)], -1)
+
+    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
+        for product, part in zip(self._products, self._split(gradient), strict=True):
+            add = product.backward(part, t, add)
+        assert add is not None
+        return add
+
+    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
+        parts = self._split(gradient)
+        return torch.cat([p.weight_gradient(part, x) for p, part in zip(self._products, parts, strict=True)])
+
+    def _split(self, gates: Tensor) -> tuple[Tensor, ...]:
+        return gates.chunk(len(self._products), -1)
+
+
+def _at(mask: Tensor, t: int | None) -> Tensor:
+    """A mask (T|1, B|1, I|1), or its (B|1, I|1) at step `t`."""
+    return mask if t is None else mask[t if mask.shape[0] > 1 else 0]
+
+
+def _times(x: Tensor, mask: Tensor | None, t: int | None) -> Tensor:
+    return x if mask is None else x * _at(mask, t)

@@ -1,0 +1,90 @@
+"""One layer over a window as one function of autograd: masks are data, gradients are formed by hand.
+
+The input's product is formed for all steps at once, the gates are overwritten in place, the local derivatives of all
+steps are formed in one pass, and the gradient of each weight is one product at the end. What differs between cells
+is in their `Trace` (rnndrop/recurrent/lstm.py, gru.py, rnn.py), what differs between masks is in
+rnndrop/recurrent/gate_product.py. The truth to which it is held is rnndrop/recurrent/reference.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rnndrop.dropout.noise import LayerMasks
+from rnndrop.recurrent.gate_product import gate_product
+from rnndrop.recurrent.reference import masked_weight
+from rnndrop.recurrent.weights import Cell, LayerWeights
+
+
+def run_sequence(
+    cell: Cell, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the last memory.
+
+    The same as `reference.unroll`, but the result can be differentiated only once.
+    """
+    weights = weights._replace(
+        weight_ih=masked_weight(weights.weight_ih, masks.weight_ih, cell.GATES),
+        weight_hh=masked_weight(weights.weight_hh, masks.weight_hh, cell.GATES),
+    )
+    output, *last = _Sequence.apply(cell, masks, x, *weights, *memory)  # type: ignore[no-untyped-call]
+    return output, tuple(last)
+
+
+class _Sequence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, cell: Cell, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        weights, memory = LayerWeights(*rest[:4]), rest[4:]
+        bias, bias_hh = weights.bias_ih, weights.bias_hh
+        if not cell.BIAS_INSIDE:
+            bias, bias_hh = bias + bias_hh, None
+        from_input = gate_product(weights.weight_ih, bias, masks.input, cell.GATES)
+        from_state = gate_product(weights.weight_hh, bias_hh, masks.recurrent, cell.GATES)
+        from_state.pack(x.shape[1])
+
+        trace = cell.Trace(from_input.forward(x, None), memory, masks)
+        for t in range(x.shape[0]):
+            trace.step(t, from_state)
+
+        ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
+        ctx.set_materialize_grads(False)
+        ctx.cell, ctx.trace, ctx.products = cell, trace, (from_input, from_state)
+        return trace.reads[1:], *trace.memory()
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, output: Tensor | None, *last: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, *rest = ctx.saved_tensors
+        needs_x, *needs = ctx.needs_input_grad[2:]
+        from_input, from_state = ctx.products
+        trace = ctx.trace
+        if output is None:
+            output = torch.zeros_like(trace.reads[1:])
+        output = output.contiguous()
+
+        gradients = trace.gradients(last)
+        read = output[-1]
+        for t in reversed(range(x.shape[0])):
+            gates = gradients.step(t, read)
+            if t:
+                read = from_state.backward(gates, t, output[t - 1])
+        memory: tuple[Tensor | None, ...] = (None,) * len(rest[4:])
+        if any(needs[4:]):
+            memory = gradients.memory(from_state.backward(gates, 0))
+
+        to_input, to_state = gradients.from_input, gradients.from_state
+        bias_ih = to_input.sum((0, 1))
+        return (
+            None,
+            None,
+            from_input.backward(to_input, None) if needs_x else None,
+            from_input.weight_gradient(to_input, x) if needs[0] else None,
+            from_state.weight_gradient(to_state, trace.reads[:-1]) if needs[1] else None,
+            bias_ih,
+            bias_ih if to_state is to_input else to_state.sum((0, 1)),
+            *memory,
+        )

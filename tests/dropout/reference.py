@@ -1,0 +1,84 @@
+"""The language model once more, from the equations alone: loops, no shared code, every mask at full size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnndrop.dropout.noise import Masks
+from rnndrop.model import LanguageModel
+
+
+def logits(model: LanguageModel, tokens: Tensor, masks: Masks) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+    """Logits (T, B, V) from the zero state, and the memories that each layer carries to the next window."""
+    batch = tokens.shape[1]
+    vocabulary, width = model.embedding.shape
+    types = torch.ones(batch, vocabulary, width, dtype=torch.float64)
+    types = types if masks.embedding is None else types * masks.embedding
+    x = torch.stack(
+        [torch.stack([model.embedding[w] * types[b, w] for b, w in enumerate(row)]) for row in tokens.tolist()]
+    )
+    carried = []
+    for layer, mask in zip(model.layers, masks.layers, strict=True):
+        x, memory = _layer(model.cell, layer, x, mask)
+        carried.append(memory)
+    if masks.output is not None:
+        x = x * masks.output
+    weight: Tensor = model.embedding if model.decoder is None else model.decoder
+    if masks.weight_decoder is not None:
+        weight = weight * masks.weight_decoder
+    return x @ weight.T + model.decoder_bias, carried
+
+
+def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+    steps, batch, _ = x.shape
+    hidden = layer.weight_hh.shape[1]
+    gates = layer.weight_hh.shape[0] // hidden
+    split = lambda w: w.reshape(gates, hidden, *w.shape[1:])  # noqa: E731
+    U, W = split(layer.weight_hh), split(layer.weight_ih)
+    U = U if masks.weight_hh is None else U * masks.weight_hh
+    W = W if masks.weight_ih is None else W * masks.weight_ih
+    b, a = split(layer.bias_ih), split(layer.bias_hh)
+
+    def at(mask: Tensor | None, t: int, *shape: int) -> Tensor:
+        full = torch.ones(steps, *shape, dtype=torch.float64)
+        return (full if mask is None else full * mask)[t]
+
+    def memory(mask: Any, t: int, new: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
+        """(kept, read)"""
+        if mask is None:
+            return new, new
+        m = at(mask.values, t, batch, hidden)
+        if mask.previous:
+            held = m * old + (1 - m) * new
+            return held, held
+        return torch.where(m == 0, torch.zeros_like(new), new), m * new
+
+    h = c = read = torch.zeros(batch, hidden, dtype=torch.float64)
+    out = []
+    for t in range(steps):
+        mx = at(masks.input, t, batch, gates, x.shape[2])
+        mh = at(masks.recurrent, t, batch, gates, hidden)
+        mg = at(masks.update, t, batch, hidden)
+        gx = [(x[t] * mx[:, k]) @ W[k].T + b[k] for k in range(gates)]
+        gh = [(read * mh[:, k]) @ U[k].T + a[k] for k in range(gates)]
+        if cell == "lstm":
+            i, f, o = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1, 3))
+            g = mg * torch.tanh(gx[2] + gh[2])
+            new = f * c + i * g
+            c, seen = memory(masks.cell, t, new, c)
+            if masks.cell is not None and masks.cell.previous:
+                seen = new
+            h, read = memory(masks.state, t, o * torch.tanh(seen), h)
+        else:
+            if cell == "gru":
+                r, z = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1))
+                new = (1 - z) * mg * torch.tanh(gx[2] + r * gh[2]) + z * h
+            else:
+                new = torch.tanh(gx[0] + gh[0])
+            one = masks.cell if masks.cell is not None else masks.state  # the tests use one of them at a time
+            h, read = memory(one, t, new, h)
+        out.append(read)
+    return torch.stack(out), (h, c) if cell == "lstm" else (h,)

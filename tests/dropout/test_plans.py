@@ -1,0 +1,102 @@
+"""Property-based: any plan over any shape trains a step with a finite loss, or is refused with a readable message."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnndrop.compose import choices, compose
+from rnndrop.dropout.noise import draw_masks, evaluation_masks
+from rnndrop.dropout.plan import plan
+from rnndrop.dropout.rule import FILLS, KINDS, LOCATIONS, NOISES, kinds_at, rule
+from rnndrop.errors import RequestError
+from rnndrop.loss import nll_sum
+from rnndrop.model import LanguageModel, ModelSettings
+
+rates = st.one_of(st.just(0.0), st.floats(0, 0.95))
+cells = st.sampled_from(["lstm", "gru", "rnn"])
+
+
+@st.composite
+def sensible_rules(draw: Any, location: str) -> dict[str, Any]:
+    kind = draw(st.sampled_from([kind for kind in kinds_at(location) if kind != "none"]))
+    noise = "bernoulli" if KINDS[kind].fill == "previous" else draw(st.sampled_from(NOISES))
+    return {"kind": kind, "p": draw(rates), "noise": noise}
+
+
+plans = st.fixed_dictionaries({}, optional={location: sensible_rules(location) for location in LOCATIONS})
+anything = st.fixed_dictionaries(
+    {"location": st.sampled_from([*LOCATIONS, "nowhere"]), "kind": st.sampled_from([*KINDS, "nothing"])},
+    optional={
+        "p": st.one_of(rates, st.floats(-1, 2), st.just(math.nan)),
+        "varies": st.none() | st.lists(st.sampled_from(["time", "batch", "gate", "feature", "type", "out", "in", "x"])),
+        "noise": st.none() | st.sampled_from([*NOISES, "pink"]),
+        "fill": st.none() | st.sampled_from([*FILLS, "sand"]),
+    },
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(plans, cells, st.tuples(*[st.integers(1, 4)] * 6), st.booleans(), st.integers(0, 2**31))
+def test_any_plan_gives_a_finite_loss(
+    rules: dict[str, Any], cell: str, shape: tuple[int, ...], tied: bool, seed: int
+) -> None:
+    steps, batch, vocabulary, hidden, layers, width = shape
+    if cell == "rnn":
+        rules = {location: each for location, each in rules.items() if location != "update"}
+    dropout = plan(rules, cell)
+    model = LanguageModel(ModelSettings(cell, hidden, layers, width, tied), vocabulary)
+    generator = torch.Generator().manual_seed(seed)
+    model.initialize(0.5, generator)
+    words = torch.randint(vocabulary, (steps + 1, batch), generator=generator)
+    drawn = draw_masks(dropout, model.sizes, steps, batch, generator)
+    for masks in (drawn, evaluation_masks(dropout, model.sizes, generator)):
+        features, _ = model.features(words[:-1], model.initial_state(batch), masks)
+        loss = nll_sum(features, *model.decoder_weights(masks), words[1:])
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert all(p.grad is None or bool(torch.isfinite(p.grad).all()) for p in model.parameters())
+
+
+@settings(max_examples=400, deadline=None)
+@given(anything)
+def test_any_rule_is_right_or_refused_by_name(request: dict[str, Any]) -> None:
+    try:
+        each = rule(**request)
+    except RequestError as error:
+        assert request["location"] in str(error) or request["kind"] in str(error)
+        return
+    assert 0 <= each.p < 1 and each.varies <= set(LOCATIONS[each.location].axes)
+    assert each.kind == "custom" or each.kind in kinds_at(each.location)
+    if each.kind not in ("custom", "none"):
+        assert rule(each.location, each.kind, each.p, noise=each.noise) == each
+
+
+def test_a_custom_rule_is_known_by_the_kind_that_it_is() -> None:
+    assert rule("recurrent", "none", 0.2, varies=["feature", "batch"]).kind == "locked"
+    assert rule("recurrent", "none", 0.2, varies=["gate"]).kind == "custom"
+    assert rule("cell", "naive", 0.2, fill="previous").kind == "zoneout"
+    assert rule("weight_decoder", "dropconnect", 0.2).varies == {"out", "in"}
+
+
+@pytest.mark.parametrize("name", sorted(choices("dropout")))
+def test_every_named_plan_composes_and_opens_with_what_it_is(name: str) -> None:
+    config = compose([f"dropout={name}"])
+    assert config.dropout.name == name
+    assert len(choices("dropout")[name]) > 20
+    assert name == "none" or any(config.plan.active)
+
+
+def test_the_missions_plans() -> None:
+    described = {name: str(compose([f"dropout={name}"]).plan) for name in choices("dropout")}
+    names = "none naive zaremba variational variational_untied variational_weight dropconnect locked embedding awd"
+    assert set(described) == {*names.split(), "rnndrop", "recurrent_update", "zoneout", "gaussian"}
+    assert described["awd"] == (
+        "embedding word .1 · input locked .4 · hidden locked .25 · output locked .4 · weight_hh dropconnect .5"
+    )
+    assert described["zoneout"] == "cell zoneout .5 · state zoneout .05"

@@ -1,0 +1,110 @@
+"""Monte-Carlo evaluation against brute force over all masks."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnndrop.config import EvaluationSettings, MonteCarloSettings
+from rnndrop.dropout.noise import LayerMasks, Masks
+from rnndrop.dropout.plan import plan
+from rnndrop.evaluate import perplexity, stream_nll
+from rnndrop.loss import token_nll
+from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.montecarlo import MonteCarlo, monte_carlo, summarise
+
+TOKENS = np.array([0, 2, 1, 3, 3, 0, 4, 2, 1])
+H, V = 2, 5
+
+
+def model_of(cell: str = "lstm") -> LanguageModel:
+    model = LanguageModel(ModelSettings(cell, H, 1, None, False), V)
+    model.initialize(2.0, torch.Generator().manual_seed(1))
+    return model.double()
+
+
+def settings(samples: int, columns: int = 1, **mc: Any) -> EvaluationSettings:
+    sampling = MonteCarloSettings(samples=samples, **({"masks": "pass", "embedding": False} | mc))
+    return EvaluationSettings(batch_size=columns, window=100, mc=sampling)
+
+
+def measure(model: LanguageModel, rules: Any, at: EvaluationSettings, seed: int = 0) -> MonteCarlo:
+    return monte_carlo(model, plan(rules), TOKENS, at, torch.Generator().manual_seed(seed))
+
+
+def brute_force(model: LanguageModel, p: float) -> float:
+    """The perplexity of the mean probabilities over all masks of `recurrent` and `output`, once a pass."""
+    total = np.zeros(len(TOKENS) - 1)
+    inputs, targets = torch.from_numpy(TOKENS[:-1, None].copy()), torch.from_numpy(TOKENS[1:, None].copy())
+    for bits in itertools.product([0, 1], repeat=2 * H):
+        mask = torch.tensor(bits, dtype=torch.float64) / (1 - p)
+        masks = Masks((LayerMasks(recurrent=mask[:H].view(1, 1, 1, H)),), output=mask[H:].view(1, 1, H))
+        features, _ = model.features(inputs, model.initial_state(1), masks)
+        nll = token_nll(features, *model.decoder_weights(masks), targets).squeeze(1)
+        total += (1 - p) ** sum(bits) * p ** (2 * H - sum(bits)) * torch.exp(-nll).numpy()
+    return math.exp(-np.log(total).mean())
+
+
+@pytest.mark.parametrize("kind", ["locked", "shared"])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_against_brute_force_over_all_masks(kind: str, columns: int) -> None:
+    model, p = model_of(), 0.4
+    rules = {"recurrent": {"kind": kind, "p": p}, "output": {"kind": kind, "p": p}}
+    if columns == 1:
+        expected = brute_force(model, p)
+        errors = []
+        for seed in range(30):
+            result = measure(model, rules, settings(600), seed)
+            errors.append((result.perplexity - expected) / result.standard_error)
+        assert abs(np.mean(errors)) < 4 / math.sqrt(30)  # unbiased …
+        assert 0.6 < np.std(errors) < 1.5  # … and the standard error is what it says
+    else:  # the samples of a column are still many
+        assert measure(model, rules, settings(600, columns)).standard_error > 0
+
+
+def test_weight_masks_take_one_pass_a_sample_and_agree_with_the_shared_mask() -> None:
+    model = model_of()
+    columns = measure(model, {"weight_hh": {"kind": "weight_columns", "p": 0.4}}, settings(400))
+    shared = measure(model, {"recurrent": {"kind": "shared", "p": 0.4}}, settings(400))
+    margin = 4 * math.hypot(columns.standard_error, shared.standard_error)
+    assert abs(columns.perplexity - shared.perplexity) < margin
+
+
+@pytest.mark.parametrize("masks", ["pass", "window"])
+@pytest.mark.parametrize("rules", [{}, {"recurrent": {"kind": "locked", "p": 0.0}}])
+def test_without_dropout_it_is_the_deterministic_perplexity(masks: str, rules: Any) -> None:
+    model = model_of()
+    at = settings(3, masks=masks)
+    result = measure(model, rules, at)
+    assert result.perplexity == pytest.approx(perplexity(stream_nll(model, plan({}), TOKENS, at)), rel=1e-12)
+    assert result.standard_error == pytest.approx(0, abs=1e-9)
+
+
+def test_embedding_dropout_is_off_unless_asked() -> None:
+    model, rules = model_of(), {"embedding": {"kind": "word_per_sequence", "p": 0.5}}
+    assert measure(model, rules, settings(5)).standard_error == pytest.approx(0, abs=1e-9)
+    assert measure(model, rules, settings(5, embedding=True)).standard_error > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["naive", "zoneout"])
+def test_kinds_that_vary_over_time_are_sampled_at_every_step(kind: str) -> None:
+    result = measure(model_of(), {"cell": {"kind": kind, "p": 0.5}}, settings(50))
+    assert math.isfinite(result.perplexity) and result.standard_error > 0
+
+
+def test_masks_once_a_window_differ_between_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnndrop.montecarlo.POSITIONS", 4)  # windows of one or two steps
+    model, rules = model_of(), {"output": {"kind": "locked", "p": 0.5}}
+    once, fresh = (measure(model, rules, settings(2, masks=masks)) for masks in ("pass", "window"))
+    assert once.perplexity != fresh.perplexity
+
+
+def test_averages_probabilities_not_log_probabilities() -> None:
+    nll = -np.log(np.array([[0.5, 0.1], [0.1, 0.3]]))
+    assert summarise(nll).perplexity == pytest.approx(1 / math.sqrt(0.3 * 0.2))
+    assert math.isnan(summarise(nll[:1]).standard_error)
