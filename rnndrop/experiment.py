@@ -16,6 +16,7 @@ from filelock import FileLock
 from safetensors.torch import save
 
 from rnndrop import data, environment, records
+from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
 from rnndrop.config import SCHEMA, Config, run_id
 from rnndrop.data import Corpus
 from rnndrop.evaluate import perplexity, stream_nll
@@ -141,7 +142,10 @@ class _Run:
 
     def _perplexity(self, model: LanguageModel, split: str) -> float:
         tokens = getattr(self.corpus, split)[:TRAIN_SAMPLE] if split == "train" else getattr(self.corpus, split)
-        return perplexity(stream_nll(model, self.config.plan, tokens, self.config.evaluation))
+        nll = stream_nll(model, self.config.plan, tokens, self.config.evaluation)
+        if split == "test":  # for the report's bootstrap over the test set
+            records.write_atomically(self.folder / TEST_NLL, to_bytes(block_sums(nll)))
+        return perplexity(nll)
 
 
 def measure_mc(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
