@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.product import add_outer, linear
+from rnndrop.product import OuterSum, linear
 
 PADDING = -1
 
@@ -45,23 +45,22 @@ class _NLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         loss = features.new_zeros(())
-        gradients = [
-            part.new_zeros(part.shape) if needed else None
-            for part, needed in zip((features, weight, bias), ctx.needs_input_grad, strict=False)
-        ]
-        to_features, to_weight, to_bias = gradients
+        need_features, need_weight, need_bias = ctx.needs_input_grad[:3]
+        to_features = torch.empty_like(features) if need_features else None
+        to_weight = OuterSum(weight, len(features)) if need_weight else None
+        to_bias = torch.zeros_like(bias) if need_bias else None
         for rows in _chunks(features, weight):
             x, to = features[rows], targets[rows]
             nll, p = _softmax(x, weight, bias, to)
             loss += nll.sum()
-            p[torch.arange(len(p), device=p.device), to] -= 1  # now the gradient of the logits
+            p.scatter_add_(1, to.unsqueeze(1), p.new_full((len(p), 1), -1.0))  # now the gradient of the logits
             if to_features is not None:
                 to_features[rows] = linear(p, weight.t())
             if to_weight is not None:
-                add_outer(to_weight, p, x)
+                to_weight.add(p, x)
             if to_bias is not None:
-                to_bias += p.sum(0)
-        ctx.gradients = gradients
+                to_bias += torch.mv(p.t(), p.new_ones(len(p)))
+        ctx.gradients = to_features, None if to_weight is None else to_weight.result(), to_bias
         return loss
 
     @staticmethod

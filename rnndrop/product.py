@@ -51,15 +51,29 @@ def outer(rows: Tensor, columns: Tensor) -> Tensor:
     return torch.mm(rows.t(), columns)
 
 
-def add_outer(to: Tensor, rows: Tensor, columns: Tensor) -> None:
-    """`to += rows.T @ columns` for to (O, I), rows (N, O), columns (N, I)."""
-    if not uses_onednn(rows):
-        to.addmm_(rows.t(), columns)
-        return
-    rows = rows.t().contiguous()
-    size = max(1, _BLOCK // to.shape[1])
-    for block in range(0, len(to), size):  # the product is added while it is in the cache
-        to[block : block + size] += linear(rows[block : block + size], columns.t())
+class OuterSum:
+    """The sum (O, I) of `rows.T @ columns` over chunks, for rows (N, O), columns (N, I); `total` rows in all."""
+
+    def __init__(self, like: Tensor, total: int) -> None:
+        self._onednn = uses_onednn(like)
+        self._flipped = self._onednn and like.shape[1] < total  # one of the factors or the sum must be transposed
+        self._sum = like.new_zeros(like.shape[::-1] if self._flipped else like.shape)
+
+    def add(self, rows: Tensor, columns: Tensor) -> None:
+        """Add the product of a chunk."""
+        if not self._onednn:
+            self._sum.addmm_(rows.t(), columns)
+            return
+        if self._flipped:
+            rows, columns = columns, rows
+        rows, columns = rows.t().contiguous(), columns.t()
+        size = max(1, _BLOCK // len(rows))
+        for block in range(0, len(columns), size):
+            self._sum[:, block : block + size] += linear(rows, columns[block : block + size])
+
+    def result(self) -> Tensor:
+        """The sum."""
+        return self._sum.t().contiguous() if self._flipped else self._sum
 
 
 class Packed:

@@ -63,7 +63,7 @@ class _Sequence(torch.autograd.Function):
         trace = ctx.trace
         if output is None:
             output = torch.zeros_like(trace.reads[1:])
-        output = output.contiguous()
+        output = output.clone(memory_format=torch.contiguous_format)  # overwritten below
 
         gradients = trace.gradients(last)
         read = output[-1]
