@@ -12,12 +12,14 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-from torch import Tensor
+from safetensors import SafetensorError
 
 from rnndrop.records import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PATTERN = "checkpoint-*.safetensors"
 KEPT = 2
@@ -37,6 +39,8 @@ class Checkpoint:
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint; only then remove all but the newest `KEPT`. Raises OSError, with the others untouched."""
+    import safetensors.torch  # here, because sweeps and reports look for checkpoints without torch
+
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
     content = safetensors.torch.save(tensors, metadata={"facts": json.dumps(checkpoint.facts)})
     path = folder / f"checkpoint-{checkpoint.step:08}-{_digest(content)}.safetensors"
@@ -51,6 +55,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
 def load(folder: Path) -> Checkpoint | None:
     """The newest sound checkpoint, or None; a damaged one is named in a warning and the one before is used."""
+    import safetensors.torch
+
     for path in paths(folder):
         try:
             content = path.read_bytes()
@@ -61,7 +67,7 @@ def load(folder: Path) -> Checkpoint | None:
             # Cloned, because torch aligns what it allocates itself, and sums may depend on the alignment.
             tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load(content).items()}
             return Checkpoint(step_of(path), tensors, facts)
-        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             log.warning("%s is damaged (%s): going on from the one before.", path, error)
     return None
 

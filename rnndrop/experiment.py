@@ -35,6 +35,7 @@ from rnndrop.trackers import Tracker
 from rnndrop.train import DivergedError, Training
 
 TRAIN_SAMPLE = 100_000  # training tokens on which the final, deterministic train perplexity is measured
+THREADS = torch.get_num_threads()  # as this process found them, for runs that do not say how many they want
 
 log = logging.getLogger("rnndrop")
 
@@ -116,8 +117,7 @@ class _Run:
 
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
-        if config.trainer.threads:
-            torch.set_num_threads(config.trainer.threads)
+        torch.set_num_threads(config.trainer.threads or THREADS)
         self.device = environment.device(config.trainer.device)
         self.corpus, fingerprint = load_corpus(config.data)
         self.blank: dict[str, Any] = {

@@ -34,15 +34,7 @@ class Heartbeat:
 
     def tell(self, progress: Progress) -> None:
         """Say where the run stands; the next beat carries it."""
-        self.state = {
-            **self.state,
-            "step": progress.step,
-            "epoch": progress.epoch,
-            "epochs": progress.epochs,
-            "fraction": progress.fraction,
-            "train_perplexity": progress.train_perplexity,
-            "tokens_per_second": progress.tokens_per_second,
-        }
+        self.state = {**self.state, **progress.brief()}
 
     def __enter__(self) -> Heartbeat:
         self._write()

@@ -19,5 +19,12 @@ class Progress:
     history: list[dict[str, Any]]
     step: int = 0
 
+    def brief(self) -> dict[str, Any]:
+        """The numbers of now and the valid perplexities so far, for other processes."""
+        now = {name: getattr(self, name) for name in _NOW}
+        return {**now, "valid_perplexities": [row["valid_perplexity"] for row in self.history]}
+
+
+_NOW = ("epoch", "epochs", "fraction", "train_perplexity", "tokens_per_second", "step")
 
 Watcher = Callable[[Progress], None]
