@@ -139,9 +139,7 @@ class PerGate:
     def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
         gates = mask.shape[2]
         biases = [None] * gates if bias is None else bias.chunk(gates)
-        self._products = [
-            Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))
-        ]
+        self._products = [Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))]
 
     def pack(self, rows: int) -> None:
         for product in self._products:

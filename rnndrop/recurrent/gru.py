@@ -90,9 +90,7 @@ class Gradients:
     """The way back. `from_state` (T, B, 3·H) comes in as the local derivatives of all steps by h; `step` turns those
     of its t into gradients."""
 
-    def __init__(
-        self, gates: Tensor, candidate: Tensor, carry: Tensor, hold: Hold | None, last: Tensor | None
-    ) -> None:
+    def __init__(self, gates: Tensor, candidate: Tensor, carry: Tensor, hold: Hold | None, last: Tensor | None) -> None:
         self.from_state = gates.flatten(2)
         self._by_gate = gates
         self._candidate = candidate

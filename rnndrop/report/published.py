@@ -36,7 +36,9 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
             parts.append(part)
             continue
         theirs = pd.DataFrame([_as_ours(row, part.iloc[0]) for row in rows.to_dict("records")])
-        place = {key: place for place, key in reversed(list(enumerate(zip(part["dropout"], part["model"], strict=True))))}
+        place = {
+            key: place for place, key in reversed(list(enumerate(zip(part["dropout"], part["model"], strict=True))))
+        }
         keys = zip(rows["dropout"], rows["model"], strict=True)
         theirs["order"] = [place.get(key, len(part)) + 0.5 for key in keys]
         part = part.assign(order=range(len(part)))

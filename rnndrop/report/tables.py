@@ -61,9 +61,7 @@ def _rich(sheet: Sheet) -> str:
         aligned = [
             text + pad if column.left else pad + text for text, pad, column in zip(texts, pads, columns, strict=True)
         ]
-        return [
-            coloured(line.rstrip(), style) for line in ("  ".join(aligned), *pieces[1:])
-        ]
+        return [coloured(line.rstrip(), style) for line in ("  ".join(aligned), *pieces[1:])]
 
     body = lines([column.header for column in sheet.columns], "bold")
     for row in sheet.rows:
