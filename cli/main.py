@@ -139,6 +139,28 @@ def evaluate(
     command.evaluate(run, output, mc, masks, embedding, as_json)
 
 
+@app.command(
+    epilog="Examples: rnndrop plot curves · rnndrop plot forest --baseline none -o forest.pdf"
+    " · rnndrop plot rates --location recurrent -o rates.svg"
+)
+def plot(
+    kind: Annotated[str, typer.Argument(help="curves, forest, rates, heatmap or calibration.")],
+    path: Folder = "results/runs",
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FIG.{png,svg,pdf}", help="Without it: in the terminal.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="As test_perplexity or valid_perplexity.")] = "test_perplexity",
+    baseline: Annotated[str | None, typer.Option(help="For forest; none unless given.")] = None,
+    location: Annotated[str | None, typer.Option(help="For rates: only this location.")] = None,
+    where: Where = None,
+    last: Last = None,
+) -> None:
+    """Draw learning curves, differences, rate responses, location × kind, or Monte-Carlo against deterministic."""
+    from . import plot as command
+
+    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))
+
+
 @app.command(epilog="Example: rnndrop ls dropout")
 def ls(
     group: Annotated[str | None, typer.Argument(help="data, model, dropout, trainer, evaluation, experiment.")] = None,

@@ -64,7 +64,7 @@ def _equal(values: pd.Series, wanted: str) -> pd.Series:
 
     def matches(value: object) -> bool:
         text = show(value)
-        return bool(choices & {text, text.replace("×", "x"), *text.split()})
+        return bool(choices & {text, ascii_text := text.replace("×", "x"), *text.split(), *ascii_text.split()})
 
     return values.map(matches, na_action=None).astype(bool)
 

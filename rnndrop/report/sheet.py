@@ -24,20 +24,26 @@ FAILURES_NAMED = 3
 
 @dataclass(frozen=True)
 class Column:
-    """A column: where `keep` is lowest it goes first when there is no room; 0 never goes."""
+    """A column: where `keep` is lowest it goes first when there is no room; 0 never goes. `key` is what it sorts by."""
 
     header: str
     keep: int
     text: Callable[[Any], str]
     left: bool = False
+    key: str = "dropout"
 
 
 @dataclass
 class Row:
-    """The cells in the order of the columns; `tone` is best, worst, floor, failed, published or empty."""
+    """The cells in the order of the columns; `tone` is best, worst, floor, failed, published or empty.
+
+    `values` is what the cells sort by, and `run_id` the group's; both are empty for the floor.
+    """
 
     cells: list[str]
     tone: str = ""
+    values: list[Any] = field(default_factory=list)
+    run_id: str | None = None
 
 
 @dataclass
@@ -74,7 +80,8 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
         tone = "best" if value == best else "worst" if value == worst else "" if row["n"] else "failed"
         if isinstance(row.get("source"), str):
             tone = "published"
-        rows.append(Row([column.text(row) for column in columns], tone))
+        cells, values = [column.text(row) for column in columns], [row.get(column.key) for column in columns]
+        rows.append(Row(cells, tone, values, None if tone == "published" else row["run_id"]))
     if (floor := _floor(ours, columns)) is not None:
         rows.append(floor)
     constants = "" if only_changed else _constants(ours, runs)
@@ -85,22 +92,24 @@ def _columns(part: pd.DataFrame, metric: str, only_changed: bool) -> list[Column
     """What to show, leftmost first."""
     columns = [Column("dropout", 0, lambda row: row["dropout"], left=True)]
     if part["model"].nunique() > 1:
-        columns.append(Column("model", 0, lambda row: _word(row["model"]), left=True))
+        columns.append(Column("model", 0, lambda row: _word(row["model"]), left=True, key="model"))
     names = settings_columns(part)
     short = [name.rpartition(".")[2] for name in names]
     for name, brief in zip(names, short, strict=True):
         header = brief if short.count(brief) == 1 else name
-        columns.append(Column(header, 8, lambda row, name=name: _word(row[name])))
-    columns.append(Column("n", 0, _seeds))
+        columns.append(Column(header, 8, _setting(name), key=name))
+    columns.append(Column("n", 0, _seeds, key="n"))
     shown = [name for name in SHORT if part[name].notna().any() or name == metric]
     for name in sorted(shown, key=["valid_perplexity", "test_perplexity", "test_perplexity_mc", "valid_perplexity_mc",
                                    "train_perplexity"].index):  # fmt: skip
         keep = 0 if name == metric else 7 if name == "valid_perplexity" else 6 if name == "test_perplexity" else 5
-        columns.append(Column(SHORT[name], keep, _perplexity(name, ranked=name == metric)))
+        columns.append(Column(SHORT[name], keep, _perplexity(name, ranked=name == metric), key=name))
     if "change" in part:
-        columns.append(Column("against baseline", 0, _change, left=True))
+        columns.append(Column("against baseline", 0, _change, left=True, key="change"))
     if "test_low" in part:
-        columns.append(Column("test set 95 %", 4, lambda row: _bounds(row["test_low"], row["test_high"])))
+        columns.append(
+            Column("test set 95 %", 4, lambda row: _bounds(row["test_low"], row["test_high"]), key="test_low")
+        )
     numbers: list[tuple[str, str, int, Callable[[float], str]]] = [
         ("params", "parameters", 2, count),
         ("epoch", "best_epoch", 1, lambda value: f"{value:.0f}"),
@@ -110,12 +119,16 @@ def _columns(part: pd.DataFrame, metric: str, only_changed: bool) -> list[Column
     for header, name, keep, text in numbers:
         constant = part[name].nunique() <= 1
         if part[name].notna().any() and not (constant and (only_changed or name == "parameters")):
-            columns.append(Column(header, keep, _number(name, text)))
-    return [*columns, Column("run", 1, lambda row: _word(row["run_id"]), left=True)]
+            columns.append(Column(header, keep, _number(name, text), key=name))
+    return [*columns, Column("run", 1, lambda row: _word(row["run_id"]), left=True, key="run_id")]
 
 
 def _word(value: object) -> str:
     return "" if value is None or value is pd.NA or value != value else str(value)
+
+
+def _setting(name: str) -> Callable[[Any], str]:
+    return lambda row: _word(row[name])
 
 
 def _number(name: str, text: Callable[[float], str]) -> Callable[[Any], str]:
