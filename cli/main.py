@@ -28,6 +28,12 @@ app = typer.Typer(
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change; see `rnndrop run --cfg`.")
 ]
+Folder = Annotated[str, typer.Argument(help="Folder of the runs.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CONDITION", help="Only runs with KEY=VALUE[,VALUE], KEY!=VALUE or KEY<NUMBER; repeatable."),
+]
+Last = Annotated[str | None, typer.Option(metavar="SPAN", help="Only runs recorded within 30m, 12h, 1d, 2w.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -76,15 +82,46 @@ def sweep(
     raise typer.Exit(command.sweep(overrides or [], options))
 
 
-@app.command(epilog="Example: rnndrop report --format md > table.md")
+@app.command(
+    epilog="Examples: rnndrop report --baseline none · rnndrop report --format latex > table.tex"
+    " · rnndrop report --where model=lstm --last 1d --html report.html"
+)
 def report(
-    path: Annotated[str, typer.Argument(help="Folder of the runs.")] = "results/runs",
-    style: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
+    path: Folder = "results/runs",
+    style: Annotated[str, typer.Option("--format", help="rich, md, csv, json, latex or html.")] = "rich",
+    metric: Annotated[str, typer.Option(help="What to rank by, as test_perplexity_mc.")] = "test_perplexity",
+    baseline: Annotated[
+        str | None, typer.Option(help="Differences, paired by seed, from this dropout, run id or KEY=VALUE.")
+    ] = None,
+    where: Where = None,
+    last: Last = None,
+    sort: Annotated[str | None, typer.Option(help="Order by this column; -COLUMN turns it round.")] = None,
+    only_changed: Annotated[bool, typer.Option("--only-changed", help="Only the columns that vary.")] = False,
+    hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out what did not finish.")] = False,
+    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Add the uncertainty of the test set itself.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Add the published rows of these data.")] = False,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
 ) -> None:
     """Compare the runs in a folder: mean ± std over seeds."""
     from . import report as command
 
-    command.report(path, style)
+    request = command.Request(
+        path,
+        style,
+        metric,
+        baseline,
+        where or [],
+        last,
+        sort,
+        only_changed,
+        hide_failed,
+        bootstrap,
+        published,
+        html,
+        strict,
+    )
+    raise typer.Exit(command.report(request))
 
 
 @app.command("eval", epilog="Example: rnndrop eval 3f9c21ab/seed-0 --mc 100")
@@ -100,6 +137,28 @@ def evaluate(
     from . import evaluate as command
 
     command.evaluate(run, output, mc, masks, embedding, as_json)
+
+
+@app.command(
+    epilog="Examples: rnndrop plot curves · rnndrop plot forest --baseline none -o forest.pdf"
+    " · rnndrop plot rates --location recurrent -o rates.svg"
+)
+def plot(
+    kind: Annotated[str, typer.Argument(help="curves, forest, rates, heatmap or calibration.")],
+    path: Folder = "results/runs",
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FIG.{png,svg,pdf}", help="Without it: in the terminal.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="As test_perplexity or valid_perplexity.")] = "test_perplexity",
+    baseline: Annotated[str | None, typer.Option(help="For forest; none unless given.")] = None,
+    location: Annotated[str | None, typer.Option(help="For rates: only this location.")] = None,
+    where: Where = None,
+    last: Last = None,
+) -> None:
+    """Draw learning curves, differences, rate responses, location × kind, or Monte-Carlo against deterministic."""
+    from . import plot as command
+
+    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))
 
 
 @app.command(epilog="Example: rnndrop ls dropout")

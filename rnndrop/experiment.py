@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from rnndrop import checkpoint, data, environment, records
+from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
 from rnndrop.config import Config, DataSettings, run_id
 from rnndrop.data import Corpus
 from rnndrop.errors import RequestError
@@ -207,7 +208,10 @@ class _Run:
     def _perplexity(self, model: LanguageModel, split: str) -> float:
         tokens = getattr(self.corpus, split)[:TRAIN_SAMPLE] if split == "train" else getattr(self.corpus, split)
         with self.stop.anywhere():
-            return perplexity(stream_nll(model, self.config.plan, tokens, self.config.evaluation))
+            nll = stream_nll(model, self.config.plan, tokens, self.config.evaluation)
+        if split == "test":  # for the report's bootstrap over the test set
+            records.write_atomically(self.folder / TEST_NLL, to_bytes(block_sums(nll)))
+        return perplexity(nll)
 
 
 def measure_mc(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
