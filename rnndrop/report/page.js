@@ -67,7 +67,7 @@ function drawCurves(place, table, chosen) {
     height: 420, shapes, annotations, hovermode: "closest", legend: { orientation: "h", y: -0.18 },
     xaxis: { title: { text: "epoch" } },
     yaxis: { title: { text: "perplexity" }, range: finite.length ? [bottom * 0.93, top * 1.6] : undefined },
-  }), { responsive: true, displaylogo: false });
+  }), { responsive: true, displayModeBar: false });
 }
 
 function drawForest(place, rows) {
@@ -86,7 +86,7 @@ function drawForest(place, rows) {
     height: Math.max(220, 24 * y.length + 70), showlegend: false, hovermode: "closest",
     xaxis: { ticksuffix: " %", zeroline: true, zerolinewidth: 2, zerolinecolor: "#888888" },
     yaxis: { tickvals: y, ticktext: names, showgrid: false, range: [0.3, y.length + 0.7] },
-  }), { responsive: true, displaylogo: false });
+  }), { responsive: true, displayModeBar: false });
 }
 
 function settings(place, pairs) {
@@ -99,7 +99,7 @@ function settings(place, pairs) {
 
 function detail(table, run) {
   const group = table.groups[run], made = element("div", null, null, "detail");
-  element("h3", "Again", made);
+  element("h3", "To run it again", made);
   const command = element("code", group.reproduce, made);
   const copy = element("button", "copy", made);
   copy.addEventListener("click", () => navigator.clipboard?.writeText(command.textContent).then(() => (copy.textContent = "copied")));
