@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from io import StringIO
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ def published() -> pd.DataFrame:
     """
     folder = files("rnndrop.reference")
     names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".csv"))
-    parts = [pd.read_csv(folder.joinpath(name).open(encoding="utf-8"), dtype=TYPES) for name in names]
+    parts = [pd.read_csv(StringIO(folder.joinpath(name).read_text(encoding="utf-8")), dtype=TYPES) for name in names]
     return pd.concat(parts, ignore_index=True)
 
 

@@ -70,8 +70,8 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
     """A line a plan: the change and its 95 % interval, the baseline a vertical bar."""
     rows = series.forest(table)
-    name_width = min(LABEL, max(map(len, rows["label"])))
-    cells = max(20, width - name_width - 24)
+    name_width = min(LABEL, width // 3, max(map(len, rows["label"])))
+    cells = max(16, width - name_width - 18)
     ends = pd.concat([rows["low"], rows["high"], rows["change"]]).dropna()
     low, high = min(ends.min(), 0), max(ends.max(), 0)
 
@@ -88,7 +88,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
         label = plain(row.label)[:name_width].ljust(name_width)
         lines.append(f"{label}  {''.join(axis)}  {signed(row.change / 100):>7} % {stars(row.p)}".rstrip())
     note = f"change of {SHORT[metric]} perplexity, paired by seed, 95 %; │ the baseline; ● Holm-corrected p < .05"
-    return "\n".join([*lines, note])
+    return "\n".join([*lines, *textwrap.wrap(note, width)])
 
 
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:

@@ -47,7 +47,9 @@ def few(hundred: Path, tmp_path: Path) -> Path:
 def change() -> Callable[..., None]:
     """Rewrite the records of a folder for which `when` holds: `change(folder, edit, when)`."""
 
-    def rewrite(folder: Path, edit: Callable[[dict[str, Any]], Any], when: Callable[[Any], bool] = lambda _: True) -> None:
+    def rewrite(
+        folder: Path, edit: Callable[[dict[str, Any]], Any], when: Callable[[Any], bool] = lambda _: True
+    ) -> None:
         for path in folder.rglob("record.json"):
             record = json.loads(path.read_text(encoding="utf-8"))
             if when(record):

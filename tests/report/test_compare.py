@@ -35,7 +35,10 @@ def test_groups_are_means_over_seeds_best_first(few: Path) -> None:
 def test_baseline_is_paired_by_seed_and_corrected(few: Path) -> None:
     runs = load_runs(few)
     table = compare(runs, baseline="none").set_index("dropout")
-    logs = {name: np.log(part.sort_values("seed")["test_perplexity"].astype(float)) for name, part in runs.groupby("dropout")}
+    logs = {
+        name: np.log(part.sort_values("seed")["test_perplexity"].astype(float))
+        for name, part in runs.groupby("dropout")
+    }
     p = {name: scipy_stats.ttest_rel(logs[name], logs["none"]).pvalue for name in ("naive", "variational")}
     for name, value in p.items():
         assert table.loc[name, "p"] == pytest.approx(value, rel=1e-6)
@@ -45,16 +48,26 @@ def test_baseline_is_paired_by_seed_and_corrected(few: Path) -> None:
 
 
 def test_only_common_seeds_are_paired(few: Path, change: Change) -> None:
-    change(few, lambda r: r.update(status="failed"), lambda r: r["seed"] > 2 and r["config"]["dropout"]["name"] == "naive")
+    change(
+        few, lambda r: r.update(status="failed"), lambda r: r["seed"] > 2 and r["config"]["dropout"]["name"] == "naive"
+    )
     table = compare(load_runs(few), baseline="none").set_index("dropout")
-    assert table.loc["naive", "pairs"] == 3 and table.loc["naive", "failed"] == 2 and table.loc["variational", "pairs"] == 5
+    assert (
+        table.loc["naive", "pairs"] == 3
+        and table.loc["naive", "failed"] == 2
+        and table.loc["variational", "pairs"] == 5
+    )
 
 
 def test_a_group_that_never_finished_is_shown(few: Path, change: Change) -> None:
     change(few, lambda r: r.update(status="diverged", metrics={}), lambda r: r["config"]["dropout"]["name"] == "naive")
     runs = load_runs(few)
     table = compare(runs, baseline="none")
-    assert table["dropout"].tolist()[-1] == "naive" and table["diverged"].tolist()[-1] == 5 and table["n"].tolist()[-1] == 0
+    assert (
+        table["dropout"].tolist()[-1] == "naive"
+        and table["diverged"].tolist()[-1] == 5
+        and table["n"].tolist()[-1] == 0
+    )
     (sheet,) = sheets(table, runs, "test_perplexity")
     assert any(row.tone == "failed" and "diverged" in row.cells for row in sheet.rows)
     assert any("diverged" in warning for warning in sheet.warnings)
@@ -128,7 +141,9 @@ def test_what_makes_runs_unlike_is_said(few: Path, change: Change) -> None:
 
 def test_bootstrap_brackets_the_test_perplexity(few: Path) -> None:
     table = compare(load_runs(few), baseline="none", bootstrap=True)
-    assert (table["test_low"] < table["test_perplexity"]).all() and (table["test_perplexity"] < table["test_high"]).all()
+    assert (table["test_low"] < table["test_perplexity"]).all() and (
+        table["test_perplexity"] < table["test_high"]
+    ).all()
     paired = table[table["change"].notna()]
     assert (paired["change_test_high"] - paired["change_test_low"] < 0.02).all()  # paired: hard blocks cancel
 
