@@ -81,7 +81,7 @@ def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
         return pd.DataFrame({name: _column(rows, name, kind) for name, kind in COLUMNS.items()})
 
 
-def _column(rows: list[dict[str, Any]], name: str, kind: str) -> pd.Series:
+def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
     values = [row.get(name) for row in rows]
     if kind.startswith("datetime"):
         return pd.Series(pd.to_datetime(pd.Series(values), unit="s", utc=True).astype(kind))

@@ -70,7 +70,8 @@ function drawCurves(place, table, chosen) {
   }), { responsive: true, displayModeBar: false });
 }
 
-function drawForest(place, rows) {
+function drawForest(place, differences) {
+  const rows = Object.fromEntries(["label", "change", "low", "high", "p"].map((key) => [key, differences.map((each) => each[key])]));
   const y = rows.label.map((_, index) => rows.label.length - index), style = getComputedStyle(document.documentElement);
   const sure = rows.p.map((p) => p !== null && p < 0.05);
   const colour = rows.change.map((change, index) => (!sure[index] ? "#888888" : change < 0 ? COLOURS[0] : COLOURS[1]));
@@ -168,7 +169,7 @@ function section(table) {
     row.child.isShown() ? row.child.hide() : row.child(detail(table, row.data().run)).show();
   });
   redraw();
-  if (table.forest?.label.length) {
+  if (table.forest?.length) {
     const forest = () => drawForest(find(".forest .plot"), table.forest);
     drawings.push(forest);
     forest();

@@ -12,6 +12,7 @@ import math
 import shlex
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
@@ -29,6 +30,7 @@ from rnndrop.report.extras import need
 from rnndrop.report.settings import Settings, show, varying
 from rnndrop.report.sheet import Sheet, sheets
 
+FOREST = 60  # rows of the forest plot
 LIBRARIES = {
     "plotly": ("plotly", "package_data/plotly.min.js"),
     "datatables": ("itables", "html/dt_bundle.js"),
@@ -135,7 +137,7 @@ def _table(sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, environments: l
             }
             for run, own in by_run.items()
         },
-        "forest": series.forest(part).head(60).to_dict("list") if "change" in part else None,
+        "forest": [asdict(each) for each in series.forest(part)[:FOREST]] if "change" in part else None,
     }
 
 

@@ -228,8 +228,9 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
     if "change" in ours and (tests := int(ours["p_holm"].notna().sum())):
         name = ours.loc[ours["run_id"].isin(ours["baseline"].dropna()), "dropout"].iloc[0]
         notes.append(
-            f"against {name}: change of {SHORT[metric]} perplexity paired by seed [95 % t interval of the mean log-ratio],"
-            f" * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}"
+            f"against {name}: change of {SHORT[metric]} perplexity paired by seed "
+            f"[95 % t interval of the mean log-ratio], "
+            f"* p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}"
         )
     if "test_low" in ours:
         notes.append("test set 95 %: bootstrap over blocks of the test set, seeds averaged")

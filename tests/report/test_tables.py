@@ -88,8 +88,8 @@ def test_csv_and_json_round_trip(few: Path) -> None:
     as_json = pd.DataFrame(json.loads(render(compare(runs, METRIC, "none"), runs, "json", METRIC)))
     for other in (as_csv, as_json):
         assert list(other) == list(table)
-        pd.testing.assert_frame_equal(other.astype(object).where(other.notna()), table.astype(object).where(table.notna()),
-                                      check_dtype=False, rtol=1e-12)  # fmt: skip
+        left, right = (frame.astype(object).where(frame.notna()) for frame in (other, table))
+        pd.testing.assert_frame_equal(left, right, check_dtype=False, rtol=1e-12)
 
 
 def test_markdown_is_a_table(nasty: Path) -> None:
