@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from rnndrop.errors import RequestError
+from rnndrop.records import NotWrittenError
+
+# Threads that wait by spinning bring training to a crawl when another program shares the cores. OpenMP reads this
+# when torch is first imported, which the commands do.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="rnndrop",
@@ -58,16 +65,21 @@ def run(
     raise typer.Exit(command.show_config(overrides or []) if cfg else command.run(overrides or [], as_json, force))
 
 
-@app.command(epilog="Example: rnndrop sweep dropout=none,naive,variational 'seed=range(3)'")
+@app.command(epilog="Example: rnndrop sweep dropout=none,naive,variational 'seed=range(3)' --jobs 2")
 def sweep(
     overrides: Overrides = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many runs at a time.")] = 1,
     as_json: Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again what has finished before.")] = False,
 ) -> None:
-    """Run a grid: every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped."""
+    """Run a grid: every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped, others go on."""
     from . import sweep as command
 
-    raise typer.Exit(command.sweep(overrides or [], as_json, force))
+    options = command.Options(jobs, as_json, dry_run, retry_failed, fail_fast, force)
+    raise typer.Exit(command.sweep(overrides or [], options))
 
 
 @app.command(
@@ -168,11 +180,17 @@ def ls(
 
 def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
+    messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
+    messages.addHandler(logging.StreamHandler())
+    messages.setLevel(logging.INFO)
     try:
         app()
     except RequestError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except NotWrittenError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)
