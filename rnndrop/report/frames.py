@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config import SCHEMA
 from rnndrop.errors import RequestError
 from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, read_record
 from rnndrop.report.settings import flatten, plan_text
@@ -90,8 +89,6 @@ def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
 
 def _row(record: Record, folder: Path, plans: dict[str, tuple[dict[str, Any], str]]) -> dict[str, Any]:
     """Raises DamagedRecordError where a part is missing or of another type."""
-    if record.schema != SCHEMA:
-        raise DamagedRecordError(f"its schema is {record.schema!r}, and this rnndrop reads {SCHEMA}; run it again")
     try:
         if record.run_id not in plans:
             plans[record.run_id] = flatten(record.config), plan_text(record.config["dropout"])

@@ -40,7 +40,9 @@ def test_terminal(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
     text = shown(few, "rich")
     lines = text.splitlines()
-    assert lines[0].startswith("all runs: data=synthetic · model=lstm 2×200 · 1.44M parameters · 8 epochs")
+    assert re.match(
+        r"all runs: data=synthetic · model=lstm 2×200 · 1.44M parameters · \d+ epochs · cpu · rev 0", lines[0]
+    )
     assert [line.split()[0] for line in lines[1:6]] == ["dropout", "variational", "naive", "none", "floor"]
     assert (
         "(1.00)" in lines[2] and "±" in lines[2] and "***" in lines[2] and "145.5" in lines[5] and "151.1" in lines[5]
