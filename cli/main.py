@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from rnndrop.errors import RequestError
+from rnndrop.records import NotWrittenError
 
 # Threads that wait by spinning bring training to a crawl when another program shares the cores. OpenMP reads this
 # when torch is first imported, which the commands do.
@@ -26,6 +28,12 @@ app = typer.Typer(
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change; see `rnndrop run --cfg`.")
 ]
+Folder = Annotated[str, typer.Argument(help="Folder of the runs.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CONDITION", help="Only runs with KEY=VALUE[,VALUE], KEY!=VALUE or KEY<NUMBER; repeatable."),
+]
+Last = Annotated[str | None, typer.Option(metavar="SPAN", help="Only runs recorded within 30m, 12h, 1d, 2w.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -57,27 +65,63 @@ def run(
     raise typer.Exit(command.show_config(overrides or []) if cfg else command.run(overrides or [], as_json, force))
 
 
-@app.command(epilog="Example: rnndrop sweep dropout=none,naive,variational 'seed=range(3)'")
+@app.command(epilog="Example: rnndrop sweep dropout=none,naive,variational 'seed=range(3)' --jobs 2")
 def sweep(
     overrides: Overrides = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many runs at a time.")] = 1,
     as_json: Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again what has finished before.")] = False,
 ) -> None:
-    """Run a grid: every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped."""
+    """Run a grid: every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped, others go on."""
     from . import sweep as command
 
-    raise typer.Exit(command.sweep(overrides or [], as_json, force))
+    options = command.Options(jobs, as_json, dry_run, retry_failed, fail_fast, force)
+    raise typer.Exit(command.sweep(overrides or [], options))
 
 
-@app.command(epilog="Example: rnndrop report --format md > table.md")
+@app.command(
+    epilog="Examples: rnndrop report --baseline none · rnndrop report --format latex > table.tex"
+    " · rnndrop report --where model=lstm --last 1d --html report.html"
+)
 def report(
-    path: Annotated[str, typer.Argument(help="Folder of the runs.")] = "results/runs",
-    style: Annotated[str, typer.Option("--format", help="rich, md, csv or json.")] = "rich",
+    path: Folder = "results/runs",
+    style: Annotated[str, typer.Option("--format", help="rich, md, csv, json, latex or html.")] = "rich",
+    metric: Annotated[str, typer.Option(help="What to rank by, as test_perplexity_mc.")] = "test_perplexity",
+    baseline: Annotated[
+        str | None, typer.Option(help="Differences, paired by seed, from this dropout, run id or KEY=VALUE.")
+    ] = None,
+    where: Where = None,
+    last: Last = None,
+    sort: Annotated[str | None, typer.Option(help="Order by this column; -COLUMN turns it round.")] = None,
+    only_changed: Annotated[bool, typer.Option("--only-changed", help="Only the columns that vary.")] = False,
+    hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out what did not finish.")] = False,
+    bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Add the uncertainty of the test set itself.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Add the published rows of these data.")] = False,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
 ) -> None:
     """Compare the runs in a folder: mean ± std over seeds."""
     from . import report as command
 
-    command.report(path, style)
+    request = command.Request(
+        path,
+        style,
+        metric,
+        baseline,
+        where or [],
+        last,
+        sort,
+        only_changed,
+        hide_failed,
+        bootstrap,
+        published,
+        html,
+        strict,
+    )
+    raise typer.Exit(command.report(request))
 
 
 @app.command("eval", epilog="Example: rnndrop eval 3f9c21ab/seed-0 --mc 100")
@@ -109,6 +153,28 @@ def masks(
     command.masks(overrides or [], seed, figure)
 
 
+@app.command(
+    epilog="Examples: rnndrop plot curves · rnndrop plot forest --baseline none -o forest.pdf"
+    " · rnndrop plot rates --location recurrent -o rates.svg"
+)
+def plot(
+    kind: Annotated[str, typer.Argument(help="curves, forest, rates, heatmap or calibration.")],
+    path: Folder = "results/runs",
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", metavar="FIG.{png,svg,pdf}", help="Without it: in the terminal.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="As test_perplexity or valid_perplexity.")] = "test_perplexity",
+    baseline: Annotated[str | None, typer.Option(help="For forest; none unless given.")] = None,
+    location: Annotated[str | None, typer.Option(help="For rates: only this location.")] = None,
+    where: Where = None,
+    last: Last = None,
+) -> None:
+    """Draw learning curves, differences, rate responses, location × kind, or Monte-Carlo against deterministic."""
+    from . import plot as command
+
+    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))
+
+
 @app.command(epilog="Example: rnndrop ls dropout")
 def ls(
     group: Annotated[str | None, typer.Argument(help="data, model, dropout, trainer, evaluation, experiment.")] = None,
@@ -128,11 +194,17 @@ def ls(
 
 def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
+    messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
+    messages.addHandler(logging.StreamHandler())
+    messages.setLevel(logging.INFO)
     try:
         app()
     except RequestError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except NotWrittenError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from here.", file=sys.stderr)
         sys.exit(130)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
@@ -9,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnndrop.config import Config
-from rnndrop.train import Progress as TrainingProgress
+from rnndrop.progress import Progress as TrainingProgress
 
 console = Console(stderr=True)
 
@@ -41,6 +43,16 @@ def time_left(progress: TrainingProgress) -> str:
         return ""
     left = (progress.epochs - progress.epoch + 1 - progress.fraction) * sum(seconds) / len(seconds)
     return f"{timedelta(seconds=round(left))} left"
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Turn an interrupt into a message that says how to go on, and exit code 130 (Typer would only say "Aborted")."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("Interrupted. The same command goes on from here.", markup=False, highlight=False)
+        raise SystemExit(130) from None
 
 
 class RunDisplay:

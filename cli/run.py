@@ -16,9 +16,9 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
     config = compose(overrides)  # before torch is imported: a wrong request answers at once
     from rnndrop.experiment import run_one
 
-    from .progress import RunDisplay
+    from .progress import RunDisplay, resumable
 
-    with RunDisplay(config) as display:
+    with resumable(), RunDisplay(config) as display:
         record = run_one(config, overrides, display.watch, force)
     print(record.to_json() if as_json else result_line(record))
     if record.status == "failed":

@@ -3,51 +3,110 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 from rich.live import Live
 from rich.table import Table
 
-from rnndrop.sweep import Job, plan_jobs, run_jobs
-from rnndrop.train import Progress
+from rnndrop.interrupt import Stop
+from rnndrop.launch import executor, split_launcher
+from rnndrop.sweep import Job, estimate, plan_jobs, run_jobs, settled_statuses
 
-from .progress import console, time_left
+from .progress import console, resumable
 from .run import result_line
 
+WORDS = {"resumable": "to resume", "running": "running elsewhere"}
 
-def sweep(overrides: Sequence[str], as_json: bool, force: bool) -> int:
+
+@dataclass(frozen=True)
+class Options:
+    """How to sweep."""
+
+    jobs: int = 1
+    as_json: bool = False
+    dry_run: bool = False
+    retry_failed: bool = False
+    fail_fast: bool = False
+    force: bool = False
+
+
+def sweep(overrides: Sequence[str], options: Options) -> int:
     """Run a grid; print a line a run, or the records as a JSON list; return the exit code."""
+    launcher, rest = split_launcher(overrides)
     with console.status("checking every run"):
-        jobs = plan_jobs(overrides)
-    console.print(f"{len(jobs)} runs")
-    progress: dict[str, Progress] = {}
-    with Live(console=console, transient=True, auto_refresh=False) as live:
-
-        def watch(now: Progress) -> None:
-            progress["now"] = now
-            if console.is_terminal:
-                live.update(_table(jobs, now), refresh=True)
-
-        for job in run_jobs(jobs, watch, force):
-            assert job.record is not None
-            if not as_json:
-                print(f"{' '.join(job.overrides) or 'defaults'}: {result_line(job.record)}", flush=True)
-    records = [job.record for job in jobs if job.record]
-    if as_json:
-        print(json.dumps([asdict(record) for record in records], indent=1))
-    return 0 if all(record.status == "finished" for record in records) else 1
+        jobs = plan_jobs(rest)
+    return run_all(jobs, options, launcher)
 
 
-def _table(jobs: Sequence[Job], now: Progress) -> Table:
-    """Every run with its state; the first one without a record is the running one."""
-    table = Table("run", "state", box=None)
-    running = next((job for job in jobs if job.record is None), None)
+def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | None = None) -> int:
+    """Run jobs, or say what would run; return the exit code."""
+    settled = settled_statuses(options.retry_failed, options.force)
+    workers = executor(launcher or {}, options.jobs)
+    console.print(summary(jobs, settled, options.jobs), markup=False, highlight=False)
+    if options.dry_run:
+        return _dry_run(jobs, settled, options)
     for job in jobs:
-        state = job.record.status if job.record else "waiting"
-        if job is running:
-            state = f"epoch {now.epoch}/{now.epochs}  train {now.train_perplexity:.1f}  {time_left(now)}"
-        elif job.record and job.record.status == "finished":
-            state = f"valid {job.record.metrics['valid_perplexity']:.1f}"
-        table.add_row(" ".join(job.overrides) or "defaults", state)
+        if job.state in settled:
+            _report(job, options)
+    stop = Stop()
+    with resumable(), Live(console=console, transient=True, auto_refresh=False) as live, stop.listening():
+        with stop.anywhere():
+            for event in run_jobs(jobs, workers, settled, options.fail_fast):
+                if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
+                    _report(event.job, options)
+                elif event.kind == "died":
+                    console.print(f"{event.job.name}: its process died: {event.content}; goes on", markup=False)
+                if console.is_terminal:
+                    live.update(_table(jobs), refresh=True)
+    if options.as_json:
+        print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
+    return 0 if all(job.state == "finished" for job in jobs) else 1
+
+
+def summary(jobs: Sequence[Job], settled: Collection[str], workers: int) -> str:
+    """How many runs there are, in which state, and about how long they will take."""
+    counts = Counter(job.state for job in jobs)
+    states = " · ".join(f"{count} {WORDS.get(state, state)}" for state, count in counts.items())
+    seconds = estimate(jobs, settled, workers)
+    return f"{len(jobs)} runs: {states}" + (f"   about {timedelta(seconds=round(seconds))}" if seconds else "")
+
+
+def _dry_run(jobs: Sequence[Job], settled: Collection[str], options: Options) -> int:
+    """Print a row for each run on stdout."""
+    rows = [
+        {
+            "run": job.name,
+            "state": job.state,
+            "would": "skip" if job.state in settled else "run" if job.state != "resumable" else "resume",
+            "folder": str(job.folder),
+        }
+        for job in jobs
+    ]
+    if options.as_json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    from tabulate import tabulate
+
+    print(tabulate(rows, headers="keys", disable_numparse=True))
+    return 0
+
+
+def _report(job: Job, options: Options) -> None:
+    if job.record and not options.as_json:
+        print(f"{job.name}: {result_line(job.record)}", flush=True)
+
+
+def _table(jobs: Sequence[Job]) -> Table:
+    """The runs that are at work, and how many are not."""
+    table = Table("run", "state", box=None)
+    for job in jobs:
+        if job.state == "running":
+            now = job.progress
+            state = f"epoch {now['epoch']}/{now['epochs']}  train {now['train_perplexity']:.1f}" if now else "starting"
+            table.add_row(job.name, state)
+    counts = Counter(job.state for job in jobs)
+    table.add_row("", " · ".join(f"{count} {state}" for state, count in counts.items()), style="dim")
     return table

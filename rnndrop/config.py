@@ -12,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, suggestion, unknown
-
-SCHEMA = 1  # of the configuration and the record; part of the run id
+from rnndrop.records import SCHEMA
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -96,6 +95,9 @@ class TrainerSettings(Settings):
     patience: Positive | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Positive | None
+    checkpoint_epochs: Positive | None
+    checkpoint_seconds: Annotated[float, Field(ge=0)] | None
+    tensorboard: bool
 
 
 class MonteCarloSettings(Settings):
@@ -132,7 +134,16 @@ class Config(Settings):
 
 
 # What does not change what a run computes, so that it is no part of its identity.
-NOT_IDENTITY = (("seed",), ("output",), ("data", "root"), ("trainer", "device"), ("trainer", "threads"))
+NOT_IDENTITY = (
+    ("seed",),
+    ("output",),
+    ("data", "root"),
+    ("trainer", "device"),
+    ("trainer", "threads"),
+    ("trainer", "checkpoint_epochs"),
+    ("trainer", "checkpoint_seconds"),
+    ("trainer", "tensorboard"),
+)
 _OWN_FILES = ("train", "valid", "test", "file")
 
 

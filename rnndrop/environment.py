@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
+@cache
 def git_revision() -> tuple[str | None, bool | None]:
     """The commit of this checkout of rnndrop and whether it has uncommitted changes; None when installed."""
     folder = Path(__file__).parent
@@ -56,6 +58,7 @@ def git_revision() -> tuple[str | None, bool | None]:
         return None, None
 
 
+@cache
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

@@ -3,53 +3,99 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors.torch import save
 
-from rnndrop import data, environment, records
-from rnndrop.config import SCHEMA, Config, run_id
+from rnndrop import checkpoint, data, environment, records
+from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
+from rnndrop.config import Config, DataSettings, run_id
 from rnndrop.data import Corpus
+from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
+from rnndrop.heartbeat import Heartbeat
+from rnndrop.interrupt import Interrupted, Stop
+from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.montecarlo import monte_carlo
-from rnndrop.records import Record
-from rnndrop.train import DivergedError, Progress, Training, Watcher
+from rnndrop.progress import Watcher
+from rnndrop.records import SCHEMA, Record
+from rnndrop.trackers import Tracker
+from rnndrop.train import DivergedError, Training
 
 TRAIN_SAMPLE = 100_000  # training tokens on which the final, deterministic train perplexity is measured
+THREADS = torch.get_num_threads()  # as this process found them, for runs that do not say how many they want
+
+log = logging.getLogger("rnndrop")
 
 
 def run_one(
-    config: Config, overrides: Sequence[str], watch: Watcher = lambda progress: None, force: bool = False
+    config: Config,
+    overrides: Sequence[str],
+    watch: Watcher = lambda progress: None,
+    force: bool = False,
+    settled: Collection[str] = ("finished", "diverged"),
+    wait: bool = True,
 ) -> Record:
-    """Run `config`, or return its record where it has finished before; `watch` is told of the progress.
+    """Run `config`, or return its record where that has one of the statuses `settled`; `watch` is told of the progress.
 
-    A failure keeps its traceback in the record. Raises RequestError, before anything is written, for a request
-    that cannot be met, and KeyboardInterrupt after recording it.
+    An interrupted or killed run goes on from its last checkpoint; `force` starts afresh. A failure keeps its
+    traceback in the record. Where another process works on the same run: wait for it, or raise BusyError. Raises
+    RequestError, before anything is written, for a request that cannot be met, and Interrupted after a checkpoint.
     """
     folder = records.run_folder(config.output, run_id(config), config.seed)
     records.prepare(folder)
-    with FileLock(folder / ".lock"):
-        if not force and (done := finished(folder)):
+    with locked(folder, wait):
+        if force:
+            checkpoint.discard(folder)
+        elif done := records.settled(folder, settled):
             return done
         return _Run(config, overrides, folder).record(watch)
 
 
-def finished(folder: Path) -> Record | None:
-    """The record of a run that came to its end, so that it need not run again."""
+class BusyError(RuntimeError):
+    """Another process works on this run."""
+
+
+@contextmanager
+def locked(folder: Path, wait: bool) -> Iterator[None]:
+    """Hold the lock of a run folder; the system frees it when its owner dies, however that comes about."""
+    lock = FileLock(folder / records.LOCK)
     try:
-        record = records.read_record(folder)
-    except records.DamagedRecordError:
-        return None
-    return record if record and record.status in ("finished", "diverged") and record.schema == SCHEMA else None
+        lock.acquire(timeout=0)
+    except Timeout:
+        if not wait:
+            raise BusyError(f"another process works on {folder}") from None
+        log.warning("Another process works on %s: waiting for it.", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@lru_cache(maxsize=2)
+def _corpus(settings: DataSettings, stamps: tuple[Any, ...]) -> tuple[Corpus, dict[str, Any]]:
+    corpus = data.load(settings)
+    return corpus, corpus.fingerprint()
+
+
+def load_corpus(settings: DataSettings) -> tuple[Corpus, dict[str, Any]]:
+    """A corpus and its fingerprint, kept for the next run of this process unless the user's files change."""
+    paths = [Path(path) for path in (settings.train, settings.valid, settings.test, settings.file) if path]
+    stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
+    return _corpus(settings, stamps)
 
 
 def build(config: Config, corpus: Corpus, device: torch.device) -> LanguageModel:
@@ -70,64 +116,81 @@ class _Run:
     """A run in its folder."""
 
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
-        self.config, self.folder = config, folder
-        if config.trainer.threads:
-            torch.set_num_threads(config.trainer.threads)
+        self.config, self.folder, self.stop = config, folder, Stop()
+        torch.set_num_threads(config.trainer.threads or THREADS)
         self.device = environment.device(config.trainer.device)
-        self.corpus = data.load(config.data)
+        self.corpus, fingerprint = load_corpus(config.data)
         self.blank: dict[str, Any] = {
             "schema": SCHEMA,
             "run_id": run_id(config),
             "seed": config.seed,
             "overrides": list(overrides),
             "config": config.model_dump(mode="json"),
-            "data": self.corpus.fingerprint(),
-            "environment": environment.describe(self.device),
+            "data": fingerprint,
         }
 
     def record(self, watch: Watcher) -> Record:
-        """Train, measure, and write the record whatever happens."""
+        """Train, measure, and write the record whatever happens; what led up to a finished record is removed."""
         records.write_atomically(self.folder / records.CONFIG, yaml.safe_dump(self.blank["config"], sort_keys=False))
         (self.folder / records.RECORD).unlink(missing_ok=True)
+        tracker = Tracker(self.config.trainer.tensorboard, self.folder)
         try:
-            record = self._train(watch)
-        except KeyboardInterrupt:
-            self._write(Record(**self.blank, status="interrupted"))
+            with self.stop.listening(), Heartbeat(self.folder) as heartbeat:
+                record = self._train(heartbeat, tracker.watching(watch))
+                self._write(record)
+        except Interrupted:
+            with suppress(records.NotWrittenError):  # the checkpoint is what counts
+                self._write(self._record("interrupted"))
+            raise
+        except (RequestError, records.NotWrittenError):
             raise
         except Exception:
-            record = Record(**self.blank, status="failed", error=traceback.format_exc())
-        self._write(record)
+            record = self._record("failed", error=traceback.format_exc())
+            self._write(record)
+        finally:
+            tracker.close()
+        if record.status in ("finished", "diverged"):
+            checkpoint.discard(self.folder)
         return record
 
-    def _write(self, record: Record) -> None:
-        records.write_atomically(self.folder / records.RECORD, record.to_json())
+    def _record(self, status: str, **content: Any) -> Record:
+        return Record(**self.blank, environment=environment.describe(self.device), status=status, **content)
 
-    def _train(self, watch: Watcher) -> Record:
+    def _write(self, record: Record) -> None:
+        try:
+            records.write_atomically(self.folder / records.RECORD, record.to_json())
+        except OSError as error:
+            raise records.NotWrittenError(
+                f"Cannot write {self.folder / records.RECORD}: {error.strerror}. Mend that, and the same command goes "
+                "on from the last checkpoint."
+            ) from None
+
+    def _train(self, heartbeat: Heartbeat, watch: Watcher) -> Record:
         config, corpus = self.config, self.corpus
         model = build(config, corpus, self.device)
         masks = generator(config.seed, "masks", self.device)
         training = Training(model, config.plan, config.trainer, corpus.train, masks)
-
-        def keep(progress: Progress) -> None:
-            if progress.fraction == 1.0:
-                records.write_history(self.folder, progress.history)
-            watch(progress)
+        keeper = Keeper(self.folder, training, config.trainer, self.blank["data"]["sha256"], self.stop)
+        keeper.resume()
 
         status, error = "finished", None
         try:
-            training.run(lambda: self._perplexity(model, "valid"), keep)
+            training.run(lambda: self._perplexity(model, "valid"), keeper.watcher(heartbeat, watch))
         except DivergedError as divergence:
             status, error = "diverged", str(divergence)
+        except Interrupted:
+            keeper.save()
+            raise
         metrics = {"diverged_step": training.step} if error else self._measure(model, training)
-        return Record(
-            **self.blank,
-            status=status,
+        return self._record(
+            status,
             error=error,
             model={"parameters": sum(p.numel() for p in model.parameters()), **asdict(model.sizes)},
             metrics=metrics,
             timing={
                 "train_seconds": training.seconds,
                 "tokens_per_second": training.tokens_seen / training.seconds if training.seconds else None,
+                "resumed_from_steps": keeper.resumed_from,
             },
         )
 
@@ -136,12 +199,19 @@ class _Run:
         records.write_atomically(self.folder / records.WEIGHTS, save(training.best))
         model.load_state_dict(training.best)
         splits = {f"{split}_perplexity": self._perplexity(model, split) for split in ("valid", "test", "train")}
-        sampled = measure_mc(model, self.config, self.corpus) if self.config.evaluation.mc.samples else {}
+        sampled = {}
+        if self.config.evaluation.mc.samples:
+            with self.stop.anywhere():
+                sampled = measure_mc(model, self.config, self.corpus)
         return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history), **sampled}
 
     def _perplexity(self, model: LanguageModel, split: str) -> float:
         tokens = getattr(self.corpus, split)[:TRAIN_SAMPLE] if split == "train" else getattr(self.corpus, split)
-        return perplexity(stream_nll(model, self.config.plan, tokens, self.config.evaluation))
+        with self.stop.anywhere():
+            nll = stream_nll(model, self.config.plan, tokens, self.config.evaluation)
+        if split == "test":  # for the report's bootstrap over the test set
+            records.write_atomically(self.folder / TEST_NLL, to_bytes(block_sums(nll)))
+        return perplexity(nll)
 
 
 def measure_mc(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:

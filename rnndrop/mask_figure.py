@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnndrop.errors import RequestError, unknown
 from rnndrop.mask_view import HELD, SHADES, View
+from rnndrop.report.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +26,8 @@ def save(views: Sequence[View], title: str, subtitle: str, path: Path) -> None:
     """Plot to a PNG, SVG or PDF. Raises RequestError where that cannot be done."""
     if path.suffix.removeprefix(".") not in FORMATS:
         raise unknown("format of a figure", path.suffix.removeprefix("."), FORMATS)
-    try:
-        figure = plot(views, title, subtitle)
-    except ModuleNotFoundError as error:
-        if error.name != "matplotlib":
-            raise
-        raise RequestError("A figure needs matplotlib: pip install 'rnndrop[plots]'") from None
+    need("matplotlib", "plots")
+    figure = plot(views, title, subtitle)
     try:
         figure.savefig(path, dpi=130)
     except OSError as error:

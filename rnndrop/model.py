@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnndrop.dropout.noise import Masks, Sizes
+from rnndrop.kept import kept
 from rnndrop.recurrent.engine import CELLS, path, run_layer
 from rnndrop.recurrent.weights import LayerWeights
 
@@ -76,13 +77,18 @@ class LanguageModel(nn.Module):
         )
 
     def features(self, tokens: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
-        """From tokens (T, B) to the top layer's masked h (T, B, H) and the state for the next window."""
+        """From tokens (T, B) to the top layer's masked h (T, B, H) and the state for the next window.
+
+        Where one mask drops units of the whole batch, h holds only the others, as `decoder_weights` do.
+        """
         x = self._embed(tokens, masks.embedding)
         new_state = []
         for layer, memory, layer_masks in zip(self.layers, state, masks.layers, strict=True):
             assert isinstance(layer, RecurrentLayer)
             x, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
             new_state.append(memory)
+        if (units := kept(masks.output)) is not None:
+            return units.select(x), tuple(new_state)
         return (x if masks.output is None else x * masks.output), tuple(new_state)
 
     def decoder_weights(self, masks: Masks) -> tuple[Tensor, Tensor]:
@@ -90,6 +96,8 @@ class LanguageModel(nn.Module):
         weight: Tensor = self.embedding if self.decoder is None else self.decoder
         if masks.weight_decoder is not None:
             weight = weight * masks.weight_decoder
+        if (units := kept(masks.output)) is not None:
+            weight = units.columns(weight)
         return weight, self.decoder_bias
 
     def paths(self, masks: Masks) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,25 @@ class Update:
             scaled = self.settings.scaled_decay or self.settings.optimizer == "adamw"
             decay = self.settings.weight_decay * (self.learning_rate if scaled else 1.0)
             torch._foreach_mul_(list[Tensor](self.parameters), 1.0 - decay)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the optimiser remembers, by `parameter index/name`."""
+        state = self.optimizer.state_dict()["state"]
+        return {
+            f"{index}/{name}": torch.as_tensor(value)
+            for index, values in state.items()
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `state_dict` returned."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            index, _, name = key.partition("/")
+            state.setdefault(int(index), {})[name] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def learning_rate(settings: TrainerSettings, epoch: int) -> float:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 def _onednn() -> tuple[Any, Any] | None:
     """The operators (linear, pack), or None where this build of torch has none."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     try:
         return torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._reorder_linear_weight
@@ -24,6 +24,9 @@ def _onednn() -> tuple[Any, Any] | None:
 
 
 _ONEDNN = _onednn()
+
+
+_BLOCK = 1 << 20  # elements of a product that is added to something
 
 
 def uses_onednn(tensor: Tensor) -> bool:
@@ -46,6 +49,31 @@ def outer(rows: Tensor, columns: Tensor) -> Tensor:
     if uses_onednn(rows):
         return linear(rows.t().contiguous(), columns.t())
     return torch.mm(rows.t(), columns)
+
+
+class OuterSum:
+    """The sum (O, I) of `rows.T @ columns` over chunks, for rows (N, O), columns (N, I); `total` rows in all."""
+
+    def __init__(self, like: Tensor, total: int) -> None:
+        self._onednn = uses_onednn(like)
+        self._flipped = self._onednn and like.shape[1] < total  # one of the factors or the sum must be transposed
+        self._sum = like.new_zeros(like.shape[::-1] if self._flipped else like.shape)
+
+    def add(self, rows: Tensor, columns: Tensor) -> None:
+        """Add the product of a chunk."""
+        if not self._onednn:
+            self._sum.addmm_(rows.t(), columns)
+            return
+        if self._flipped:
+            rows, columns = columns, rows
+        rows, columns = rows.t().contiguous(), columns.t()
+        size = max(1, _BLOCK // len(rows))
+        for block in range(0, len(columns), size):
+            self._sum[:, block : block + size] += linear(rows, columns[block : block + size])
+
+    def result(self) -> Tensor:
+        """The sum."""
+        return self._sum.t().contiguous() if self._flipped else self._sum
 
 
 class Packed:

@@ -1,41 +1,214 @@
-"""A sweep: every run of a grid, checked before the first starts, finished ones skipped, failures kept apart."""
+"""A sweep: every run of a grid, checked before the first starts; finished ones skipped, failures kept apart.
+
+What runs the jobs is an `Executor`: worker processes of this machine (`workers.py`) or a cluster (`cluster.py`).
+No torch here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
+from rnndrop import checkpoint, heartbeat, records
 from rnndrop.compose import compose, expand
 from rnndrop.config import Config, run_id
-from rnndrop.records import Record, run_folder
-from rnndrop.train import Watcher
+from rnndrop.records import DamagedRecordError, Record
+
+DEATHS = 3  # that many deaths without a new checkpoint between them, and a job is given up
+BUSY_EVERY = 1.0  # seconds between two looks at a run that another process works on
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
-    """One run of a sweep; `record` is None until it has run."""
+    """One run of a sweep. `state`: new, resumable, running, busy (in another process), stopped, or a record's status."""
 
     overrides: list[str]
     config: Config
     folder: Path
+    state: str = "new"
     record: Record | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+    force: bool = False
+    deaths: int = 0
+    seen_checkpoint: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the user asked for."""
+        return " ".join(self.overrides) or "defaults"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What an executor has to say of a job: progress, done, busy, refused (with the reason), interrupted or died."""
+
+    job: Job
+    kind: str
+    content: Any = None
+
+
+class Executor(Protocol):
+    """Something that runs jobs. `free` is how many more it takes now."""
+
+    @property
+    def free(self) -> int:
+        """How many more jobs it takes now."""
+
+    def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
+        """Start jobs, at most `free`; each must end with an event other than progress."""
+
+    def poll(self, seconds: float) -> Iterable[Event]:
+        """What has happened; waits up to `seconds` for something to happen."""
+
+    def stop(self) -> None:
+        """Have the running jobs take a checkpoint and leave; return when they have."""
 
 
 def plan_jobs(overrides: Sequence[str]) -> list[Job]:
     """Compose and check every run of a grid; runs that are the same appear once. Raises RequestError."""
+    return jobs_of(expand(overrides))
+
+
+def jobs_of(requests: Iterable[list[str]]) -> list[Job]:
+    """A job for each list of overrides, checked, in order and without repetition. Raises RequestError."""
     jobs: dict[Path, Job] = {}
-    for each in expand(overrides):
+    for each in requests:
         config = compose(each)
-        folder = run_folder(config.output, run_id(config), config.seed)
-        jobs.setdefault(folder, Job(each, config, folder))
+        folder = records.run_folder(config.output, run_id(config), config.seed)
+        if folder not in jobs:
+            jobs[folder] = Job(each, config, folder)
+            survey(jobs[folder])
     return list(jobs.values())
 
 
-def run_jobs(jobs: Sequence[Job], watch: Watcher, force: bool = False) -> Iterator[Job]:
-    """Run the jobs one after the other; yield each when its record is there."""
-    from rnndrop.experiment import run_one
+def survey(job: Job) -> None:
+    """Find out from its folder where a job stands."""
+    try:
+        job.record = records.read_record(job.folder)
+    except DamagedRecordError:
+        job.record = None  # whoever runs it says so and keeps it aside
+    if heartbeat.alive(job.folder):
+        job.state = "running"
+    elif job.record and job.record.status != "interrupted":
+        job.state = job.record.status
+    else:
+        job.state = "resumable" if checkpoint.paths(job.folder) else "new"
 
+
+def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
+    """The statuses with which a sweep leaves a run alone."""
+    return frozenset() if force else frozenset({"finished"} if retry_failed else {"finished", "failed", "diverged"})
+
+
+def run_jobs(
+    jobs: Sequence[Job], executor: Executor, settled: Collection[str], fail_fast: bool = False
+) -> Iterator[Event]:
+    """Run the jobs that are not settled; yield what happens. Every job's `state` and `record` are kept up to date.
+
+    A job whose process dies goes back into the queue and on from its checkpoint; after `DEATHS` deaths without any
+    progress it is recorded as failed. Leaving the iterator early, by whatever exception, stops the executor.
+    """
+    queue = deque(job for job in jobs if job.state not in settled)
+    for job in queue:
+        job.force = not settled
+    running: set[Job] = set()
+    busy: dict[Job, float] = {}
+    try:
+        while queue or running or busy:
+            for job in [job for job, since in busy.items() if time.monotonic() - since > BUSY_EVERY]:
+                del busy[job]
+                queue.append(job)
+            batch = [queue.popleft() for _ in range(min(len(queue), executor.free))]
+            for job in batch:
+                job.state, job.seen_checkpoint = "running", _newest(job)
+            if batch:
+                executor.submit(batch, settled)
+                running.update(batch)
+            for event in executor.poll(0.2):
+                _take_in(event)
+                job = event.job
+                if event.kind != "progress":
+                    running.discard(job)
+                    if event.kind == "busy":
+                        busy[job] = time.monotonic()
+                    elif job.state == "waiting":
+                        queue.appendleft(job)
+                yield event
+                if fail_fast and job.state in ("failed", "diverged"):
+                    return
+    finally:
+        executor.stop()
+        for job in (*running, *busy, *queue):
+            survey(job)
+
+
+def _take_in(event: Event) -> None:
+    """Bring a job up to date with an event."""
+    job = event.job
+    if event.kind == "progress":
+        job.progress = event.content
+        return
+    job.force = False
+    if event.kind == "done":
+        job.record = event.content if event.content is not None else records.read_record(job.folder)
+        job.state = job.record.status if job.record else "failed"
+    elif event.kind == "refused":
+        record_failure(job, event.content)
+    elif event.kind == "busy":
+        job.state = "busy"
+    else:  # died, or was told to leave by someone else: it goes on from its checkpoint
+        job.deaths = job.deaths + 1 if _newest(job) == job.seen_checkpoint else 1
+        job.state = "waiting"
+        if job.deaths >= DEATHS:
+            record_failure(job, f"Its process died {DEATHS} times without coming further: {event.content}.")
+
+
+def record_failure(job: Job, error: str) -> None:
+    """Write the record of a job that failed where it could not write one itself."""
+    job.record = Record(
+        schema=records.SCHEMA,
+        run_id=job.folder.parent.name,
+        seed=job.config.seed,
+        status="failed",
+        overrides=job.overrides,
+        config=job.config.model_dump(mode="json"),
+        error=error,
+    )
+    job.state = "failed"
+    try:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        records.write_atomically(job.folder / records.RECORD, job.record.to_json())
+    except OSError as problem:
+        records.log.warning("%s: cannot write its record: %s.", job.folder, problem.strerror)
+
+
+def _newest(job: Job) -> str:
+    return next((path.name for path in checkpoint.paths(job.folder)), "")
+
+
+def estimate(jobs: Sequence[Job], settled: Collection[str], workers: int) -> float | None:
+    """Seconds that the jobs to run will take, from the epochs of runs like them; None where there is none to go by."""
+    rates: dict[str, list[float]] = {}
     for job in jobs:
-        job.record = run_one(job.config, job.overrides, watch, force)
-        yield job
+        if rows := records.read_history(job.folder):
+            rates.setdefault(_kind(job), []).extend(row["seconds"] for row in rows)
+    total = 0.0
+    everything = [seconds for kind in rates.values() for seconds in kind]
+    for job in jobs:
+        if job.state in settled:
+            continue
+        known = rates.get(_kind(job)) or everything
+        if not known:
+            return None
+        done = 0 if job.state == "new" else len(records.read_history(job.folder))
+        total += max(0, job.config.trainer.epochs - done) * sum(known) / len(known)
+    return total / workers
+
+
+def _kind(job: Job) -> str:
+    """What the time of an epoch depends on most."""
+    return f"{job.config.data} {job.config.model} {job.config.dropout.name}"

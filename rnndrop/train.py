@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rnndrop.checkpoint import Checkpoint
 from rnndrop.config import TrainerSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import draw_masks
@@ -19,8 +19,11 @@ from rnndrop.dropout.plan import Plan
 from rnndrop.loss import nll_sum
 from rnndrop.model import LanguageModel
 from rnndrop.optimize import Update
+from rnndrop.progress import Progress, Watcher
 
 EXPLODED = 3.0  # a mean loss above this many times ln V (a uniform guess) will not come back
+BEFORE_VALID = 0.999  # the fraction of an epoch whose windows are done and whose valid perplexity is not
+_FACTS = ("step", "row", "loss_sum", "count", "epoch_seconds", "seconds", "history")
 
 
 class DivergedError(ArithmeticError):
@@ -29,21 +32,6 @@ class DivergedError(ArithmeticError):
     def __init__(self, step: int, loss: float) -> None:
         super().__init__(f"the loss of step {step} is {loss:g} nats a token")
         self.step = step
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands, for whoever watches."""
-
-    epoch: int
-    epochs: int
-    fraction: float  # of the epoch
-    train_perplexity: float
-    tokens_per_second: float
-    history: list[dict[str, Any]]
-
-
-Watcher = Callable[[Progress], None]
 
 
 class Training:
@@ -70,6 +58,12 @@ class Training:
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.row = 0  # where the next window begins
+        self.loss_sum, self.count, self.epoch_seconds = 0.0, 0, 0.0
+        self.memory = self.model.initial_state(self.inputs.shape[1])
 
     @property
     def best_epoch(self) -> int:
@@ -82,13 +76,14 @@ class Training:
         return sum(row["tokens"] for row in self.history)
 
     def run(self, valid: Callable[[], float], watch: Watcher) -> None:
-        """Train to the last epoch, or until `patience` runs out. Raises DivergedError."""
+        """Train to the last epoch, or until `patience` runs out. Raises DivergedError.
+
+        Whenever `watch` or `valid` is called the state is whole: they may take a checkpoint, or raise and leave.
+        """
         while not self.finished:
-            self._epoch(watch)
+            self._windows(watch)
+            self._close_epoch(valid())
             row = self.history[-1]
-            row["valid_perplexity"] = valid()
-            if self.best_epoch == row["epoch"]:
-                self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
             watch(self._progress(row["epoch"], 1.0, row["train_perplexity"], row["tokens_per_second"]))
 
     @property
@@ -97,36 +92,48 @@ class Training:
         epoch, patience = len(self.history), self.settings.patience
         return epoch >= self.settings.epochs or bool(patience and epoch and epoch - self.best_epoch >= patience)
 
-    def _epoch(self, watch: Watcher) -> None:
+    def _windows(self, watch: Watcher) -> None:
+        """Train on what is left of the epoch."""
         epoch = len(self.history) + 1
         self.update.set_epoch(epoch)
-        state = self.model.initial_state(self.inputs.shape[1])
-        loss_sum, count, start = 0.0, 0, time.perf_counter()
-        for row in range(0, len(self.inputs), self.settings.window):
-            window = slice(row, row + self.settings.window)
-            loss, tokens, state = self._window(self.inputs[window], self.targets[window], state)
-            loss_sum, count = loss_sum + loss, count + tokens
-            seconds = time.perf_counter() - start
-            watch(self._progress(epoch, row / len(self.inputs), _perplexity(loss_sum / count), count / seconds))
-        seconds = time.perf_counter() - start
-        self.seconds += seconds
+        while self.row < len(self.inputs):
+            start = time.perf_counter()
+            window = slice(self.row, self.row + self.settings.window)
+            loss, tokens, self.memory = self._window(self.inputs[window], self.targets[window], self.memory)
+            self.row += self.settings.window
+            self.loss_sum, self.count = self.loss_sum + loss, self.count + tokens
+            self.epoch_seconds += time.perf_counter() - start
+            fraction = min(self.row / len(self.inputs), BEFORE_VALID)
+            watch(self._progress(epoch, fraction, self._train_perplexity, self.count / self.epoch_seconds))
+
+    def _close_epoch(self, valid_perplexity: float) -> None:
+        self.seconds += self.epoch_seconds
         self.history.append(
             {
-                "epoch": epoch,
-                "train_perplexity": _perplexity(loss_sum / count),
+                "epoch": len(self.history) + 1,
+                "train_perplexity": self._train_perplexity,
                 "learning_rate": self.update.learning_rate,
-                "tokens": count,
-                "seconds": seconds,
-                "tokens_per_second": count / seconds,
+                "tokens": self.count,
+                "seconds": self.epoch_seconds,
+                "tokens_per_second": self.count / self.epoch_seconds,
+                "valid_perplexity": valid_perplexity,
             }
         )
+        if self.best_epoch == len(self.history):
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self._begin_epoch()
+
+    @property
+    def _train_perplexity(self) -> float:
+        return math.exp(self.loss_sum / self.count)
 
     def _window(self, inputs: Tensor, targets: Tensor, state: Any) -> tuple[float, int, Any]:
         """One step on a window (T, B): summed loss in nats, number of targets, the state for the next window."""
         self.step += 1
         steps, batch = inputs.shape
         masks = draw_masks(self.plan, self.model.sizes, steps, batch, self.generator)
-        state = tuple(tuple(part.detach() for part in memory) for memory in state)
+        # Cloned, so that a state taken up from a checkpoint lies in memory as this one does: sums may depend on it.
+        state = tuple(tuple(part.detach().clone() for part in memory) for memory in state)
         features, state = self.model.features(inputs, state, masks)
         loss = nll_sum(features, *self.model.decoder_weights(masks), targets)
         tokens = int((targets != batching.IGNORED).sum())
@@ -138,8 +145,34 @@ class Training:
         return loss.item(), tokens, state
 
     def _progress(self, epoch: int, fraction: float, train: float, rate: float) -> Progress:
-        return Progress(epoch, self.settings.epochs, fraction, train, rate, self.history)
+        return Progress(epoch, self.settings.epochs, fraction, train, rate, self.history, self.step)
 
+    def state(self) -> Checkpoint:
+        """Everything that the rest of the training depends on."""
+        groups = {
+            "model": self.model.state_dict(),
+            "best": self.best,
+            "update": self.update.state_dict(),
+            "memory": {f"{i}/{j}": part for i, layer in enumerate(self.memory) for j, part in enumerate(layer)},
+            "random": {"masks": self.generator.get_state()},
+        }
+        tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+        return Checkpoint(self.step, tensors, {name: getattr(self, name) for name in _FACTS})
 
-def _perplexity(mean_nll: float) -> float:
-    return math.exp(mean_nll)
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`, as if this training had come there by itself."""
+        groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", "update", "memory", "random")}
+        for name, tensor in checkpoint.tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor
+        self.model.load_state_dict(groups["model"])
+        self.update.load_state_dict(groups["update"])
+        self.generator.set_state(groups["random"]["masks"])
+        device = self.generator.device
+        self.best = {name: tensor.to(device) for name, tensor in groups["best"].items()}
+        self.memory = tuple(
+            tuple(groups["memory"][f"{i}/{j}"].to(device) for j in range(len(layer)))
+            for i, layer in enumerate(self.memory)
+        )
+        for name in _FACTS:
+            setattr(self, name, checkpoint.facts[name])

@@ -11,7 +11,15 @@ from rnndrop.records import DamagedRecordError, Record, find_runs, prepare, read
 
 
 def record(**changes: object) -> Record:
-    fields = {"schema": 1, "run_id": "abc", "seed": 0, "status": "finished", "overrides": ["a=ü"], "config": {"b": 1}}
+    fields = {
+        "schema": 1,
+        "run_id": "abc",
+        "seed": 0,
+        "status": "finished",
+        "overrides": ["a=ü"],
+        "config": {"b": 1},
+        "metrics": {"valid_perplexity": 2.0, "test_perplexity": 3.0},
+    }
     return Record(**{**fields, **changes})  # type: ignore[arg-type]
 
 

@@ -10,7 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rnndrop.kept import Kept, kept
 from rnndrop.product import Packed, linear, outer
+
+_PACK_BACKWARD = 1 << 22  # elements of a weight whose transposed layout pays for itself within a window
 
 
 class GateProduct(Protocol):
@@ -27,7 +30,7 @@ class GateProduct(Protocol):
         ...
 
     def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        """The gradient of x from that of the gates' inputs, plus `add`."""
+        """The gradient of x from that of the gates' inputs, plus `add`, which may be overwritten."""
         ...
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
@@ -38,13 +41,12 @@ class GateProduct(Protocol):
 def gate_product(weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> GateProduct:
     """The cheapest product for a weight (G·H, I), a bias (G·H,) and a mask (T|1, B|1, G|1, I|1)."""
     if mask is None:
-        return Dense(weight, bias, None)
+        return _Dense(weight, bias, None)
     if mask.shape[2] > 1:
-        return PerGate(weight, bias, mask)
-    mask = mask.squeeze(2)
-    if mask.shape[:2] == (1, 1) and mask.shape[2] > 1:
-        return Kept(weight, bias, mask[0, 0])
-    return Dense(weight, bias, mask)
+        return _PerGate(weight, bias, mask)
+    if (units := kept(mask)) is not None:
+        return _KeptUnits(weight, bias, units)
+    return _Dense(weight, bias, mask.squeeze(2))
 
 
 class _Matrix:
@@ -72,6 +74,8 @@ class _Matrix:
         """Gradient (…, O) → (…, I)."""
         if self._rows is None:
             return _flat(gradient, self._weight.t(), None, add)
+        if self._weight.numel() < _PACK_BACKWARD:
+            return linear(gradient, self._weight.t(), None, add)
         if self._backward is None:
             self._backward = Packed(self._weight.t(), None, self._rows)
         return self._backward.linear(gradient, add)
@@ -79,10 +83,11 @@ class _Matrix:
 
 def _flat(x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None) -> Tensor:
     """x (T, B, I) → (T, B, O)."""
-    return linear(x.flatten(0, 1), weight, bias, None if add is None else add.flatten(0, 1)).unflatten(0, x.shape[:2])
+    product = linear(x.flatten(0, 1), weight, bias, None if add is None else add.flatten(0, 1))
+    return product.view(*x.shape[:2], -1)
 
 
-class Dense:
+class _Dense:
     """Without a mask, or with one that all gates share and whose zeros differ between rows or steps."""
 
     name = "dense"
@@ -100,38 +105,35 @@ class Dense:
             return self._matrix.backward(gradient, add)
         product = self._matrix.backward(gradient, None)
         mask = _at(self._mask, t)
-        return product.mul_(mask) if add is None else torch.addcmul(add, product, mask)
+        return product.mul_(mask) if add is None else add.addcmul_(product, mask)
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
         return outer(gradient.flatten(0, 1), _times(x, self._mask, None).flatten(0, 1))
 
 
-class Kept:
+class _KeptUnits:
     """With one mask for the whole batch and window: what it drops is left out of the arithmetic."""
 
     name = "kept units"
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
-        self._index = mask.nonzero().squeeze(1)
-        self._scale = mask[self._index]  # (K,): the mask, where it is not 0
-        self._width = len(mask)
-        self._matrix = _Matrix(weight.index_select(1, self._index).mul_(self._scale), bias)  # (G·H, K)
+    def __init__(self, weight: Tensor, bias: Tensor | None, units: Kept) -> None:
+        self._units = units
+        self._matrix = _Matrix(units.columns(weight), bias)  # (G·H, K)
         self.pack = self._matrix.pack
 
     def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        return self._matrix.forward(x.index_select(-1, self._index), add)
+        return self._matrix.forward(self._units.select(x), add)
 
     def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
         product = self._matrix.backward(gradient, None)
-        into = product.new_zeros(*product.shape[:-1], self._width) if add is None else add.clone()
-        return into.index_add_(-1, self._index, product)
+        into = product.new_zeros(*product.shape[:-1], self._units.width) if add is None else add
+        return into.index_add_(-1, self._units.indices, product)
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
-        kept = outer(gradient.flatten(0, 1), x.index_select(-1, self._index).flatten(0, 1)).mul_(self._scale)
-        return kept.new_zeros(kept.shape[0], self._width).index_copy_(1, self._index, kept)
+        return self._units.spread(outer(gradient.flatten(0, 1), self._units.select(x).flatten(0, 1)))
 
 
-class PerGate:
+class _PerGate:
     """With one mask for each gate: one product for each gate."""
 
     name = "per gate"
@@ -139,7 +141,7 @@ class PerGate:
     def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
         gates = mask.shape[2]
         biases = [None] * gates if bias is None else bias.chunk(gates)
-        self._products = [Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))]
+        self._products = [_Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))]
 
     def pack(self, rows: int) -> None:
         for product in self._products:

@@ -39,11 +39,10 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: Cell, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         weights, memory = LayerWeights(*rest[:4]), rest[4:]
-        bias, bias_hh = weights.bias_ih, weights.bias_hh
-        if not cell.BIAS_INSIDE:
-            bias, bias_hh = bias + bias_hh, None
+        inside = cell.BIAS_INSIDE
+        bias = weights.bias_ih if inside else weights.bias_ih + weights.bias_hh
         from_input = gate_product(weights.weight_ih, bias, masks.input, cell.GATES)
-        from_state = gate_product(weights.weight_hh, bias_hh, masks.recurrent, cell.GATES)
+        from_state = gate_product(weights.weight_hh, weights.bias_hh if inside else None, masks.recurrent, cell.GATES)
         from_state.pack(x.shape[1])
 
         trace = cell.Trace(from_input.forward(x, None), memory, masks)
@@ -64,7 +63,7 @@ class _Sequence(torch.autograd.Function):
         trace = ctx.trace
         if output is None:
             output = torch.zeros_like(trace.reads[1:])
-        output = output.contiguous()
+        output = output.clone(memory_format=torch.contiguous_format)  # overwritten below
 
         gradients = trace.gradients(last)
         read = output[-1]

@@ -1,91 +1,139 @@
-"""Runs as pandas frames: one row a run, and one row a group of seeds."""
+"""Records as a pandas frame: one row a run."""
 
 from __future__ import annotations
 
+import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from rnndrop.config import SCHEMA
 from rnndrop.errors import RequestError
-from rnndrop.records import DamagedRecordError, Record, find_runs, read_record
+from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, read_record
+from rnndrop.report.settings import flatten, plan_text
 
 COLUMNS = {
-    "run_id": "string",
+    "run_id": "string",  # what the run computes, whatever its seed
     "seed": "Int64",
-    "status": "string",
+    "status": "string",  # finished | diverged | failed | interrupted
     "data": "string",
-    "model": "string",
-    "dropout": "string",
-    "plan": "string",
+    "model": "string",  # as "lstm 2×200"
+    "dropout": "string",  # name of the dropout group
+    "plan": "string",  # its rules in words
     "valid_perplexity": "Float64",
     "test_perplexity": "Float64",
     "train_perplexity": "Float64",
+    "test_perplexity_mc": "Float64",
+    "test_perplexity_mc_stderr": "Float64",
+    "valid_perplexity_mc": "Float64",
     "best_epoch": "Int64",
-    "floor_perplexity": "Float64",
+    "epochs": "Int64",  # that were trained
+    "floor_perplexity": "Float64",  # of the source itself, on test
     "floor_perplexity_valid": "Float64",
     "parameters": "Int64",
     "train_seconds": "Float64",
     "tokens_per_second": "Float64",
     "data_sha256": "string",
+    "device": "string",
+    "git_revision": "string",
+    "git_dirty": "boolean",
+    "written": "datetime64[ns, UTC]",  # when the record was
+    "error": "string",
     "folder": "string",
+    "overrides": "object",  # list of what the run was started with
+    "settings": "object",  # dict: dotted name → value; one object for all seeds of a run id
+    "environment": "object",  # dict: versions, host, device
 }
+"""The columns of `load_runs()` and their types."""
+
+METRICS = ("test_perplexity", "valid_perplexity", "train_perplexity", "test_perplexity_mc", "valid_perplexity_mc")
+_NUMBERS = [name for name, kind in COLUMNS.items() if kind in ("Int64", "Float64")]
+
+
+class SkippedRecordWarning(UserWarning):
+    """A record was left out; the message names it and says why."""
 
 
 def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
     """One row for each record below `path`, with the columns and types of `COLUMNS`.
 
-    A damaged record is named in a warning and left out. Raises RequestError where there is no record at all.
+    A record that is damaged, foreign or of another schema is named in a SkippedRecordWarning and left out. Raises
+    RequestError where there is no record at all.
     """
-    rows = []
-    for folder in find_runs(path):
-        try:
-            record = read_record(folder)
-        except DamagedRecordError as error:
-            warnings.warn(f"{folder}: {error}", stacklevel=2)
-            continue
-        if record is not None:
-            rows.append(_row(record, folder))
-    if not rows:
-        raise RequestError(f"No runs in {path}. Make some: rnndrop sweep dropout=none,naive,variational")
-    return pd.DataFrame(rows).reindex(columns=list(COLUMNS)).astype(COLUMNS)
+    rows, skipped = [], 0
+    plans: dict[str, tuple[dict[str, Any], str]] = {}
+    with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
+        for folder in find_runs(path):
+            try:
+                record = read_record(folder)
+                if record is not None:
+                    rows.append(_row(record, folder, plans))
+            except DamagedRecordError as error:
+                skipped += 1
+                warnings.warn(f"left out {folder / RECORD}: {error}", SkippedRecordWarning, stacklevel=2)
+        if not rows:
+            what = f"No readable run in {path}" if skipped else f"No runs in {path}"
+            raise RequestError(f"{what}. Make some: rnndrop sweep dropout=none,naive,variational")
+        return pd.DataFrame({name: _column(rows, name, kind) for name, kind in COLUMNS.items()})
 
 
-def _row(record: Record, folder: Path) -> dict[str, Any]:
-    model, dropout = record.config["model"], record.config["dropout"]
-    return {
-        "run_id": record.run_id,
-        "seed": record.seed,
-        "status": record.status,
-        "data": record.data.get("name"),
-        "model": f"{model['cell']} {model['layers']}×{model['hidden']}",
-        "dropout": dropout["name"],
-        "parameters": record.model.get("parameters"),
-        "floor_perplexity": record.data.get("floor_perplexity"),
-        "floor_perplexity_valid": record.data.get("floor_perplexity_valid"),
-        "data_sha256": record.data.get("sha256"),
-        "folder": str(folder),
-        **{key: record.metrics.get(key) for key in COLUMNS if key in record.metrics},
-        **{key: record.timing.get(key) for key in COLUMNS if key in record.timing},
-    }
+def _column(rows: list[dict[str, Any]], name: str, kind: str) -> pd.Series:
+    values = [row.get(name) for row in rows]
+    if kind.startswith("datetime"):
+        return pd.Series(pd.to_datetime(pd.Series(values), unit="s", utc=True).astype(kind))
+    return pd.Series(values, dtype=kind)
 
 
-def compare(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row for each run id: mean and std over its finished seeds, best valid perplexity first."""
-    done = runs[runs["status"] == "finished"]
-    by = ["data", "model", "dropout", "run_id"]
-    table = done.groupby(by, dropna=False).agg(
-        n=("seed", "size"),
-        valid=("valid_perplexity", "mean"),
-        valid_std=("valid_perplexity", "std"),
-        test=("test_perplexity", "mean"),
-        test_std=("test_perplexity", "std"),
-        train=("train_perplexity", "mean"),
-        epoch=("best_epoch", "mean"),
-        floor=("floor_perplexity", "first"),
-        parameters=("parameters", "first"),
-        train_seconds=("train_seconds", "mean"),
-        tokens_per_second=("tokens_per_second", "mean"),
-    )
-    return table.reset_index().sort_values(["data", "valid"], ignore_index=True)
+def _row(record: Record, folder: Path, plans: dict[str, tuple[dict[str, Any], str]]) -> dict[str, Any]:
+    """Raises DamagedRecordError where a part is missing or of another type."""
+    if record.schema != SCHEMA:
+        raise DamagedRecordError(f"its schema is {record.schema!r}, and this rnndrop reads {SCHEMA}; run it again")
+    try:
+        if record.run_id not in plans:
+            plans[record.run_id] = flatten(record.config), plan_text(record.config["dropout"])
+        settings, plan = plans[record.run_id]
+        row = {
+            **record.metrics,
+            **record.timing,
+            "run_id": record.run_id,
+            "seed": record.seed,
+            "status": record.status,
+            "data": record.data["name"],
+            "model": f"{settings['model.cell']} {settings['model.layers']}×{settings['model.hidden']}",
+            "dropout": settings["dropout.name"],
+            "plan": plan,
+            "parameters": record.model.get("parameters"),
+            "floor_perplexity": record.data.get("floor_perplexity"),
+            "floor_perplexity_valid": record.data.get("floor_perplexity_valid"),
+            "data_sha256": record.data.get("sha256"),
+            "device": record.environment.get("device"),
+            "git_revision": record.environment.get("git_revision"),
+            "git_dirty": record.environment.get("git_dirty"),
+            "written": (folder / RECORD).stat().st_mtime,
+            "error": record.error,
+            "folder": str(folder),
+            "overrides": record.overrides,
+            "settings": settings,
+            "environment": record.environment,
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedRecordError(f"not a record of a run: {type(error).__name__} {error}") from None
+    for name in _NUMBERS:
+        if (value := row.get(name)) is not None and type(value) not in (int, float):
+            raise DamagedRecordError(f"not a record of a run: {name} is {value!r}")
+    return row
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

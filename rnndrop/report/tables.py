@@ -1,77 +1,33 @@
-"""A comparison as text: for a terminal, Markdown, CSV or JSON."""
+"""A comparison drawn: for a terminal, Markdown, CSV, JSON, LaTeX or HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
 
 import pandas as pd
 
 from rnndrop.errors import unknown
+from rnndrop.report.sheet import Row, Sheet, sheets
 
-HEADERS = ("data", "model", "dropout", "n", "valid", "test", "train", "params", "time", "tok/s", "run")
+INTERNAL = ["settings", "overrides"]
+LABEL_WIDTH = 34  # what the first column may ask for before others are dropped
+TONES = {"best": "green", "worst": "red", "floor": "dim", "failed": "red dim", "published": "cyan"}
 
 
-def render(table: pd.DataFrame, style: str) -> str:
-    """The comparison in one of `STYLES`, each group of seeds a row. Raises RequestError for another style."""
+def render(table: pd.DataFrame, runs: pd.DataFrame, style: str, metric: str, only_changed: bool = False) -> str:
+    """The comparison of `runs` in one of `STYLES`. Raises RequestError for another style."""
     if style not in STYLES:
         raise unknown("report format", style, STYLES)
-    return STYLES[style](table)
-
-
-def cells(table: pd.DataFrame) -> list[list[str]]:
-    """The comparison as text, a list a row, in the order of `HEADERS`, with the floor of each corpus below."""
-    rows = []
-    for data, group in table.groupby("data", sort=False):
-        best = group["test"].min()
-        rows += [_cells(row, row["test"] == best) for _, row in group.iterrows()]
-        floor = group["floor"].dropna()
-        if len(floor):
-            rows.append([str(data), "", "floor", "", "", f"{floor.iloc[0]:.1f}", "", "", "", "", ""])
-    return rows
-
-
-def _cells(row: pd.Series, best: bool) -> list[str]:
-    return [
-        row["data"],
-        row["model"],
-        row["dropout"],
-        str(row["n"]),
-        _with_std(row["valid"], row["valid_std"]),
-        _with_std(row["test"], row["test_std"]) + (" *" if best else ""),
-        f"{row['train']:.1f}",
-        f"{row['parameters'] / 1e6:.2f}M",
-        f"{row['train_seconds']:.0f} s",
-        f"{row['tokens_per_second']:.0f}",
-        row["run_id"],
-    ]
-
-
-def _with_std(mean: float, std: float) -> str:
-    return f"{mean:.1f}" if pd.isna(std) else f"{mean:.1f} ± {std:.1f}"
-
-
-NOTE = "± std over n seeds · * best test · floor: the source's own perplexity"
-
-
-def _rich(table: pd.DataFrame) -> str:
-    from rich.console import Console
-    from rich.table import Table
-
-    view = Table(*HEADERS, box=None, header_style="bold")
-    for row in cells(table):
-        style = "green" if row[5].endswith("*") else "dim" if row[2] == "floor" else None
-        view.add_row(*row, style=style)
-    console = Console(width=None)
-    with console.capture() as capture:
-        console.print(view)
-        console.print(NOTE, style="dim")
-    return capture.get().rstrip("\n")
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    from tabulate import tabulate
-
-    return f"{tabulate(cells(table), HEADERS, tablefmt='github', disable_numparse=True)}\n\n{NOTE}"
+    if style in DATA:
+        return DATA[style](table.drop(columns=INTERNAL, errors="ignore"))
+    return "\n\n".join(map(TEXT[style], sheets(table, runs, metric, only_changed)))
 
 
 def _csv(table: pd.DataFrame) -> str:
@@ -79,7 +35,156 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _json(table: pd.DataFrame) -> str:
-    return str(table.to_json(orient="records", indent=1, force_ascii=False))
+    rows = json.loads(table.to_json(orient="records", double_precision=15))
+    return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
-STYLES: dict[str, Callable[[pd.DataFrame], str]] = {"rich": _rich, "md": _markdown, "csv": _csv, "json": _json}
+def _rich(sheet: Sheet) -> str:
+    """Aligned lines in colour. rich styles them; its own tables take two seconds for two thousand rows."""
+    from rich.cells import cell_len
+    from rich.style import Style
+
+    def coloured(text: str, style: str) -> str:
+        return (
+            Style.parse(style).render(text) if style and sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+        )
+
+    width = terminal_width()
+    shown, widths, hidden = fitting(sheet, width)
+    columns = [sheet.columns[index] for index in shown]
+
+    def lines(cells: Sequence[str], style: str) -> list[str]:
+        label, *others = [plain(cells[index]) for index in shown]
+        pieces = textwrap.wrap(label, widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
+        texts = [pieces[0], *others]
+        pads = [" " * (size - cell_len(text)) for text, size in zip(texts, widths, strict=True)]
+        aligned = [
+            text + pad if column.left else pad + text for text, pad, column in zip(texts, pads, columns, strict=True)
+        ]
+        return [coloured(line.rstrip(), style) for line in ("  ".join(aligned), *pieces[1:])]
+
+    body = lines([column.header for column in sheet.columns], "bold")
+    for row in sheet.rows:
+        body += lines(row.cells, TONES.get(row.tone, ""))
+    notes = [*sheet.notes, f"no room for {', '.join(hidden)}: --format csv has all"] if hidden else sheet.notes
+    above, below = [(sheet.constants, "dim")] if sheet.constants else [], [(note, "dim") for note in notes]
+    below += [(f"! {warning}", "yellow") for warning in sheet.warnings]
+    above_lines, below_lines = (
+        [
+            coloured(line, style)
+            for text, style in part
+            for line in textwrap.wrap(plain(text), width, break_on_hyphens=False)
+        ]
+        for part in (above, below)
+    )
+    return "\n".join([*above_lines, *body, *below_lines])
+
+
+def plain(text: str) -> str:
+    """Without control characters, which a terminal would obey."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def terminal_width() -> int:
+    """COLUMNS, else the terminal's, else 100 where there is none."""
+    return int(os.environ.get("COLUMNS") or 0) or shutil.get_terminal_size((100, 24)).columns
+
+
+def fitting(sheet: Sheet, width: int) -> tuple[list[int], list[int], list[str]]:
+    """Which columns fit into `width`, how wide each is, and the headers of those that had to go."""
+    from rich.cells import cell_len
+
+    columns = sheet.columns
+    widths = [
+        max([cell_len(column.header), *(cell_len(row.cells[index]) for row in sheet.rows)])
+        for index, column in enumerate(columns)
+    ]
+    others = list(range(1, len(columns)))
+    least = min(widths[0], LABEL_WIDTH)
+    for index in sorted(others, key=lambda index: (columns[index].keep, -index)):
+        if least + sum(widths[each] + 2 for each in others) <= width:
+            break
+        if columns[index].keep:
+            others.remove(index)
+    room = width - sum(widths[each] + 2 for each in others)
+    widths[0] = min(widths[0], max(room, 12))
+    shown = [0, *others]
+    hidden = [column.header for index, column in enumerate(columns) if index not in shown]
+    return shown, [widths[index] for index in shown], hidden
+
+
+def _markdown(sheet: Sheet) -> str:
+    cells = [[_md(cell) for cell in row.cells] for row in sheet.rows]
+    headers = [column.header for column in sheet.columns]
+    rule = [":---" if column.left else "---:" for column in sheet.columns]
+    for row, marked in zip(sheet.rows, cells, strict=True):
+        if row.tone == "best":
+            marked[:] = [f"**{cell}**" if cell else "" for cell in marked]
+    lines = [f"| {' | '.join(line)} |" for line in (headers, rule, *cells)]
+    notes = [_md(note) for note in (*sheet.notes, *sheet.warnings)]
+    return "\n".join(
+        [*([_md(sheet.constants), ""] if sheet.constants else []), *lines, "", *(f"- {note}" for note in notes)]
+    )
+
+
+def _md(text: str) -> str:
+    """Escape what Markdown or HTML would read as markup."""
+    for sign in "\\|*_`[]<>":
+        text = text.replace(sign, f"\\{sign}" if sign not in "<>" else {"<": "&lt;", ">": "&gt;"}[sign])
+    return text.replace("\n", " ")
+
+
+_TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$",
+        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "−": r"$-$",
+        "·": r"$\cdot$", "†": r"\dag{}", "—": "---", "<": r"$<$", ">": r"$>$", "…": r"\ldots{}", "∞": r"$\infty$"}  # fmt: skip
+
+
+def tex(text: str) -> str:
+    """Escape a text for LaTeX; what pdfLaTeX has no glyph for becomes a question mark."""
+    return "".join(_TEX.get(sign, sign if sign.isascii() and sign.isprintable() else "?") for sign in text)
+
+
+def _latex(sheet: Sheet) -> str:
+    """A booktabs tabular, to be \\input; the constants and notes stand around it as comments."""
+
+    def line(cells: Sequence[str], bold: bool = False) -> str:
+        shown = [tex(cell) for cell in cells]
+        return " & ".join(rf"\textbf{{{cell}}}" if bold and cell else cell for cell in shown) + r" \\"
+
+    body: list[str] = []
+    for row in sheet.rows:
+        if row.tone == "floor" and body:
+            body.append(r"\midrule")
+        body.append(line(row.cells, row.tone == "best"))
+    comments = [f"% {' '.join(text.split())}" for text in (sheet.constants, *sheet.notes, *sheet.warnings) if text]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            *comments,
+            rf"\begin{{tabular}}{{{''.join('l' if column.left else 'r' for column in sheet.columns)}}}",
+            r"\toprule",
+            line([column.header for column in sheet.columns]),
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _html(sheet: Sheet) -> str:
+    """A plain table, for a page of one's own; `--html FILE` makes a whole page."""
+
+    def line(row: Row) -> str:
+        return f'<tr class="{row.tone}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row.cells) + "</tr>"
+
+    head = "".join(f"<th>{escape(column.header)}</th>" for column in sheet.columns)
+    notes = "".join(f"<p>{escape(note)}</p>" for note in (*sheet.notes, *sheet.warnings))
+    rows = "\n".join(map(line, sheet.rows))
+    caption = f"<caption>{escape(sheet.constants)}</caption>" if sheet.constants else ""
+    return f'<table class="rnndrop">{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n{notes}'
+
+
+TEXT: dict[str, Callable[[Sheet], str]] = {"rich": _rich, "md": _markdown, "latex": _latex, "html": _html}
+DATA: dict[str, Callable[[pd.DataFrame], Any]] = {"csv": _csv, "json": _json}
+STYLES = (*TEXT, *DATA)

@@ -1,0 +1,45 @@
+"""`rnndrop plot`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.errors import RequestError, unknown
+from rnndrop.report.compare import compare
+from rnndrop.report.frames import METRICS
+from rnndrop.report.tables import terminal_width
+
+from .report import load
+
+KINDS = ("curves", "forest", "rates", "heatmap", "calibration")
+
+
+def plot(kind: str, path: str, output: str | None, metric: str, baseline: str | None, location: str | None,
+         conditions: list[str], span: str | None) -> int:  # fmt: skip
+    """Draw in the terminal, or into the file `output`; return the exit code."""
+    if kind not in KINDS:
+        raise unknown("plot", kind, KINDS)
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    if location is not None and location not in LOCATIONS:
+        raise unknown("dropout location", location, LOCATIONS)
+    runs, _ = load(path, conditions, span)
+    if runs["data_sha256"].nunique(dropna=False) > 1:
+        names = ", ".join(runs["data"].unique())
+        raise RequestError(f"These runs saw different data ({names}): choose with --where data=… or data_sha256=…")
+    table = compare(runs, metric, (baseline or "none") if kind == "forest" else None)
+    options = {"location": location} if kind == "rates" else {}
+    if output is None:
+        from rnndrop.report.terminal import DRAWINGS
+
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(DRAWINGS[kind](table, runs, metric, terminal_width(), colour, **options))
+    else:
+        from rnndrop.report.figures import PLOTS, save
+
+        save(PLOTS[kind](table, runs, metric, **options), Path(output))
+        print(output)
+    return 0

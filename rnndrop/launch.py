@@ -1,0 +1,52 @@
+"""Where a sweep's jobs run: worker processes here, or a cluster. Named and set as in Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnndrop.errors import RequestError, unknown
+from rnndrop.sweep import Executor
+
+LAUNCHERS = {
+    "basic": "worker processes of this machine, as many as --jobs says",
+    "joblib": "the same, as many as hydra.launcher.n_jobs says",
+    "submitit_local": "a process of its own for each job, through submitit",
+    "submitit_slurm": "Slurm, through submitit",
+}
+
+
+def split_launcher(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Take `hydra/launcher=NAME` and `hydra.launcher.KEY=VALUE` out of the overrides: settings, the rest."""
+    launcher: dict[str, str] = {}
+    rest = []
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key == "hydra/launcher":
+            if value not in LAUNCHERS:
+                raise unknown("launcher", value, LAUNCHERS)
+            launcher["name"] = value
+        elif key.startswith("hydra.launcher."):
+            launcher[key.removeprefix("hydra.launcher.")] = value
+        else:
+            rest.append(override)
+    return launcher, rest
+
+
+def executor(launcher: dict[str, str], jobs: int) -> Executor:
+    """Build what `launcher` describes. Raises RequestError for a setting that it does not have."""
+    from rnndrop.workers import Workers, processors
+
+    settings = dict(launcher)
+    name = settings.pop("name", "basic")
+    if name.startswith("submitit"):
+        from rnndrop.cluster import Cluster
+
+        return Cluster(name.removeprefix("submitit_"), settings, jobs)
+    if name == "joblib" and "n_jobs" in settings:
+        text = settings.pop("n_jobs")
+        if not text.removeprefix("-").isdigit() or text == "0":
+            raise RequestError(f"hydra.launcher.n_jobs={text}: it must be a number of processes, or -1 for all.")
+        jobs = int(text) if int(text) > 0 else processors()
+    for key in settings:
+        raise unknown(f"setting of hydra/launcher={name}", key, ["n_jobs"] if name == "joblib" else [])
+    return Workers(jobs)

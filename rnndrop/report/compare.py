@@ -1,0 +1,196 @@
+"""Runs compared: one row a group of seeds, and its difference from a baseline, paired by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rnndrop import stats
+from rnndrop.blocks import read_blocks
+from rnndrop.errors import RequestError, unknown
+from rnndrop.report.frames import METRICS
+from rnndrop.report.settings import dropout_labels, show, varying
+
+GROUP = ["data_sha256", "run_id"]
+MEANS = [*METRICS, "best_epoch", "epochs", "train_seconds", "tokens_per_second", "test_perplexity_mc_stderr"]
+FIRSTS = ["data", "model", "plan", "parameters", "floor_perplexity", "floor_perplexity_valid"]
+UNFINISHED = ("diverged", "failed", "interrupted")
+MODEL = ("model.cell", "model.layers", "model.hidden")  # one column says all three: "lstm 2×200"
+
+
+def compare(
+    runs: pd.DataFrame, metric: str = "test_perplexity", baseline: str | None = None, bootstrap: bool = False
+) -> pd.DataFrame:
+    """One row for each corpus and run id, the lowest `metric` of a corpus first; corpora are never ranked together.
+
+    Columns: `data`, `data_sha256`, `run_id`, `model`, `dropout` (a label that tells the plans apart), `plan`, one
+    column for each further setting that varies, `n` finished seeds, how many `diverged`, `failed` or were
+    `interrupted`; for each metric its mean, `_std` and the bounds `_low` and `_high` of the 95 % interval of the
+    mean; `ratio` to the best row of the corpus. With a `baseline` (a dropout label, a run id, or KEY=VALUE of a
+    setting): `pairs`, `change` (ratio of perplexities - 1, a geometric mean over the seeds) with `change_low` and
+    `change_high`, `difference` of perplexities, `p` and the Holm-corrected `p_holm`. With `bootstrap`: `test_low`
+    and `test_high`, the 95 % interval that the choice of the test set leaves (and `change_test_low`, `_high`).
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    table = _groups(runs)
+    labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
+    table = pd.concat(labelled).sort_values(["data", "data_sha256", metric], na_position="last", ignore_index=True)
+    best = table.groupby("data_sha256", dropna=False)[metric].transform("min")
+    table["ratio"] = table[metric] / best
+    if baseline is not None:
+        table = _add_baseline(table, runs, metric, baseline)
+    if bootstrap:
+        table = _add_bootstrap(table, runs)
+    return table
+
+
+def _groups(runs: pd.DataFrame) -> pd.DataFrame:
+    """Every group with its counts, means and intervals, whether a run of it finished or not."""
+    every = runs.groupby(GROUP, sort=False, dropna=False)
+    table = every[[*FIRSTS, "dropout", "settings", "overrides"]].first()
+    for status in UNFINISHED:
+        table[status] = (runs["status"] == status).groupby([runs[key] for key in GROUP], dropna=False).sum()
+    done = runs[runs["status"] == "finished"]
+    seeds = done.groupby(GROUP, dropna=False)
+    table["n"] = seeds.size().reindex(table.index, fill_value=0)
+    numbers = done[[*GROUP, *MEANS]].astype(dict.fromkeys(MEANS, "float64")).groupby(GROUP, dropna=False)
+    means, stds, counts = (getattr(numbers[MEANS], what)().reindex(table.index) for what in ("mean", "std", "count"))
+    for name in MEANS:
+        table[name] = means[name]
+        if name in METRICS:
+            table[f"{name}_std"] = stds[name]
+            margin = stats.t_margin(stds[name], counts[name])
+            table[f"{name}_low"], table[f"{name}_high"] = means[name] - margin, means[name] + margin
+    return table.reset_index()
+
+
+def _add_settings(part: pd.DataFrame) -> pd.DataFrame:
+    """Label the plans of one corpus, and give each further setting that varies a column of its own."""
+    settings = list(part["settings"])
+    part = part.assign(dropout=dropout_labels(settings, list(part["overrides"])))
+    for name in settings_columns(part):
+        part[name] = [show(each.get(name)) for each in settings]
+    return part
+
+
+def settings_columns(table: pd.DataFrame) -> list[str]:
+    """The settings, dropout and the model's size apart, that vary in (a part of) a comparison."""
+    names = varying(list(table["settings"]))
+    return [name for name in names if not name.startswith("dropout.") and name not in MODEL]
+
+
+def context_columns(table: pd.DataFrame) -> list[str]:
+    """The columns that tell apart the groups of a corpus besides dropout."""
+    return ["model", *settings_columns(table)]
+
+
+def _add_baseline(table: pd.DataFrame, runs: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
+    """Pair every row with the baseline row of its corpus that agrees in everything but what `baseline` names."""
+    values = _by_seed(runs, metric)
+    parts = []
+    for _, part in table.groupby("data_sha256", sort=False, dropna=False):
+        partner = _partners(part, baseline)
+        found = [_difference(values, row.data_sha256, row.run_id, other)
+                 for row, other in zip(part.itertuples(), partner, strict=True)]  # fmt: skip
+        part = part.assign(baseline=pd.array(partner, dtype="string"))
+        for name in ("pairs", "change", "change_low", "change_high", "difference", "p"):
+            part[name] = [each[name] for each in found]
+        part["p_holm"] = stats.holm(part["p"].to_numpy(float))
+        parts.append(part)
+    joined = pd.concat(parts)
+    if joined["baseline"].isna().all():
+        raise RequestError(_no_baseline(table, baseline))
+    return joined
+
+
+def _by_seed(runs: pd.DataFrame, metric: str) -> dict[tuple[Any, str], dict[int, float]]:
+    """(corpus, run id) → seed → the metric of a finished run."""
+    done = runs[(runs["status"] == "finished") & runs[metric].notna()]
+    values: dict[tuple[Any, str], dict[int, float]] = {}
+    for sha, run, seed, value in zip(*(done[key] for key in (*GROUP, "seed", metric)), strict=True):
+        values.setdefault((sha, run), {})[int(seed)] = float(value)
+    return values
+
+
+def _partners(part: pd.DataFrame, baseline: str) -> list[str | None]:
+    """The run id of each row's baseline; None where it has none or is the baseline itself."""
+    name, _, value = baseline.rpartition("=")
+    context = context_columns(part)
+    if not name and baseline in set(part["run_id"]):
+        chosen, context = part["run_id"] == baseline, []
+    elif name in ("", "dropout"):
+        chosen = part["dropout"] == value
+    else:
+        chosen = pd.Series([show(each.get(name)) == value for each in part["settings"]], index=part.index)
+        context = ["dropout", *(column for column in context if column != name)]
+        if name in MODEL:
+            context = [column for column in context if column != "model"]
+            others = [key for key in MODEL if key != name]
+            part = part.assign(**{key: [show(each.get(key)) for each in part["settings"]] for key in others})
+            context += others
+    keys = [tuple(row) for row in part[context].astype(str).to_numpy()]
+    homes = {key: run for key, run, yes in zip(keys, part["run_id"], chosen, strict=True) if yes}
+    own = [homes.get(key) for key in keys]
+    return [run if run != mine else None for run, mine in zip(own, part["run_id"], strict=True)]
+
+
+def _difference(
+    values: dict[tuple[Any, str], dict[int, float]], sha: Any, run: str, other: str | None
+) -> dict[str, float]:
+    a, b = values.get((sha, run), {}), values.get((sha, other or ""), {})
+    common = sorted(a.keys() & b.keys())
+    if not common:
+        return dict.fromkeys(("change", "change_low", "change_high", "difference", "p"), np.nan) | {"pairs": 0}
+    found = stats.paired([a[seed] for seed in common], [b[seed] for seed in common])
+    low, mean, high = np.expm1([found.low, found.log_ratio, found.high])
+    return {"pairs": found.n, "change": mean, "change_low": low, "change_high": high,
+            "difference": found.difference, "p": found.p}  # fmt: skip
+
+
+def _no_baseline(table: pd.DataFrame, baseline: str) -> str:
+    labels = list(dict.fromkeys(table["dropout"]))
+    if "=" not in baseline:
+        return str(unknown("baseline", baseline, labels[:30]))
+    return f"No two groups differ in {baseline.partition('=')[0]} alone with one of them at {baseline}."
+
+
+def _add_bootstrap(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The interval that redrawing the test set's blocks gives each group, its seeds averaged."""
+    folders = runs[runs["status"] == "finished"].groupby(GROUP, dropna=False)["folder"].agg(list)
+    parts = []
+    for sha, part in table.groupby("data_sha256", sort=False, dropna=False):
+        means: dict[str, np.ndarray] = {}
+        counts: np.ndarray | None = None
+        for run in part["run_id"]:
+            found = [read_blocks(folder) for folder in folders.get((sha, run), [])]
+            blocks = [each for each in found if each is not None]
+            if blocks and all(each.shape == blocks[0].shape for each in blocks):
+                counts = blocks[0][1] if counts is None else counts
+                if np.array_equal(counts, blocks[0][1]):
+                    means[run] = np.mean([each[0] for each in blocks], axis=0)
+        parts.append(_bootstrapped(part, means, counts))
+    return pd.concat(parts)
+
+
+def _bootstrapped(part: pd.DataFrame, means: dict[str, np.ndarray], counts: np.ndarray | None) -> pd.DataFrame:
+    draws = {}
+    if counts is not None:
+        draws = dict(zip(means, stats.bootstrap(np.stack(list(means.values())), counts), strict=True))
+    nothing = np.full(1, np.nan)
+    low, high = _bounds([np.exp(draws.get(run, nothing)) for run in part["run_id"]])
+    part = part.assign(test_low=low, test_high=high)
+    if "baseline" in part:
+        pairs = zip(part["run_id"], part["baseline"], strict=True)
+        change = [np.expm1(draws[a] - draws[b]) if a in draws and b in draws else nothing for a, b in pairs]
+        low, high = _bounds(change)
+        part = part.assign(change_test_low=low, change_test_high=high)
+    return part
+
+
+def _bounds(draws: Sequence[np.ndarray]) -> tuple[list[float], list[float]]:
+    found = [stats.percentiles(each) for each in draws]
+    return [float(low) for low, _ in found], [float(high) for _, high in found]

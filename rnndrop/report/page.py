@@ -1,0 +1,171 @@
+"""One self-contained page: the table, the curves, the differences, and how each row came about.
+
+The libraries come from installed packages (plotly's own JavaScript; DataTables as itables ships it), their licence
+notes with them, so the page asks the network for nothing. All data go through JSON and are written as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import shlex
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rnndrop.errors import RequestError
+from rnndrop.report import series
+from rnndrop.report.comparable import revision
+from rnndrop.report.compare import compare
+from rnndrop.report.extras import need
+from rnndrop.report.settings import Settings, show
+from rnndrop.report.sheet import Sheet, sheets
+
+LIBRARIES = {
+    "plotly": ("plotly", "package_data/plotly.min.js"),
+    "datatables": ("itables", "html/dt_bundle.js"),
+    "datatables_css": ("itables", "html/dt_bundle.css"),
+}
+
+
+def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> None:
+    """Write the page of a comparison. Raises RequestError where a package is missing or the file cannot be written."""
+    jinja2 = need("jinja2", "page")
+    parts = {name: _library(package, inside) for name, (package, inside) in LIBRARIES.items()}
+    own = files("rnndrop.report")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        own.joinpath("page.html").read_text(encoding="utf-8")
+    )
+    text = template.render(
+        plotly=parts["plotly"],
+        datatables=base64.b64encode(parts["datatables"].encode()).decode(),
+        datatables_css=parts["datatables_css"],
+        css=own.joinpath("page.css").read_text(encoding="utf-8"),
+        script=own.joinpath("page.js").read_text(encoding="utf-8"),
+        data=embedded(page_data(table, runs, metric)),
+        runs=len(runs),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=version("rnndrop"),
+    )
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RequestError(f"Cannot write {path}: {error.strerror}.") from None
+
+
+def _library(package: str, inside: str) -> str:
+    """A file of an installed package, found without importing it."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise RequestError(f"This needs {package}: pip install 'rnndrop[page]'")
+    return (Path(spec.submodule_search_locations[0]) / inside).read_text(encoding="utf-8")
+
+
+def embedded(data: Any) -> str:
+    """JSON that cannot end the script element it stands in, and has no NaN."""
+    text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if hasattr(value, "item"):  # a numpy number
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """Everything that the page shows, one entry of `tables` for each corpus."""
+    if "change" not in table and "source" not in table and (table["dropout"] == "none").any():
+        try:
+            table = compare(runs, metric, "none")
+        except RequestError:  # nothing to pair with it
+            pass
+    environments: list[dict[str, Any]] = []
+    parts = [part for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
+    made = [
+        _table(sheet, part, runs, environments) for sheet, part in zip(sheets(table, runs, metric), parts, strict=True)
+    ]
+    return {"metric": metric, "tables": made, "environments": environments}
+
+
+def _table(sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, environments: list[dict[str, Any]]) -> dict[str, Any]:
+    ours = part[part["run_id"].notna()]
+    settings: dict[str, Settings] = dict(zip(ours["run_id"], ours["settings"], strict=True))
+    first = next(iter(settings.values()))
+    common = {
+        name: value for name, value in first.items() if all(each.get(name) == value for each in settings.values())
+    }
+    by_run = {name: own for name, own in runs[runs["run_id"].isin(settings)].groupby("run_id")}
+    names = dict(zip(ours["run_id"], series.labels(ours), strict=True))
+    floor = part["floor_perplexity_valid"].dropna()
+    return {
+        "constants": sheet.constants,
+        "columns": [{"title": column.header, "left": column.left} for column in sheet.columns],
+        "rows": [
+            {"cells": row.cells, "values": row.values, "tone": row.tone, "run": row.run_id}
+            for row in sheet.rows
+            if row.tone != "floor"
+        ],
+        "floor": next((row.cells for row in sheet.rows if row.tone == "floor"), None),
+        "floor_valid": floor.iloc[0] if len(floor) else None,
+        "notes": sheet.notes,
+        "warnings": sheet.warnings,
+        "common": {name: show(value) for name, value in common.items()},
+        "groups": {
+            run: {
+                "label": names[run],
+                "settings": {key: show(value) for key, value in settings[run].items() if key not in common},
+                "reproduce": reproduce(own["overrides"].iloc[0], own["seed"]),
+                "runs": [_run(row, environments) for row in own.sort_values("seed").to_dict("records")],
+            }
+            for run, own in by_run.items()
+        },
+        "forest": series.forest(part).head(60).to_dict("list") if "change" in part else None,
+    }
+
+
+def _run(row: dict[Any, Any], environments: list[dict[str, Any]]) -> dict[str, Any]:
+    """One seed: what it came to, its curve, and where it was computed (an index, for most are alike)."""
+    environment = {
+        **{key: value for key, value in row["environment"].items() if key not in ("git_revision", "git_dirty")},
+        "revision": revision(row["git_revision"], row["git_dirty"]),
+    }
+    if environment not in environments:
+        environments.append(environment)
+    history = next(iter(series.histories([row["folder"]])), [])
+    return {
+        "seed": row["seed"],
+        "status": row["status"],
+        "valid": row["valid_perplexity"],
+        "test": row["test_perplexity"],
+        "folder": row["folder"],
+        "error": None if pd.isna(row["error"]) else row["error"].strip().splitlines()[-1:],
+        "environment": environments.index(environment),
+        "curve": [[_rounded(epoch[key]) for epoch in history] for key in ("train_perplexity", "valid_perplexity")],
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return float(f"{value:.5g}") if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def reproduce(overrides: Iterable[str], seeds: Iterable[int]) -> str:
+    """The command that makes a row's runs again."""
+    own = [
+        each for each in overrides if not each.startswith(("seed=", "output=", "trainer.device=", "trainer.threads="))
+    ]
+    numbers = ",".join(str(seed) for seed in sorted(set(seeds)))
+    return shlex.join(["rnndrop", "sweep" if "," in numbers else "run", *own, f"seed={numbers}"])

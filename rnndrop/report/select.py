@@ -1,0 +1,101 @@
+"""Which runs to report, and in which order: `--where`, `--last`, `--sort`."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+
+from rnndrop.errors import RequestError, suggestion, unknown
+from rnndrop.report.settings import show
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_ORDER: dict[str, Callable[[Any, Any], Any]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """Keep the runs that meet every condition: KEY=VALUE[,VALUE], KEY!=VALUE, KEY<NUMBER (also <= > >=).
+
+    KEY is a column of `load_runs()` or a setting; a setting's last part suffices where it names one alone. A column of
+    text matches by the whole or by one of its words (`model=lstm`). Raises RequestError.
+    """
+    for condition in conditions:
+        parts = re.fullmatch(r"\s*([\w.]+)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", condition)
+        if not parts:
+            raise RequestError(f"--where {condition!r} is not KEY=VALUE, KEY!=VALUE, KEY<VALUE or KEY>VALUE.")
+        key, sign, value = parts.groups()
+        values = _values(runs, key)
+        runs = runs[_ordered(values, sign, value) if sign in _ORDER else _equal(values, value) ^ (sign == "!=")]
+    return runs
+
+
+def _values(runs: pd.DataFrame, key: str) -> pd.Series:
+    """The column or the setting that `key` names, one value a run."""
+    if key in runs and key not in ("settings", "overrides", "environment"):
+        return runs[key]
+    names = list(dict.fromkeys(name for settings in _distinct(runs) for name in settings))
+    ends = [name for name in names if name == key] or [name for name in names if name.endswith(f".{key}")]
+    if len(ends) != 1:
+        if ends:
+            raise RequestError(f"--where {key} names several settings: {' '.join(ends)}")
+        if close := suggestion(key, [*runs, *names]):
+            raise RequestError(f"No column or setting {key!r}.{close}")
+        raise unknown(
+            "column or setting", key, [*(name for name in runs if name != "settings"), "and the settings of --cfg"]
+        )
+    return pd.Series([settings.get(ends[0]) for settings in runs["settings"]], index=runs.index, dtype=object)
+
+
+def _distinct(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    return list(runs.drop_duplicates("run_id")["settings"])
+
+
+def _equal(values: pd.Series, wanted: str) -> pd.Series:
+    choices = {choice.strip() for choice in wanted.split(",")}
+
+    def matches(value: object) -> bool:
+        text = show(value)
+        return bool(choices & {text, ascii_text := text.replace("×", "x"), *text.split(), *ascii_text.split()})
+
+    return values.map(matches, na_action=None).astype(bool)
+
+
+def _ordered(values: pd.Series, sign: str, bound: str) -> pd.Series:
+    try:
+        limit = float(bound)
+        numbers = pd.to_numeric(values)
+    except (ValueError, TypeError):
+        raise RequestError(f"--where …{sign}{bound}: {sign} compares numbers.") from None
+    return _ORDER[sign](numbers.astype("float64"), limit).astype(bool)
+
+
+def last(runs: pd.DataFrame, span: str, now: datetime | None = None) -> pd.DataFrame:
+    """Keep the runs recorded within `span`: 30m, 12h, 1d, 2w. Raises RequestError."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", span)
+    if not parts:
+        raise RequestError(f"--last {span!r} is not a span such as 30m, 12h, 1d or 2w.")
+    since = (now or datetime.now(UTC)) - timedelta(**{_UNITS[parts[2]]: float(parts[1])})
+    return runs[runs["written"] >= since]
+
+
+def sort(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Order the rows of each corpus by a column of the comparison; `-KEY` turns it round. Raises RequestError."""
+    name = key.removeprefix("-")
+    if name not in table or name in ("settings", "overrides"):
+        raise unknown(
+            "column to sort by", name, [column for column in table if column not in ("settings", "overrides")]
+        )
+    parts = [
+        part.sort_values(name, ascending=not key.startswith("-"), na_position="last", kind="stable")
+        for _, part in table.groupby("data_sha256", sort=False, dropna=False)
+    ]
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,199 @@
+"""What the plots draw, as plain numbers: the same for a figure, the terminal and the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rnndrop.errors import RequestError
+from rnndrop.records import read_history
+from rnndrop.report.compare import context_columns
+
+Rules = tuple[tuple[str, str, float], ...]
+"""The active rules of a plan: (location, kind, p)."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A group's learning curve, the mean over its seeds; lists of one length."""
+
+    label: str
+    epochs: list[int]
+    train: list[float]
+    valid: list[float]
+    valid_std: list[float]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Perplexity against the rate of one location, all else equal."""
+
+    label: str
+    p: list[float]
+    mean: list[float]
+    std: list[float]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The best that each kind does at each location: `value` (locations, kinds), NaN where nothing ran."""
+
+    locations: list[str]
+    kinds: list[str]
+    value: np.ndarray
+    p: np.ndarray
+    relative_to: str | None
+
+
+def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
+    """The epochs of each run that kept any; a damaged history counts as none."""
+    found = []
+    for folder in folders:
+        try:
+            rows = read_history(Path(folder))
+        except (OSError, ValueError):
+            continue
+        if rows and all("train_perplexity" in row and "valid_perplexity" in row for row in rows):
+            found.append(rows)
+    return found
+
+
+def curves(table: pd.DataFrame, runs: pd.DataFrame, top: int | None = None) -> list[Curve]:
+    """The learning curves of the first `top` groups of a comparison, in its order."""
+    folders = runs[runs["status"] == "finished"].groupby("run_id")["folder"].agg(list)
+    names = labels(table)
+    made = []
+    for run, name in zip(table["run_id"], names, strict=True):
+        if top is not None and len(made) >= top:
+            break
+        if seeds := histories(folders.get(run, [])):
+            made.append(_curve(name, seeds))
+    return made
+
+
+def _curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
+    length = min(map(len, seeds))  # where patience ended one seed early, the mean ends too
+    train, valid = (
+        np.array([[row[key] for row in rows[:length]] for rows in seeds])
+        for key in ("train_perplexity", "valid_perplexity")
+    )
+    std = valid.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(length)
+    epochs = [int(row["epoch"]) for row in seeds[0][:length]]
+    return Curve(label, epochs, train.mean(0).tolist(), valid.mean(0).tolist(), std.tolist())
+
+
+def labels(table: pd.DataFrame) -> list[str]:
+    """A name for each group that says all that varies in the comparison."""
+    names = [name for name in context_columns(table) if table[name].nunique() > 1]
+    return [
+        " · ".join(
+            [
+                row["dropout"],
+                *(f"{name.rpartition('.')[2]}={row[name]}" if "." in name else row[name] for name in names),
+            ]
+        )
+        for row in table.to_dict("records")
+    ]
+
+
+def forest(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a paired difference, in per cent: `label`, `change`, `low`, `high`, `p`; the largest gain first."""
+    if "change" not in table:
+        raise RequestError("A forest plot needs a baseline: --baseline none")
+    with_pair = table.assign(label=labels(table))[table["change"].notna()]
+    made = pd.DataFrame(
+        {
+            "label": with_pair["label"],
+            "change": 100 * with_pair["change"],
+            "low": 100 * with_pair["change_low"],
+            "high": 100 * with_pair["change_high"],
+            "p": with_pair["p_holm"],
+        }
+    )
+    return made.sort_values("change", ignore_index=True)
+
+
+def rules(settings: dict[str, Any]) -> Rules:
+    """The active rules of a flattened configuration."""
+    found = []
+    for name, p in settings.items():
+        if name.startswith("dropout.") and name.endswith(".p") and p:
+            location = name.split(".")[1]
+            varies = settings.get(f"dropout.{location}.varies")
+            kind = settings[f"dropout.{location}.kind"] if varies is None else "over " + " ".join(varies)
+            noise = settings.get(f"dropout.{location}.noise")
+            found.append((location, kind if noise in (None, "bernoulli") else f"{kind} {noise}", float(p)))
+    return tuple(found)
+
+
+def rates(table: pd.DataFrame, metric: str, location: str | None = None) -> list[Line]:
+    """A line for each location, kind and remainder of the plan that ran at two rates or more; rate 0 counts."""
+    context = context_columns(table)
+    points: dict[tuple[Any, ...], dict[float, tuple[float, float]]] = {}
+    whole: dict[tuple[Any, ...], tuple[float, float]] = {}
+    for row in table[table["n"] > 0].to_dict("records"):
+        active, where = rules(row["settings"]), tuple(row[name] for name in context)
+        value = row[metric], row[f"{metric}_std"]
+        whole.setdefault((active, where), value)
+        for rule in active:
+            if location in (None, rule[0]):
+                rest = tuple(other for other in active if other != rule)
+                points.setdefault((rule[0], rule[1], rest, where), {}).setdefault(rule[2], value)
+    made = []
+    for (place, kind, rest, where), values in points.items():
+        if (rest, where) in whole:
+            values.setdefault(0.0, whole[rest, where])
+        if len(values) >= 2:
+            p = sorted(values)
+            extra = [" ".join(f"{each[0]} {each[1]} {each[2]:g}" for each in rest)] if rest else []
+            extra += [str(word) for name, word in zip(context, where, strict=True) if table[name].nunique() > 1]
+            label = " · ".join([f"{place} {kind}", *extra])
+            made.append(Line(label, p, [values[each][0] for each in p], [values[each][1] for each in p]))
+    if not made:
+        raise RequestError(
+            "No location ran at two rates with all else equal. Try: rnndrop sweep dropout.recurrent.kind=locked "
+            "dropout.recurrent.p=0,.1,.3,.5"
+        )
+    return sorted(made, key=lambda line: (-len(line.p), min(line.mean)))
+
+
+def heatmap(table: pd.DataFrame, metric: str) -> Grid:
+    """Plans with one active location: the best rate of each kind there, against no dropout where that ran.
+
+    Where other settings vary, the combination with the most plans is taken.
+    """
+    context = context_columns(table)
+    by_context: dict[tuple[Any, ...], list[tuple[Rules, float]]] = {}
+    for row in table[table["n"] > 0].to_dict("records"):
+        if len(active := rules(row["settings"])) <= 1:
+            by_context.setdefault(tuple(row[name] for name in context), []).append((active, row[metric]))
+    plans = max(by_context.values(), key=len, default=[])
+    single = [(active[0], value) for active, value in plans if active]
+    if not single:
+        raise RequestError("No plan here has dropout at one location alone: there is no location × kind to show.")
+    locations = list(dict.fromkeys(rule[0] for rule, _ in single))
+    kinds = list(dict.fromkeys(rule[1] for rule, _ in single))
+    value, rate = (np.full((len(locations), len(kinds)), np.nan) for _ in range(2))
+    for (location, kind, p), result in single:
+        at = locations.index(location), kinds.index(kind)
+        if math.isnan(value[at]) or result < value[at]:
+            value[at], rate[at] = result, p
+    none = [result for active, result in plans if not active]
+    if none:
+        value = 100 * (value / min(none) - 1)
+    return Grid(locations, kinds, value, rate, "none" if none else None)
+
+
+def calibration(table: pd.DataFrame) -> pd.DataFrame:
+    """Deterministic and Monte-Carlo test perplexity of each group that has both."""
+    both = table.assign(label=labels(table))[table["test_perplexity_mc"].notna() & table["test_perplexity"].notna()]
+    if both.empty:
+        raise RequestError("No run here has a Monte-Carlo perplexity. Try: rnndrop sweep … evaluation.mc.samples=20")
+    names = ["label", *(f"test_perplexity{part}" for part in ("", "_std", "_mc", "_mc_std"))]
+    return both[names].reset_index(drop=True)

@@ -1,0 +1,116 @@
+"""The plots as text: lines with plotext, the forest and the grid as aligned characters."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rnndrop.report import series
+from rnndrop.report.extras import need
+from rnndrop.report.sheet import SHORT, signed
+from rnndrop.report.tables import plain
+from rnndrop.stats import stars
+
+LINES = 5
+MARKS = "ox+*#"
+LABEL = 34
+
+Lines = Sequence[tuple[str, Sequence[float], Sequence[float]]]
+"""(label, x, y) of each line."""
+
+
+def _plot(lines: Lines, x: str, title: str, width: int, colour: bool, joined: bool = True) -> str:
+    """Lines, each with its own mark, so that they can be told apart without colour."""
+    figure = need("plotext", "plots").figure
+    figure.clear()
+    figure.theme("simple" if colour else "colorless")
+    figure.plot_size(width, max(14, min(24, width // 4)))
+    for (label, xs, ys), mark in zip(lines, MARKS, strict=False):
+        if joined and len(xs) > 1:  # dots between the marks
+            dense = np.linspace(xs[0], xs[-1], width)
+            figure.draw(figure.signal(dense.tolist(), np.interp(dense, xs, ys).tolist(), marker="·"))
+        figure.draw(figure.signal(list(xs), list(ys), marker=mark))
+    figure.title(title)
+    figure.label(x)
+    text = str(figure.build().string(not colour))
+    legend = textwrap.wrap(
+        "   ".join(f"{mark} {plain(label)}" for (label, *_), mark in zip(lines, MARKS, strict=False)), width
+    )
+    return "\n".join([*(line.rstrip() for line in text.splitlines()), *legend])
+
+
+def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
+    """Valid perplexity by epoch of the best groups."""
+    found = series.curves(table, runs, LINES)
+    lines = [(curve.label, curve.epochs, curve.valid) for curve in found]
+    return _plot(lines, "epoch", f"valid perplexity, the best {len(lines)}", width, colour)
+
+
+def rates(
+    table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool, location: str | None = None
+) -> str:
+    """Perplexity against the rate at a location."""
+    lines = [(line.label, line.p, line.mean) for line in series.rates(table, metric, location)[:LINES]]
+    return _plot(lines, "rate p", f"{SHORT[metric]} perplexity", width, colour)
+
+
+def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
+    """Monte-Carlo against deterministic perplexity."""
+    rows = series.calibration(table)
+    ends = [rows["test_perplexity"].min(), rows["test_perplexity"].max()]
+    lines = [("plans", rows["test_perplexity"].tolist(), rows["test_perplexity_mc"].tolist()), ("equal", ends, ends)]
+    return _plot(lines, "deterministic", "Monte-Carlo test perplexity", width, colour, joined=False)
+
+
+def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
+    """A line a plan: the change and its 95 % interval, the baseline a vertical bar."""
+    rows = series.forest(table)
+    name_width = min(LABEL, max(map(len, rows["label"])))
+    cells = max(20, width - name_width - 24)
+    ends = pd.concat([rows["low"], rows["high"], rows["change"]]).dropna()
+    low, high = min(ends.min(), 0), max(ends.max(), 0)
+
+    def place(value: float) -> int:
+        return round((value - low) / ((high - low) or 1) * (cells - 1))
+
+    lines = []
+    for row in rows.itertuples():
+        axis = [" "] * cells
+        axis[place(0)] = "│"
+        if not math.isnan(row.low):
+            axis[place(row.low) : place(row.high) + 1] = "─" * (place(row.high) - place(row.low) + 1)
+        axis[place(row.change)] = "●" if row.p < 0.05 else "○"
+        label = plain(row.label)[:name_width].ljust(name_width)
+        lines.append(f"{label}  {''.join(axis)}  {signed(row.change / 100):>7} % {stars(row.p)}".rstrip())
+    note = f"change of {SHORT[metric]} perplexity, paired by seed, 95 %; │ the baseline; ● Holm-corrected p < .05"
+    return "\n".join([*lines, note])
+
+
+def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
+    """Location × kind as numbers."""
+    grid = series.heatmap(table, metric)
+    first = max(map(len, grid.locations))
+    size = max(14, *(len(kind) + 2 for kind in grid.kinds))
+    lines = [" " * first + "".join(kind.rjust(size) for kind in grid.kinds)]
+    for name, values, rates_ in zip(grid.locations, grid.value, grid.p, strict=True):
+        shown = [
+            "" if math.isnan(value) else f"{signed(value / 100) + ' %' if grid.relative_to else f'{value:.1f}'} ({p:g})"
+            for value, p in zip(values, rates_, strict=True)
+        ]
+        lines.append(name.ljust(first) + "".join(text.rjust(size) for text in shown))
+    against = f", against {grid.relative_to}" if grid.relative_to else ""
+    return "\n".join([*lines, f"{SHORT[metric]} perplexity of the best rate (p){against}"])
+
+
+DRAWINGS: dict[str, Callable[..., Any]] = {
+    "curves": curves,
+    "forest": forest,
+    "rates": rates,
+    "heatmap": heatmap,
+    "calibration": calibration,
+}

@@ -1,0 +1,104 @@
+"""Seeds, intervals, paired differences, Holm's correction, and the bootstrap over the test set. No torch, no pandas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+LEVEL = 0.95
+Floats = NDArray[np.float64]
+
+
+def t_margin(std: ArrayLike, n: ArrayLike, level: float = LEVEL) -> Floats:
+    """Half the width of Student's interval for the mean of `n` values; NaN where n < 2."""
+    from scipy.special import stdtrit  # not scipy.stats, which takes a second to import
+
+    std, n = np.asarray(std, float), np.asarray(n, float)
+    enough = n >= 2
+    safe = np.where(enough, n, 2.0)
+    margin = stdtrit(safe - 1, 0.5 + level / 2) * std / np.sqrt(safe)
+    return np.asarray(np.where(enough, margin, np.nan))
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How a differs from b over the seeds that both have: positive, a is worse.
+
+    `log_ratio` is the mean of ln a - ln b; `low` and `high` bound it at the asked level and `p` is its two-sided
+    paired t test. `difference` is the mean of a - b. With one pair the bounds and `p` are NaN.
+    """
+
+    n: int
+    log_ratio: float
+    low: float
+    high: float
+    p: float
+    difference: float
+
+
+def paired(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Paired:
+    """Compare the perplexities of two plans, `a[i]` and `b[i]` being of the same seed.
+
+    The test is on log-perplexity. Differences that are all alike leave nothing to test: p is 1 where they are
+    zero (identical runs) and 0 elsewhere.
+    """
+    from scipy.special import stdtr
+
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"pairs need two vectors of one length, not {a.shape} and {b.shape}")
+    logs = np.log(a) - np.log(b)
+    n, mean = len(logs), float(logs.mean()) if len(logs) else math.nan
+    difference = float((a - b).mean()) if n else math.nan
+    if n < 2:
+        return Paired(n, mean, math.nan, math.nan, math.nan, difference)
+    std = float(logs.std(ddof=1))
+    margin = float(t_margin(std, n, level))
+    if std <= 1e-12 * max(1.0, abs(mean)):
+        p = 1.0 if abs(mean) <= 1e-12 else 0.0
+    else:
+        p = float(2 * stdtr(n - 1, -abs(mean) / (std / math.sqrt(n))))
+    return Paired(n, mean, mean - margin, mean + margin, p, difference)
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm's step-down correction of a family of p-values; NaN is no test and stays NaN."""
+    p = np.asarray(p, float)
+    corrected = np.full_like(p, np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
+    order = tested[np.argsort(p[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1.0)
+    return corrected
+
+
+def bootstrap(sums: ArrayLike, counts: ArrayLike, samples: int = 2000, seed: int = 0) -> Floats:
+    """Redraw the blocks of a test set: log-perplexities of shape (plans, samples).
+
+    `sums` (plans, blocks) are the summed NLLs (nats) of a block and `counts` (blocks,) its tokens. Every plan sees
+    the same draws, so the difference of two rows is the paired bootstrap of their log-ratio.
+    """
+    sums, counts = np.atleast_2d(np.asarray(sums, float)), np.asarray(counts, float)
+    blocks, generator = len(counts), np.random.default_rng(seed)
+    parts = []
+    for start in range(0, samples, 250):
+        size = min(250, samples - start)
+        drawn = generator.multinomial(blocks, np.full(blocks, 1 / blocks), size).astype(float)  # (size, blocks)
+        parts.append((sums @ drawn.T) / (drawn @ counts))
+    return np.concatenate(parts, axis=1)
+
+
+def percentiles(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """The bounds between which the middle `level` of the draws (…, samples) lies."""
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=-1)
+    return low, high
+
+
+def stars(p: float) -> str:
+    """`***` below .001, `**` below .01, `*` below .05."""
+    bounds: Sequence[tuple[float, str]] = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+    return next((mark for bound, mark in bounds if p < bound), "")

@@ -1,0 +1,330 @@
+"""Time a training step of the language model: ours for every plan against nn.LSTM, loops, WeightDrop and Keras.
+
+    python scripts/bench_step.py --hidden 650 --threads 2
+
+A step is forward, backward, clipping and SGD on one window of a 2-layer LSTM language model with 10,000 words. All
+contestants take turns in one process, round by round, so that what disturbs the machine disturbs all of them; a time
+is the median over the rounds, `ratio` is to `nn.LSTM` without dropout, `floor_ratio` is to the step's matrix products
+÷ the rate of a large product in the same rounds (the better of torch.mm and oneDNN), and `noise` is median ÷ minimum:
+well above 1.1, something else was using the machine. The masks of all plans have p = .5. Keras takes part where it can
+be imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import importlib.util
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from importlib import resources
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the command; read once, by torch's OpenMP
+
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnndrop.config import TrainerSettings
+from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.plan import Plan, plan
+from rnndrop.loss import nll_sum
+from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.optimize import Update
+from rnndrop.product import linear
+
+VOCABULARY, LAYERS, P, CLIP, RATE = 10_000, 2, 0.5, 5.0, 1.0
+BASELINE = "nn.LSTM"
+LARGE = 1536  # rows and columns of the product that measures the machine's rate
+
+Step = Callable[[], None]
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--hidden", type=int, nargs="+", default=[200, 650, 1500])
+    options.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    options.add_argument("--window", type=int, nargs="+", default=[35])
+    options.add_argument("--batch", type=int, nargs="+", default=[20])
+    options.add_argument("--vocabulary", type=int, default=VOCABULARY)
+    options.add_argument("--rounds", type=int, default=9)
+    options.add_argument(
+        "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for one thread on a busy machine"
+    )
+    options.add_argument("--only", nargs="+", help="names of contestants; nn.LSTM always takes part")
+    options.add_argument("--memory", action="store_true", help="the peak memory of a step instead of its time")
+    options.add_argument("--json", action="store_true", help="one JSON list of rows on stdout")
+    given = options.parse_args()
+    rows = [
+        row
+        for threads in given.threads
+        for hidden in given.hidden
+        for window in given.window
+        for batch in given.batch
+        for row in measure(Size(hidden, window, batch, given.vocabulary), threads, given)
+    ]
+    print(json.dumps(rows, indent=1) if given.json else table(rows))
+
+
+class Size:
+    """The size of a step, and the data of one."""
+
+    def __init__(self, hidden: int, window: int, batch: int, vocabulary: int) -> None:
+        self.hidden, self.window, self.batch, self.vocabulary = hidden, window, batch, vocabulary
+        generator = torch.Generator().manual_seed(0)
+        self.tokens, self.targets = torch.randint(vocabulary, (2, window, batch), generator=generator)
+
+    @property
+    def flop(self) -> float:
+        """Operations in the matrix products of a step, forward and twice that backward."""
+        layer = 2 * self.window * self.batch * 4 * self.hidden * 2 * self.hidden
+        decoder = 2 * self.window * self.batch * self.hidden * self.vocabulary
+        return 3.0 * (LAYERS * layer + decoder)
+
+
+def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of one size."""
+    torch.set_num_threads(threads)
+    wanted = {name: make for name, make in contestants().items() if not given.only or name in {BASELINE, *given.only}}
+    steps = {name: make(size) for name, make in wanted.items()}
+    common = {"hidden": size.hidden, "window": size.window, "batch": size.batch, "vocabulary": size.vocabulary}
+    if given.memory:
+        peaks = {name: peak_memory(step) for name, step in steps.items()}
+        return [
+            {"name": name, **common, "threads": threads, "peak_bytes": peak, "ratio": peak / peaks[BASELINE]}
+            for name, peak in peaks.items()
+        ]
+    square = torch.randn(LARGE, LARGE)
+    steps["large mm"], steps["large oneDNN"] = lambda: _ignore(square @ square), lambda: _ignore(linear(square, square))
+    for step in steps.values():
+        step()  # warm
+    clock = time.perf_counter if given.clock == "wall" else time.process_time
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(given.rounds):
+        for name, step in steps.items():
+            start = clock()
+            step()
+            times[name].append(clock() - start)
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    rate = 2 * LARGE**3 / min(medians["large mm"], medians["large oneDNN"])
+    return [
+        {
+            "name": name,
+            **common,
+            "threads": threads,
+            "seconds": medians[name],
+            "ratio": medians[name] / medians[BASELINE],
+            "floor_ratio": medians[name] * rate / size.flop,
+            "noise": medians[name] / min(times[name]),
+            "gflops": rate / 1e9,
+        }
+        for name in wanted
+    ]
+
+
+def peak_memory(step: Step) -> int:
+    """The most bytes that torch has allocated during a step, above those before it."""
+    for _ in range(2):
+        step()
+    gc.collect()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        step()
+    held = peak = 0
+    events = profile.profiler.kineto_results.events()  # type: ignore[union-attr]
+    for event in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows for people."""
+    lines, last = [], None
+    for row in rows:
+        size = "H={hidden} window={window} batch={batch} V={vocabulary} threads={threads}".format(**row)
+        if size != last:
+            lines.append("" if last is None else "\n")
+            rate = f", large product {row['gflops']:.0f} GFLOP/s" if "gflops" in row else ""
+            lines.append(f"{size}{rate}, load {os.getloadavg()[0]:.1f}")
+            last = size
+        if "peak_bytes" in row:
+            lines.append(f"  {row['name']:<28}{row['peak_bytes'] / 2**20:9.1f} MiB{row['ratio']:8.2f}×")
+        else:
+            lines.append(
+                f"  {row['name']:<28}{row['seconds'] * 1e3:9.1f} ms{row['ratio']:8.2f}×"
+                f"{row['floor_ratio']:8.2f}× floor   noise {row['noise']:.2f}"
+            )
+    return "\n".join(lines)
+
+
+def contestants() -> dict[str, Callable[[Size], Step]]:
+    """All contestants by name: how to make their step."""
+    peers: dict[str, Callable[[Size], Step]] = {
+        BASELINE: lambda size: peer(size, TorchLSTM(size.hidden, 0.0)),
+        "nn.LSTM, its own dropout": lambda size: peer(size, TorchLSTM(size.hidden, P)),
+        "loop, Gal's masks": lambda size: peer(size, Loop(size.hidden, cells=False)),
+        "LSTMCell loop, Gal's masks": lambda size: peer(size, Loop(size.hidden, cells=True)),
+        "WeightDrop": lambda size: peer(size, WeightDropped(size.hidden)),
+    }
+    if importlib.util.find_spec("keras"):
+        peers["Keras recurrent_dropout"] = lambda size: peer(size, Keras(size.hidden))
+    return {**peers, **{name: functools.partial(ours, dropout=dropout) for name, dropout in plans().items()}}
+
+
+def plans() -> dict[str, Plan]:
+    """The named plans of `conf/dropout`, each active location at p = .5."""
+    found = {}
+    for file in sorted(resources.files("rnndrop.conf").joinpath("dropout").iterdir(), key=lambda file: file.name):
+        rules = {place: rule for place, rule in yaml.safe_load(file.read_text()).items() if isinstance(rule, dict)}
+        active = {place: {**rule, "p": P} for place, rule in rules.items() if rule["p"]}
+        found[file.name.removesuffix(".yaml")] = plan(active)
+    places = ("input", "hidden", "recurrent", "output")
+    found.setdefault("shared", plan({place: {"kind": "shared", "p": P} for place in places}))
+    found.pop("zaremba", None)  # the contest's "nn.LSTM, its own dropout" in our hands: the same step as `none`
+    return found
+
+
+def ours(size: Size, dropout: Plan) -> Step:
+    """Our step, of the parts of which `rnndrop.train` is made."""
+    model = LanguageModel(ModelSettings("lstm", size.hidden, LAYERS, None, tie_weights=False), size.vocabulary)
+    generator = torch.Generator().manual_seed(0)
+    model.initialize(0.05, generator)
+    trainer = yaml.safe_load(resources.files("rnndrop.conf").joinpath("trainer/default.yaml").read_text())
+    sgd = {"optimizer": "sgd", "learning_rate": RATE, "clip": CLIP, "weight_decay": 0.0}
+    update = Update(model, TrainerSettings(**{**trainer, **sgd}))
+    update.set_epoch(1)
+    state = model.initial_state(size.batch)
+
+    def step() -> None:
+        masks = draw_masks(dropout, model.sizes, size.window, size.batch, generator)
+        features, _ = model.features(size.tokens, state, masks)
+        loss = nll_sum(features, *model.decoder_weights(masks), size.targets)
+        (loss / size.targets.numel()).backward()
+        update()
+
+    return step
+
+
+def peer(size: Size, recurrent: nn.Module) -> Step:
+    """The usual step around a recurrent module that maps (T, B, H) to (T, B, H)."""
+    model = nn.ModuleDict(
+        {
+            "embedding": nn.Embedding(size.vocabulary, size.hidden),
+            "recurrent": recurrent,
+            "decoder": nn.Linear(size.hidden, size.vocabulary),
+        }
+    )
+    with torch.no_grad():
+        recurrent(torch.zeros(1, size.batch, size.hidden))  # Keras builds its weights here
+        parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
+        for parameter in parameters:
+            parameter.uniform_(-0.05, 0.05)
+    optimizer = torch.optim.SGD(parameters, lr=RATE)
+
+    def step() -> None:
+        logits = model["decoder"](recurrent(model["embedding"](size.tokens)))
+        F.cross_entropy(logits.flatten(0, 1), size.targets.flatten()).backward()
+        nn.utils.clip_grad_norm_(parameters, CLIP)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+class TorchLSTM(nn.Module):
+    """`nn.LSTM`, with dropout on its input, between its layers and on its output."""
+
+    def __init__(self, hidden: int, p: float) -> None:
+        super().__init__()
+        self.dropout, self.lstm = nn.Dropout(p), nn.LSTM(hidden, hidden, LAYERS, dropout=p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (T, B, H) → (T, B, H)."""
+        return self.dropout(self.lstm(self.dropout(x))[0])
+
+
+class WeightDropped(nn.Module):
+    """DropConnect on weight_hh in the usual shape: a raw parameter, its dropped copy set before each call."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.LSTM(hidden, hidden) for _ in range(LAYERS))
+        for layer in self.layers:
+            raw = layer.weight_hh_l0
+            del layer._parameters["weight_hh_l0"]
+            layer.register_parameter("weight_hh_l0_raw", nn.Parameter(raw.data))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (T, B, H) → (T, B, H)."""
+        for layer in self.layers:
+            layer.weight_hh_l0 = F.dropout(layer.weight_hh_l0_raw, P)
+            x = layer(x)[0]
+        return x
+
+
+class Loop(nn.Module):
+    """Gal's per-sequence masks in a loop over time: of `nn.LSTMCell`, or of plain operations."""
+
+    def __init__(self, hidden: int, cells: bool) -> None:
+        super().__init__()
+        self.cells = cells
+        self.layers = nn.ModuleList(nn.LSTMCell(hidden, hidden) for _ in range(LAYERS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (T, B, H) → (T, B, H)."""
+        for layer in self.layers:
+            x = self._layer(layer, x * _mask(x[0]))
+        return x * _mask(x[0])
+
+    def _layer(self, layer: nn.Module, x: Tensor) -> Tensor:
+        h = c = torch.zeros_like(x[0])
+        mask, outputs = _mask(h), []
+        from_input = None if self.cells else F.linear(x, layer.weight_ih, layer.bias_ih)
+        for t in range(len(x)):
+            if from_input is None:
+                h, c = layer(x[t], (h * mask, c))
+            else:
+                i, f, g, o = (from_input[t] + F.linear(h * mask, layer.weight_hh, layer.bias_hh)).chunk(4, -1)
+                c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+                h = torch.sigmoid(o) * torch.tanh(c)
+            outputs.append(h)
+        return torch.stack(outputs)
+
+
+class Keras(nn.Module):
+    """Keras 3 on its torch backend, with dropout and recurrent_dropout."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        os.environ["KERAS_BACKEND"] = "torch"
+        import keras
+
+        options = {"return_sequences": True, "dropout": P, "recurrent_dropout": P}
+        self.layers = nn.ModuleList(keras.layers.LSTM(hidden, **options) for _ in range(LAYERS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (T, B, H) → (T, B, H)."""
+        x = x.transpose(0, 1)
+        for layer in self.layers:
+            x = layer(x, training=True)
+        return x.transpose(0, 1)
+
+
+def _mask(like: Tensor) -> Tensor:
+    """A mask (B, H) of p = .5."""
+    return torch.empty_like(like).bernoulli_(1 - P) / (1 - P)
+
+
+def _ignore(_: Tensor) -> None:
+    """Throw a result away."""
+
+
+if __name__ == "__main__":
+    main()

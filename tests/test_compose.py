@@ -1,0 +1,31 @@
+"""Composing by shares gives what Hydra gives."""
+
+from __future__ import annotations
+
+import pytest
+from hydra import compose as hydra_compose
+from omegaconf import OmegaConf
+
+from rnndrop.compose import compose
+from rnndrop.config import checked
+
+REQUESTS = [
+    [],
+    ["dropout=variational", "dropout.recurrent.p=0.2", "seed=3"],
+    ["dropout.recurrent.p=0.2", "dropout=variational", "dropout.recurrent.p=0.4"],
+    ["model=[gru,medium]", "model.hidden=7", "trainer.clip=null"],
+    ["experiment=zaremba_small", "trainer.epochs=1", "seed=1"],
+    ["data=text", "data.file='a file.txt'", "data.split=[.8,.1,.1]"],
+    ["dropout.recurrent={kind: locked, p: .25}", "dropout.recurrent.varies=[batch,feature]"],
+    ["++trainer.epochs=3", "trainer.epochs=4"],
+]
+
+
+@pytest.mark.parametrize("overrides", REQUESTS, ids=" ".join)
+def test_same_as_hydra(overrides: list[str]) -> None:
+    mine = compose(overrides)
+    tree = OmegaConf.to_container(hydra_compose("config", overrides=overrides), resolve=True)
+    assert isinstance(tree, dict)
+    tree.pop("experiment", None)
+    assert mine == checked({str(key): value for key, value in tree.items()})
+    assert compose(overrides) == mine
