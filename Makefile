@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml
 install: $(VENV)/.installed ## Create the environment in .venv
 
 demo: install ## Train none, naive and variational on the embedded corpus and compare them
-	$(BIN)/rnndrop sweep dropout=none,naive,variational
+	$(BIN)/rnndrop sweep dropout=none,naive,variational --jobs 2
 	$(BIN)/rnndrop report
 
 test: install ## Run the tests

@@ -225,6 +225,20 @@ def evaluate(
     command.evaluate(run, output, mc, masks, embedding, as_json)
 
 
+@app.command(epilog="Example: rnndrop masks dropout=awd -o masks.png")
+def masks(
+    overrides: Overrides = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; the setting `seed` where not given.")] = None,
+    figure: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FIG", help="Plot to a .png, .svg or .pdf instead.")
+    ] = None,
+) -> None:
+    """Draw the masks of a dropout plan: what is dropped where, and what shares a mask."""
+    from . import masks as command
+
+    command.masks(overrides or [], seed, figure)
+
+
 @app.command(
     epilog="Examples: rnndrop plot curves · rnndrop plot forest --baseline none -o forest.pdf"
     " · rnndrop plot rates --location recurrent -o rates.svg"
