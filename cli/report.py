@@ -62,7 +62,7 @@ def report(request: Request) -> int:
         if request.style in DATA:
             from rnndrop.report.sheet import failures
 
-            for line in failures(shown):
+            for line in failures(shown, table):
                 print(line, file=sys.stderr)
     return 1 if skipped and request.strict else 0
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
     from rnndrop.experiment import run
     from rnndrop.records import Record
+    from rnndrop.report.compare import compare
     from rnndrop.report.frames import load_runs
 
 _HOMES = {
@@ -15,11 +16,12 @@ _HOMES = {
     "LockedDropout": "dropout.modules",
     "Record": "records",
     "WeightDrop": "dropout.modules",
+    "compare": "report.compare",
     "load_runs": "report.frames",
     "run": "experiment",
 }
 
-__all__ = ["EmbeddingDropout", "LockedDropout", "Record", "WeightDrop", "load_runs", "run"]
+__all__ = ["EmbeddingDropout", "LockedDropout", "Record", "WeightDrop", "compare", "load_runs", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The docs are those of the code: pages generated from its tables, the notebook run anew, no dead links."""
+"""The docs are those of the code: generated pages, the notebook without anyone's paths, no dead links."""
 
 from __future__ import annotations
 
@@ -92,18 +92,3 @@ def test_the_notebook_is_committed_with_its_outputs_and_without_anyone_s_paths()
     )
     assert len(text) < 700_000
     assert not re.search(r"/(work|home|Users|tmp)/", text)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # of jupyter's own packages
-def test_the_notebook_runs_and_its_asserts_hold() -> None:
-    import nbformat
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    printed = [
-        "".join(output["text"] for output in cell["outputs"] if output.get("name") == "stdout")
-        for cell in notebook.cells
-        if cell["cell_type"] == "code"
-    ]
-    assert "5.2857" in "".join(printed)

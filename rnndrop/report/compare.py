@@ -94,8 +94,8 @@ def _add_baseline(table: pd.DataFrame, runs: pd.DataFrame, metric: str, baseline
     parts = []
     for _, part in table.groupby("data_sha256", sort=False, dropna=False):
         partner = _partners(part, baseline)
-        found = [_difference(values, row.data_sha256, row.run_id, other)
-                 for row, other in zip(part.itertuples(), partner, strict=True)]  # fmt: skip
+        pairs = zip(part["data_sha256"], part["run_id"], partner, strict=True)
+        found = [_difference(values, *pair) for pair in pairs]
         part = part.assign(baseline=pd.array(partner, dtype="string"))
         for name in ("pairs", "change", "change_low", "change_high", "difference", "p"):
             part[name] = [each[name] for each in found]

@@ -20,6 +20,7 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PANELS = 9
 LINES = 8
+ROWS = 40
 FORMATS = ("png", "svg", "pdf")
 STYLE = {
     "axes.spines.top": False,
@@ -49,7 +50,7 @@ def save(figure: Any, path: Path) -> None:
         raise RequestError(f"Cannot write {path}: {error.strerror}.") from None
 
 
-def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4), **options: Any) -> tuple[Any, Any]:
+def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4), **options: Any) -> Any:
     matplotlib = need("matplotlib", "plots")
     matplotlib.use("Agg")
     pyplot = need("matplotlib.pyplot", "plots")
@@ -90,20 +91,21 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
 
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Paired differences from the baseline with their 95 % intervals; filled where Holm's p is below .05."""
-    rows = series.forest(table).head(40)
+    rows = series.forest(table)[:ROWS]
     figure, ((axis,),) = _axes(size=(6.4, 0.27 * len(rows) + 1.1))
-    for place, row in enumerate(rows.itertuples()):
+    for place, row in enumerate(rows):
         sure = row.p < 0.05
         colour = "#555555" if not sure else OKABE_ITO[0] if row.change < 0 else OKABE_ITO[1]
         if not math.isnan(row.low):
             axis.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
         axis.plot(row.change, place, "o", color=colour, mfc=colour if sure else "white", ms=5)
     axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(rows)), [_short(label) for label in rows["label"]])
+    axis.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     name = table.loc[table["run_id"].isin(table["baseline"].dropna()), "dropout"].iloc[0]
     axis.set_xlabel(f"{SHORT[metric]} perplexity against {name}, per cent (paired by seed, 95 %; filled: Holm p < .05)")
+    _note_missing(figure, int(table["change"].notna().sum()) - ROWS, "plans")
     return figure
 
 
@@ -152,12 +154,12 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     rows = series.calibration(table)
     figure, ((axis,),) = _axes(size=(5.2, 4.6))
     names = len(rows) <= LINES
-    for row, colour, mark in zip(rows.itertuples(), cycle(OKABE_ITO), cycle(MARKS), strict=False):
-        spread = [0 if math.isnan(value) else value for value in (row.test_perplexity_std, row.test_perplexity_mc_std)]
-        axis.errorbar(row.test_perplexity, row.test_perplexity_mc, xerr=spread[0], yerr=spread[1], ms=4, capsize=2,
+    for row, colour, mark in zip(rows, cycle(OKABE_ITO), cycle(MARKS), strict=False):
+        spread = [0 if math.isnan(value) else value for value in (row.plain_std, row.sampled_std)]
+        axis.errorbar(row.plain, row.sampled, xerr=spread[0], yerr=spread[1], ms=4, capsize=2,
                       color=colour if names else OKABE_ITO[0], marker=mark if names else "o", ls="",
                       label=_short(row.label) if names else None)  # fmt: skip
-    ends = [rows["test_perplexity_mc"].min() * 0.98, rows["test_perplexity"].max() * 1.02]
+    ends = [0.98 * min(row.sampled for row in rows), 1.02 * max(row.plain for row in rows)]
     axis.plot(ends, ends, color="black", lw=0.8, label="equal")
     axis.set_xlabel("test perplexity, deterministic")
     axis.set_ylabel("test perplexity, Monte-Carlo")

@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config import SCHEMA
 from rnndrop.errors import RequestError
 from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, read_record
 from rnndrop.report.settings import flatten, plan_text
@@ -81,7 +80,7 @@ def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
         return pd.DataFrame({name: _column(rows, name, kind) for name, kind in COLUMNS.items()})
 
 
-def _column(rows: list[dict[str, Any]], name: str, kind: str) -> pd.Series:
+def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
     values = [row.get(name) for row in rows]
     if kind.startswith("datetime"):
         return pd.Series(pd.to_datetime(pd.Series(values), unit="s", utc=True).astype(kind))
@@ -90,8 +89,6 @@ def _column(rows: list[dict[str, Any]], name: str, kind: str) -> pd.Series:
 
 def _row(record: Record, folder: Path, plans: dict[str, tuple[dict[str, Any], str]]) -> dict[str, Any]:
     """Raises DamagedRecordError where a part is missing or of another type."""
-    if record.schema != SCHEMA:
-        raise DamagedRecordError(f"its schema is {record.schema!r}, and this rnndrop reads {SCHEMA}; run it again")
     try:
         if record.run_id not in plans:
             plans[record.run_id] = flatten(record.config), plan_text(record.config["dropout"])

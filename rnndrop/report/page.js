@@ -67,10 +67,11 @@ function drawCurves(place, table, chosen) {
     height: 420, shapes, annotations, hovermode: "closest", legend: { orientation: "h", y: -0.18 },
     xaxis: { title: { text: "epoch" } },
     yaxis: { title: { text: "perplexity" }, range: finite.length ? [bottom * 0.93, top * 1.6] : undefined },
-  }), { responsive: true, displaylogo: false });
+  }), { responsive: true, displayModeBar: false });
 }
 
-function drawForest(place, rows) {
+function drawForest(place, differences) {
+  const rows = Object.fromEntries(["label", "change", "low", "high", "p"].map((key) => [key, differences.map((each) => each[key])]));
   const y = rows.label.map((_, index) => rows.label.length - index), style = getComputedStyle(document.documentElement);
   const sure = rows.p.map((p) => p !== null && p < 0.05);
   const colour = rows.change.map((change, index) => (!sure[index] ? "#888888" : change < 0 ? COLOURS[0] : COLOURS[1]));
@@ -86,7 +87,7 @@ function drawForest(place, rows) {
     height: Math.max(220, 24 * y.length + 70), showlegend: false, hovermode: "closest",
     xaxis: { ticksuffix: " %", zeroline: true, zerolinewidth: 2, zerolinecolor: "#888888" },
     yaxis: { tickvals: y, ticktext: names, showgrid: false, range: [0.3, y.length + 0.7] },
-  }), { responsive: true, displaylogo: false });
+  }), { responsive: true, displayModeBar: false });
 }
 
 function settings(place, pairs) {
@@ -99,7 +100,7 @@ function settings(place, pairs) {
 
 function detail(table, run) {
   const group = table.groups[run], made = element("div", null, null, "detail");
-  element("h3", "Again", made);
+  element("h3", "To run it again", made);
   const command = element("code", group.reproduce, made);
   const copy = element("button", "copy", made);
   copy.addEventListener("click", () => navigator.clipboard?.writeText(command.textContent).then(() => (copy.textContent = "copied")));
@@ -168,7 +169,7 @@ function section(table) {
     row.child.isShown() ? row.child.hide() : row.child(detail(table, row.data().run)).show();
   });
   redraw();
-  if (table.forest?.label.length) {
+  if (table.forest?.length) {
     const forest = () => drawForest(find(".forest .plot"), table.forest);
     drawings.push(forest);
     forest();

@@ -11,6 +11,8 @@ import json
 import math
 import shlex
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
@@ -25,9 +27,10 @@ from rnndrop.report import series
 from rnndrop.report.comparable import revision
 from rnndrop.report.compare import compare
 from rnndrop.report.extras import need
-from rnndrop.report.settings import Settings, show
+from rnndrop.report.settings import Settings, show, varying
 from rnndrop.report.sheet import Sheet, sheets
 
+FOREST = 60  # rows of the forest plot
 LIBRARIES = {
     "plotly": ("plotly", "package_data/plotly.min.js"),
     "datatables": ("itables", "html/dt_bundle.js"),
@@ -89,10 +92,8 @@ def _finite(value: Any) -> Any:
 def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Everything that the page shows, one entry of `tables` for each corpus."""
     if "change" not in table and "source" not in table and (table["dropout"] == "none").any():
-        try:
+        with suppress(RequestError):  # there may be nothing to pair with it
             table = compare(runs, metric, "none")
-        except RequestError:  # nothing to pair with it
-            pass
     environments: list[dict[str, Any]] = []
     parts = [part for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
     made = [
@@ -105,10 +106,13 @@ def _table(sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, environments: l
     ours = part[part["run_id"].notna()]
     settings: dict[str, Settings] = dict(zip(ours["run_id"], ours["settings"], strict=True))
     first = next(iter(settings.values()))
-    common = {
-        name: value for name, value in first.items() if all(each.get(name) == value for each in settings.values())
-    }
-    by_run = {name: own for name, own in runs[runs["run_id"].isin(settings)].groupby("run_id")}
+    differing = set(varying(list(settings.values())))
+    common = {name: value for name, value in first.items() if name not in differing}
+    by_run: dict[str, list[dict[Any, Any]]] = {}
+    sha = part["data_sha256"].iloc[0]
+    same = runs["data_sha256"].isna() if pd.isna(sha) else runs["data_sha256"] == sha
+    for row in runs[same & runs["run_id"].isin(settings)].sort_values("seed").to_dict("records"):
+        by_run.setdefault(row["run_id"], []).append(row)
     names = dict(zip(ours["run_id"], series.labels(ours), strict=True))
     floor = part["floor_perplexity_valid"].dropna()
     return {
@@ -127,13 +131,13 @@ def _table(sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, environments: l
         "groups": {
             run: {
                 "label": names[run],
-                "settings": {key: show(value) for key, value in settings[run].items() if key not in common},
-                "reproduce": reproduce(own["overrides"].iloc[0], own["seed"]),
-                "runs": [_run(row, environments) for row in own.sort_values("seed").to_dict("records")],
+                "settings": {key: show(value) for key, value in settings[run].items() if key in differing},
+                "reproduce": reproduce(own[0]["overrides"], [row["seed"] for row in own]),
+                "runs": [_run(row, environments) for row in own],
             }
             for run, own in by_run.items()
         },
-        "forest": series.forest(part).head(60).to_dict("list") if "change" in part else None,
+        "forest": [asdict(each) for each in series.forest(part)[:FOREST]] if "change" in part else None,
     }
 
 

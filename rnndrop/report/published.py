@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from io import StringIO
+from typing import Any
 
 import pandas as pd
 
@@ -18,7 +20,7 @@ def published() -> pd.DataFrame:
     """
     folder = files("rnndrop.reference")
     names = sorted(item.name for item in folder.iterdir() if item.name.endswith(".csv"))
-    parts = [pd.read_csv(folder.joinpath(name).open(encoding="utf-8"), dtype=TYPES) for name in names]
+    parts = [pd.read_csv(StringIO(folder.joinpath(name).read_text(encoding="utf-8")), dtype=TYPES) for name in names]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -36,11 +38,9 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
             parts.append(part)
             continue
         theirs = pd.DataFrame([_as_ours(row, part.iloc[0]) for row in rows.to_dict("records")])
-        place = {
-            key: place for place, key in reversed(list(enumerate(zip(part["dropout"], part["model"], strict=True))))
-        }
+        ours = list(zip(part["dropout"], part["model"], strict=True))
         keys = zip(rows["dropout"], rows["model"], strict=True)
-        theirs["order"] = [place.get(key, len(part)) + 0.5 for key in keys]
+        theirs["order"] = [(ours.index(key) if key in ours else len(ours)) + 0.5 for key in keys]
         part = part.assign(order=range(len(part)))
         joined = pd.concat([part.astype({"settings": object}), theirs]).sort_values("order", kind="stable")
         parts.append(joined.drop(columns="order"))
@@ -52,11 +52,11 @@ def _matching(part: pd.DataFrame) -> pd.DataFrame:
     if settings.get("data.train_tokens") is not None or settings.get("data.level") != "word":
         return rows.iloc[:0]
     rows = rows[rows["data"] == part["data"].iloc[0]]
-    same_size = rows[rows["model"].isin(part["model"])]
+    same_size: pd.DataFrame = rows[rows["model"].isin(part["model"])]
     return rows if same_size.empty else same_size
 
 
-def _as_ours(row: dict[str, object], like: pd.Series) -> dict[str, object]:
+def _as_ours(row: dict[Any, Any], like: pd.Series) -> dict[str, object]:
     """A published row in the columns of a comparison."""
     test = "test_perplexity_mc" if row["mc"] else "test_perplexity"
     doubt = "" if row["checked"] else " ?"

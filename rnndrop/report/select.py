@@ -50,7 +50,7 @@ def _values(runs: pd.DataFrame, key: str) -> pd.Series:
         if close := suggestion(key, [*runs, *names]):
             raise RequestError(f"No column or setting {key!r}.{close}")
         raise unknown(
-            "column or setting", key, [*(name for name in runs if name != "settings"), "and the settings of --cfg"]
+            "column or setting", key, [*(str(name) for name in runs if name != "settings"), "and the settings of --cfg"]
         )
     return pd.Series([settings.get(ends[0]) for settings in runs["settings"]], index=runs.index, dtype=object)
 
@@ -75,7 +75,8 @@ def _ordered(values: pd.Series, sign: str, bound: str) -> pd.Series:
         numbers = pd.to_numeric(values)
     except (ValueError, TypeError):
         raise RequestError(f"--where …{sign}{bound}: {sign} compares numbers.") from None
-    return _ORDER[sign](numbers.astype("float64"), limit).astype(bool)
+    chosen: pd.Series = _ORDER[sign](numbers.astype("float64"), limit).astype(bool)
+    return chosen
 
 
 def last(runs: pd.DataFrame, span: str, now: datetime | None = None) -> pd.DataFrame:
@@ -92,7 +93,7 @@ def sort(table: pd.DataFrame, key: str) -> pd.DataFrame:
     name = key.removeprefix("-")
     if name not in table or name in ("settings", "overrides"):
         raise unknown(
-            "column to sort by", name, [column for column in table if column not in ("settings", "overrides")]
+            "column to sort by", name, [str(column) for column in table if column not in ("settings", "overrides")]
         )
     parts = [
         part.sort_values(name, ascending=not key.startswith("-"), na_position="last", kind="stable")

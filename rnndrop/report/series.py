@@ -31,6 +31,28 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """A group's change from the baseline in per cent, its bounds, and Holm's p."""
+
+    label: str
+    change: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """A group's test perplexity, deterministic (`plain`) and Monte-Carlo (`sampled`), with their std over seeds."""
+
+    label: str
+    plain: float
+    plain_std: float
+    sampled: float
+    sampled_std: float
+
+
+@dataclass(frozen=True)
 class Line:
     """Perplexity against the rate of one location, all else equal."""
 
@@ -68,7 +90,7 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, top: int | None = None) -> l
     """The learning curves of the first `top` groups of a comparison, in its order."""
     folders = runs[runs["status"] == "finished"].groupby("run_id")["folder"].agg(list)
     names = labels(table)
-    made = []
+    made: list[Curve] = []
     for run, name in zip(table["run_id"], names, strict=True):
         if top is not None and len(made) >= top:
             break
@@ -102,21 +124,13 @@ def labels(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def forest(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a paired difference, in per cent: `label`, `change`, `low`, `high`, `p`; the largest gain first."""
+def forest(table: pd.DataFrame) -> list[Difference]:
+    """The paired differences of a comparison with a baseline, the largest gain first."""
     if "change" not in table:
         raise RequestError("A forest plot needs a baseline: --baseline none")
-    with_pair = table.assign(label=labels(table))[table["change"].notna()]
-    made = pd.DataFrame(
-        {
-            "label": with_pair["label"],
-            "change": 100 * with_pair["change"],
-            "low": 100 * with_pair["change_low"],
-            "high": 100 * with_pair["change_high"],
-            "p": with_pair["p_holm"],
-        }
-    )
-    return made.sort_values("change", ignore_index=True)
+    columns = (100 * table["change"], 100 * table["change_low"], 100 * table["change_high"], table["p_holm"])
+    found = [Difference(*row) for row in zip(labels(table), *(column.astype(float) for column in columns), strict=True)]
+    return sorted((each for each in found if not math.isnan(each.change)), key=lambda each: each.change)
 
 
 def rules(settings: dict[str, Any]) -> Rules:
@@ -190,10 +204,11 @@ def heatmap(table: pd.DataFrame, metric: str) -> Grid:
     return Grid(locations, kinds, value, rate, "none" if none else None)
 
 
-def calibration(table: pd.DataFrame) -> pd.DataFrame:
+def calibration(table: pd.DataFrame) -> list[Point]:
     """Deterministic and Monte-Carlo test perplexity of each group that has both."""
-    both = table.assign(label=labels(table))[table["test_perplexity_mc"].notna() & table["test_perplexity"].notna()]
-    if both.empty:
+    columns = [table[f"test_perplexity{part}"].astype(float) for part in ("", "_std", "_mc", "_mc_std")]
+    found = [Point(*row) for row in zip(labels(table), *columns, strict=True)]
+    both = [each for each in found if not math.isnan(each.plain + each.sampled)]
+    if not both:
         raise RequestError("No run here has a Monte-Carlo perplexity. Try: rnndrop sweep … evaluation.mc.samples=20")
-    names = ["label", *(f"test_perplexity{part}" for part in ("", "_std", "_mc", "_mc_std"))]
-    return both[names].reset_index(drop=True)
+    return both

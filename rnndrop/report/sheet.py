@@ -85,7 +85,7 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
     if (floor := _floor(ours, columns)) is not None:
         rows.append(floor)
     constants = "" if only_changed else _constants(ours, runs)
-    return Sheet(constants, columns, rows, _notes(part, ours, metric), [*caveats(runs), *failures(runs)])
+    return Sheet(constants, columns, rows, _notes(part, ours, metric), [*caveats(runs), *failures(runs, ours)])
 
 
 def _columns(part: pd.DataFrame, metric: str, only_changed: bool) -> list[Column]:
@@ -228,8 +228,9 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
     if "change" in ours and (tests := int(ours["p_holm"].notna().sum())):
         name = ours.loc[ours["run_id"].isin(ours["baseline"].dropna()), "dropout"].iloc[0]
         notes.append(
-            f"against {name}: change of {SHORT[metric]} perplexity paired by seed [95 % t interval of the mean log-ratio],"
-            f" * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}"
+            f"against {name}: change of {SHORT[metric]} perplexity paired by seed "
+            f"[95 % t interval of the mean log-ratio], "
+            f"* p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}"
         )
     if "test_low" in ours:
         notes.append("test set 95 %: bootstrap over blocks of the test set, seeds averaged")
@@ -240,11 +241,13 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
     return notes
 
 
-def failures(runs: pd.DataFrame) -> list[str]:
-    """The runs that did not finish, the first few by name."""
+def failures(runs: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """The runs that did not finish, the first few by their name in the comparison."""
     lost = runs[runs["status"] != "finished"]
+    names = dict(zip(table["run_id"], table["dropout"], strict=True))
     named = [
-        f"{run.status}: {run.dropout} seed {run.seed}   {run.folder}" for run in lost.head(FAILURES_NAMED).itertuples()
+        f"{run.status}: {names.get(run.run_id)} seed {run.seed}   {run.folder}"
+        for run in lost.head(FAILURES_NAMED).itertuples()
     ]
     more = len(lost) - FAILURES_NAMED
     return (

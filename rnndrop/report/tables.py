@@ -26,7 +26,7 @@ def render(table: pd.DataFrame, runs: pd.DataFrame, style: str, metric: str, onl
     if style not in STYLES:
         raise unknown("report format", style, STYLES)
     if style in DATA:
-        return DATA[style](table.drop(columns=INTERNAL, errors="ignore"))
+        return str(DATA[style](table.drop(columns=INTERNAL, errors="ignore")))
     return "\n\n".join(map(TEXT[style], sheets(table, runs, metric, only_changed)))
 
 
@@ -136,7 +136,8 @@ def _md(text: str) -> str:
 
 _TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "−": r"$-$",
-        "·": r"$\cdot$", "†": r"\dag{}", "—": "---", "<": r"$<$", ">": r"$>$", "…": r"\ldots{}", "∞": r"$\infty$"}  # fmt: skip
+        "·": r"$\cdot$", "†": r"\dag{}", "—": "---",
+        "<": r"$<$", ">": r"$>$", "…": r"\ldots{}", "∞": r"$\infty$"}  # fmt: skip
 
 
 def tex(text: str) -> str:
@@ -182,7 +183,8 @@ def _html(sheet: Sheet) -> str:
     notes = "".join(f"<p>{escape(note)}</p>" for note in (*sheet.notes, *sheet.warnings))
     rows = "\n".join(map(line, sheet.rows))
     caption = f"<caption>{escape(sheet.constants)}</caption>" if sheet.constants else ""
-    return f'<table class="rnndrop">{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>\n{notes}'
+    body = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>"
+    return f'<table class="rnndrop">{caption}\n{body}\n</table>\n{notes}'
 
 
 TEXT: dict[str, Callable[[Sheet], str]] = {"rich": _rich, "md": _markdown, "latex": _latex, "html": _html}

@@ -30,7 +30,7 @@ def _plot(lines: Lines, x: str, title: str, width: int, colour: bool, joined: bo
     figure.clear()
     figure.theme("simple" if colour else "colorless")
     figure.plot_size(width, max(14, min(24, width // 4)))
-    for (label, xs, ys), mark in zip(lines, MARKS, strict=False):
+    for (_, xs, ys), mark in zip(lines, MARKS, strict=False):
         if joined and len(xs) > 1:  # dots between the marks
             dense = np.linspace(xs[0], xs[-1], width)
             figure.draw(figure.signal(dense.tolist(), np.interp(dense, xs, ys).tolist(), marker="·"))
@@ -62,24 +62,25 @@ def rates(
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
     """Monte-Carlo against deterministic perplexity."""
     rows = series.calibration(table)
-    ends = [rows["test_perplexity"].min(), rows["test_perplexity"].max()]
-    lines = [("plans", rows["test_perplexity"].tolist(), rows["test_perplexity_mc"].tolist()), ("equal", ends, ends)]
+    ends = [min(row.plain for row in rows), max(row.plain for row in rows)]
+    lines = [("plans", [row.plain for row in rows], [row.sampled for row in rows]), ("equal", ends, ends)]
     return _plot(lines, "deterministic", "Monte-Carlo test perplexity", width, colour, joined=False)
 
 
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
     """A line a plan: the change and its 95 % interval, the baseline a vertical bar."""
     rows = series.forest(table)
-    name_width = min(LABEL, max(map(len, rows["label"])))
-    cells = max(20, width - name_width - 24)
-    ends = pd.concat([rows["low"], rows["high"], rows["change"]]).dropna()
-    low, high = min(ends.min(), 0), max(ends.max(), 0)
+    name_width = min(LABEL, width // 3, max(len(row.label) for row in rows))
+    cells = max(16, width - name_width - 18)
+    ends = [end for row in rows for end in (row.low, row.high, row.change, 0.0) if not math.isnan(end)]
+    low, high = min(ends), max(ends)
 
     def place(value: float) -> int:
-        return round((value - low) / ((high - low) or 1) * (cells - 1))
+        position: float = (value - low) / ((high - low) or 1) * (cells - 1)
+        return round(position)
 
     lines = []
-    for row in rows.itertuples():
+    for row in rows:
         axis = [" "] * cells
         axis[place(0)] = "│"
         if not math.isnan(row.low):
@@ -88,7 +89,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
         label = plain(row.label)[:name_width].ljust(name_width)
         lines.append(f"{label}  {''.join(axis)}  {signed(row.change / 100):>7} % {stars(row.p)}".rstrip())
     note = f"change of {SHORT[metric]} perplexity, paired by seed, 95 %; │ the baseline; ● Holm-corrected p < .05"
-    return "\n".join([*lines, note])
+    return "\n".join([*lines, *textwrap.wrap(note, width)])
 
 
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:

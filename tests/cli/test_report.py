@@ -1,0 +1,97 @@
+"""The report and plot commands in a real process: streams, exit codes, time."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+Command = Any
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = importlib.util.spec_from_file_location("synthetic_records", ROOT / "scripts" / "synthetic_records.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("runs")
+    module.write(str(folder), 100)
+    path = sorted(folder.rglob("record.json"))[5]
+    record = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(record | {"status": "diverged", "metrics": {}}), encoding="utf-8")
+    return folder
+
+
+def test_a_hundred_runs_in_a_moment(rnndrop: Command, runs: Path) -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert rnndrop("report", str(runs)).returncode == 0
+        times.append(time.perf_counter() - start)
+    assert min(times) < 3, times  # 0.8 s on a machine of its own; the tests share theirs
+
+
+def test_json_is_a_list_of_rows_on_stdout_alone(rnndrop: Command, runs: Path) -> None:
+    done = rnndrop("report", str(runs), "--format", "json", "--baseline", "none")
+    rows = json.loads(done.stdout)
+    assert len(rows) == 20 and {"dropout", "test_perplexity", "change", "p_holm"} <= set(rows[0])
+    assert "diverged" in done.stderr
+
+
+def test_a_damaged_record_is_a_warning_and_strict_an_error(rnndrop: Command, runs: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "own"
+    shutil.copytree(runs, folder)
+    victim = sorted(folder.rglob("record.json"))[0]
+    victim.write_text("{")
+    done = rnndrop("report", str(folder))
+    assert done.returncode == 0 and str(victim) in done.stderr and "variational" in done.stdout
+    assert rnndrop("report", str(folder), "--strict").returncode == 1
+
+
+def test_an_empty_folder_is_one_line_that_says_what_to_run(rnndrop: Command, tmp_path: Path) -> None:
+    done = rnndrop("report", str(tmp_path))
+    assert (
+        done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and "rnndrop sweep" in done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--format", "mdd"],
+        ["--metric", "tset_perplexity"],
+        ["--baseline", "nonne"],
+        ["--sort", "tests"],
+        ["--where", "droput=none"],
+        ["--last", "soon"],
+        ["--where", "dropout=absent"],
+    ],
+)
+def test_a_wrong_request_is_one_message(rnndrop: Command, runs: Path, arguments: list[str]) -> None:
+    done = rnndrop("report", str(runs), *arguments)
+    assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr and done.stderr
+
+
+def test_plot_in_the_terminal_and_into_a_file(rnndrop: Command, runs: Path, tmp_path: Path) -> None:
+    text = rnndrop("plot", "forest", str(runs))
+    assert text.returncode == 0 and "●" in text.stdout and "\x1b" not in text.stdout
+    done = rnndrop("plot", "rates", str(runs), "-o", str(tmp_path / "rates.svg"))
+    assert done.returncode == 0 and (tmp_path / "rates.svg").exists()
+    assert rnndrop("plot", "curvs", str(runs)).returncode == 2
+    assert "Did you mean 'curves'" in rnndrop("plot", "curvs", str(runs)).stderr
+
+
+def test_html_writes_the_page(rnndrop: Command, runs: Path, tmp_path: Path) -> None:
+    done = rnndrop("report", str(runs), "--html", "report.html")
+    assert done.returncode == 0 and "100 runs" in done.stdout
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "plotly.js" in text and "Licensed under the MIT license" in text
+    assert rnndrop("report", str(runs), "--html", "absent/report.html").returncode == 2

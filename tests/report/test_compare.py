@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from rnndrop.errors import RequestError
+from rnndrop.report.compare import compare, settings_columns
+from rnndrop.report.frames import load_runs
+from rnndrop.report.select import last, sort, where
+from rnndrop.report.sheet import sheets
+
+Change = Callable[..., None]
+
+
+def test_groups_are_means_over_seeds_best_first(few: Path) -> None:
+    runs = load_runs(few)
+    table = compare(runs)
+    values = runs.groupby("dropout")["test_perplexity"]
+    for row in table.to_dict("records"):
+        own = values.get_group(row["dropout"]).astype(float)
+        assert row["n"] == 5
+        assert row["test_perplexity"] == pytest.approx(own.mean())
+        assert row["test_perplexity_std"] == pytest.approx(own.std(ddof=1))
+        interval = scipy_stats.t.interval(0.95, 4, own.mean(), scipy_stats.sem(own))
+        assert (row["test_perplexity_low"], row["test_perplexity_high"]) == pytest.approx(interval)
+    assert table["test_perplexity"].is_monotonic_increasing and table["ratio"].iloc[0] == 1.0
+
+
+def test_baseline_is_paired_by_seed_and_corrected(few: Path) -> None:
+    runs = load_runs(few)
+    table = compare(runs, baseline="none").set_index("dropout")
+    logs = {
+        name: np.log(part.sort_values("seed")["test_perplexity"].astype(float))
+        for name, part in runs.groupby("dropout")
+    }
+    p = {name: scipy_stats.ttest_rel(logs[name], logs["none"]).pvalue for name in ("naive", "variational")}
+    for name, value in p.items():
+        assert table.loc[name, "p"] == pytest.approx(value, rel=1e-6)
+        assert table.loc[name, "change"] == pytest.approx(np.expm1((logs[name].values - logs["none"].values).mean()))
+    assert table.loc["variational", "p_holm"] == pytest.approx(min(1, 2 * p["variational"]))
+    assert np.isnan(table.loc["none", "change"])
+
+
+def test_only_common_seeds_are_paired(few: Path, change: Change) -> None:
+    change(
+        few, lambda r: r.update(status="failed"), lambda r: r["seed"] > 2 and r["config"]["dropout"]["name"] == "naive"
+    )
+    table = compare(load_runs(few), baseline="none").set_index("dropout")
+    assert (
+        table.loc["naive", "pairs"] == 3
+        and table.loc["naive", "failed"] == 2
+        and table.loc["variational", "pairs"] == 5
+    )
+
+
+def test_a_group_that_never_finished_is_shown(few: Path, change: Change) -> None:
+    change(few, lambda r: r.update(status="diverged", metrics={}), lambda r: r["config"]["dropout"]["name"] == "naive")
+    runs = load_runs(few)
+    table = compare(runs, baseline="none")
+    assert (
+        table["dropout"].tolist()[-1] == "naive"
+        and table["diverged"].tolist()[-1] == 5
+        and table["n"].tolist()[-1] == 0
+    )
+    (sheet,) = sheets(table, runs, "test_perplexity")
+    assert any(row.tone == "failed" and "diverged" in row.cells for row in sheet.rows)
+    assert any("diverged" in warning for warning in sheet.warnings)
+
+
+def test_baseline_pairs_within_the_same_model(few: Path, change: Change) -> None:
+    def larger(record: dict[str, Any]) -> None:
+        record["run_id"] = "L" + record["run_id"][1:]
+        record["config"]["model"]["hidden"] = 650
+
+    change(few, larger, lambda r: r["seed"] >= 2)
+    table = compare(load_runs(few), baseline="none")
+    partners = dict(zip(table["run_id"], table["baseline"], strict=True))
+    assert len(table) == 6
+    for run, partner in partners.items():
+        if isinstance(partner, str):
+            assert run.startswith("L") == partner.startswith("L")
+    by_size = compare(load_runs(few), baseline="model.hidden=200")
+    assert by_size["pairs"].sum() == 0  # no seed ran at both sizes
+
+
+def test_an_unknown_baseline_or_metric_is_refused_with_a_guess(few: Path) -> None:
+    with pytest.raises(RequestError, match="Did you mean 'none'"):
+        compare(load_runs(few), baseline="nonne")
+    with pytest.raises(RequestError, match="valid_perplexity"):
+        compare(load_runs(few), metric="loss")
+
+
+def test_different_data_are_never_ranked_together(few: Path, change: Change) -> None:
+    change(few, lambda r: r["data"].update(sha256="0" * 64), lambda r: r["config"]["dropout"]["name"] == "none")
+    runs = load_runs(few)
+    table = compare(runs)
+    assert table["data_sha256"].nunique() == 2 and (table["ratio"] == 1).sum() == 2
+    made = sheets(table, runs, "test_perplexity")
+    assert len(made) == 2 and "no common ranking" in made[-1].notes[-1]
+
+
+def test_names_say_what_differs(hundred: Path) -> None:
+    table = compare(load_runs(hundred))
+    assert table["dropout"].is_unique
+    assert {"variational", "recurrent locked .1", "recurrent naive .2"} <= set(table["dropout"])
+
+
+def test_an_override_of_a_named_plan_is_shown(few: Path, change: Change) -> None:
+    def weaker(record: dict[str, Any]) -> None:
+        record["run_id"], record["overrides"] = "weaker", ["dropout=variational", "dropout.recurrent.p=0.1"]
+        record["config"]["dropout"]["recurrent"]["p"] = 0.1
+
+    change(few, weaker, lambda r: r["config"]["dropout"]["name"] == "variational" and r["seed"] > 1)
+    assert set(compare(load_runs(few))["dropout"]) == {"none", "naive", "variational", "variational recurrent.p=0.1"}
+
+
+def test_a_setting_that_varies_gets_a_column_and_a_constant_none(few: Path, change: Change) -> None:
+    def slower(record: dict[str, Any]) -> None:
+        record["run_id"] = "S" + record["run_id"][1:]
+        record["config"]["trainer"]["learning_rate"] = 0.001
+
+    change(few, slower, lambda r: r["seed"] == 4)
+    table = compare(load_runs(few))
+    assert settings_columns(table) == ["trainer.learning_rate"]
+    assert set(table["trainer.learning_rate"]) == {"0.003", "0.001"}
+
+
+def test_what_makes_runs_unlike_is_said(few: Path, change: Change) -> None:
+    change(few, lambda r: r["environment"].update(device="cuda", git_dirty=True), lambda r: r["seed"] == 0)
+    runs = load_runs(few)
+    (sheet,) = sheets(compare(runs), runs, "test_perplexity")
+    text = "\n".join(sheet.warnings)
+    assert "device" in text and "cpu" in text and "cuda" in text and "0000000-dirty" in text and "uncommitted" in text
+
+
+def test_bootstrap_brackets_the_test_perplexity(few: Path) -> None:
+    table = compare(load_runs(few), baseline="none", bootstrap=True)
+    assert (table["test_low"] < table["test_perplexity"]).all() and (
+        table["test_perplexity"] < table["test_high"]
+    ).all()
+    paired = table[table["change"].notna()]
+    assert (paired["change_test_high"] - paired["change_test_low"] < 0.02).all()  # paired: hard blocks cancel
+
+
+@pytest.mark.parametrize(
+    ("condition", "count"),
+    [
+        ("model=lstm", 15),
+        ("dropout=none,naive", 10),
+        ("dropout!=none", 10),
+        ("seed<2", 6),
+        ("recurrent.kind=locked", 5),
+        ("model.hidden=650", 0),
+        ("model=2x200", 15),
+        ("test_perplexity>=1e9", 0),
+    ],
+)
+def test_where(few: Path, condition: str, count: int) -> None:
+    assert len(where(load_runs(few), [condition])) == count
+
+
+@pytest.mark.parametrize("condition", ["droput=none", "dropout", "dropout<naive", "p=0.1"])
+def test_where_refuses(few: Path, condition: str) -> None:
+    with pytest.raises(RequestError):
+        where(load_runs(few), [condition])
+
+
+def test_last(few: Path) -> None:
+    runs, now = load_runs(few), datetime.now(UTC)
+    assert len(last(runs, "1d", now)) == 15 and last(runs, "1h", now + timedelta(days=1)).empty
+    with pytest.raises(RequestError, match="1d"):
+        last(runs, "yesterday")
+
+
+def test_sort(few: Path) -> None:
+    table = compare(load_runs(few))
+    assert sort(table, "dropout")["dropout"].tolist() == ["naive", "none", "variational"]
+    assert sort(table, "-valid_perplexity")["valid_perplexity"].is_monotonic_decreasing
+    with pytest.raises(RequestError, match="Did you mean"):
+        sort(table, "tset_perplexity")

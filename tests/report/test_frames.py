@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from rnndrop.errors import RequestError
+from rnndrop.report.compare import compare
+from rnndrop.report.frames import COLUMNS, SkippedRecordWarning, load_runs
+from rnndrop.report.settings import plan_text
+
+
+def test_one_typed_row_a_run(hundred: Path) -> None:
+    runs = load_runs(hundred)
+    assert len(runs) == 100 and list(runs) == list(COLUMNS)
+    assert {name: str(kind) for name, kind in runs.dtypes.items()} == COLUMNS
+    assert runs["run_id"].nunique() == 20 and set(runs["seed"]) == set(range(5))
+    record = json.loads(next(hundred.rglob("record.json")).read_text())
+    row = runs[(runs["run_id"] == record["run_id"]) & (runs["seed"] == record["seed"])].iloc[0]
+    assert row["test_perplexity"] == record["metrics"]["test_perplexity"]
+    assert row["settings"]["model.hidden"] == record["config"]["model"]["hidden"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{", "record: "),
+        ('{"a": 1}', "schema is None"),
+        ("[]", "record: "),
+        ("\0\0", "record: "),
+        ('{"schema": 0}', "schema is 0"),
+    ],
+)
+def test_a_damaged_record_is_named_and_the_rest_loaded(few: Path, content: str, says: str) -> None:
+    victim = sorted(few.rglob("record.json"))[3]
+    victim.write_text(content)
+    with pytest.warns(SkippedRecordWarning, match=says) as caught:
+        runs = load_runs(few)
+    assert len(runs) == 14 and str(victim) in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"schema": 0},
+        {"config": {}},
+        {"data": {}},
+        {"metrics": {"test_perplexity": "low"}},
+        {"environment": {"device": 3}, "seed": "x"},
+    ],
+)
+def test_a_foreign_or_older_record_is_named_and_the_rest_loaded(few: Path, edit: dict[str, object]) -> None:
+    victim = sorted(few.rglob("record.json"))[0]
+    victim.write_text(json.dumps(json.loads(victim.read_text()) | edit))
+    if "config" in edit:  # the settings of a run id are read once: make it one of its own
+        victim.write_text(json.dumps(json.loads(victim.read_text()) | {"run_id": "foreign"}))
+    with pytest.warns(SkippedRecordWarning, match=victim.parent.name):
+        assert len(load_runs(few)) == 14
+
+
+def test_no_record_at_all_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="rnndrop sweep"):
+        load_runs(tmp_path)
+    with pytest.raises(RequestError, match="rnndrop sweep"):
+        load_runs(tmp_path / "absent")
+
+
+def test_reading_and_comparing_imports_neither_torch_nor_scipy_stats(hundred: Path) -> None:
+    code = (
+        "import sys; from rnndrop.cli.report import Request, report;"
+        f"report(Request({str(hundred)!r}, baseline='none'));"
+        "assert not {'torch', 'scipy.stats', 'matplotlib', 'hydra'} & set(sys.modules), 'heavy'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_rules_in_words_agree_with_the_plan(few: Path) -> None:
+    from rnndrop.dropout.plan import plan
+
+    for path in few.rglob("record.json"):
+        dropout = json.loads(path.read_text())["config"]["dropout"]
+        assert plan_text(dropout) == str(plan({key: rule for key, rule in dropout.items() if key != "name"}))
+
+
+def test_warnings_are_not_silent(few: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(compare(load_runs(few))) == 3

@@ -1,0 +1,140 @@
+"""The page in headless Chromium (Debian: chromium, chromium-driver); skipped aloud where that is absent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from rnndrop.report.compare import compare
+from rnndrop.report.frames import load_runs
+from rnndrop.report.page import embedded, reproduce, write_page
+
+METRIC = "test_perplexity"
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync")  # fmt: skip
+SORT = """
+const head = [...document.querySelectorAll('th')].find(th => th.textContent === 'test'), start = performance.now();
+(head.querySelector('[role=button], .dt-column-order') ?? head).click(); return performance.now() - start;"""
+FILTER = """
+const box = document.querySelector('.dt-search input'); box.value = 'naive';
+box.dispatchEvent(new Event('input', {bubbles: true})); box.dispatchEvent(new Event('keyup'))"""
+NAMES = "return [...document.querySelectorAll('tbody td.open')].map(td => td.textContent)"
+
+
+@pytest.fixture
+def chromium(tmp_path: Path) -> Iterator[Any]:
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (program and driver):
+        pytest.skip("chromium is absent: apt-get install chromium chromium-driver")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    try:
+        browser.get("about:blank")
+        yield browser
+    finally:
+        browser.quit()
+
+
+def opened(browser: Any, path: Path, width: int = 1600) -> Any:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": False})  # fmt: skip
+    browser.get(path.as_uri())
+    end = time.monotonic() + 60
+    while not browser.execute_script("return document.documentElement.dataset.ready"):
+        assert time.monotonic() < end, browser.get_log("browser")
+        time.sleep(0.1)
+    return browser
+
+
+def page(folder: Path, path: Path) -> Path:
+    runs = load_runs(folder)
+    write_page(path, compare(runs, METRIC, "none"), runs, METRIC)
+    return path
+
+
+def test_the_page_works_offline_without_an_error(hundred: Path, tmp_path: Path, chromium: Any) -> None:
+    path = page(hundred, tmp_path / "report.html")
+    opened(chromium, path)
+    assert chromium.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    own = [request for request in sent if request.get("documentURL") == path.as_uri()]
+    asked = {request["request"]["url"].partition(":")[0] for request in own}
+    assert asked <= {"file", "blob", "data"} and "file" in asked
+
+    names = chromium.execute_script(NAMES)
+    assert len(names) == 20 and names[0] == "variational"
+    chromium.execute_script(SORT)
+    chromium.execute_script(SORT)
+    assert chromium.execute_script(NAMES)[-1] == "variational"
+    chromium.execute_script(FILTER)
+    time.sleep(0.6)
+    assert len(found := chromium.execute_script(NAMES)) == 5 and all("naive" in name for name in found)
+
+
+def test_a_curve_toggles_and_a_row_opens(hundred: Path, tmp_path: Path, chromium: Any) -> None:
+    opened(chromium, page(hundred, tmp_path / "report.html"))
+    count = "return document.querySelector('.curves .plot').data.length"
+    before = chromium.execute_script(count)
+    chromium.execute_script("document.querySelector('td input[type=checkbox]').click()")
+    assert chromium.execute_script(count) == before - 2 * 5  # train and valid of five seeds
+    chromium.execute_script("document.querySelector('td input[type=checkbox]').click()")
+    assert chromium.execute_script(count) == before
+    chromium.execute_script("document.querySelector('td.open').click()")
+    detail = chromium.execute_script("return document.querySelector('.detail').textContent")
+    assert "rnndrop sweep dropout=variational seed=0,1,2,3,4" in detail and "dropout.recurrent.p" in detail
+    assert "torch 2.13.0" in detail and "seed-4" in detail
+
+
+@pytest.mark.parametrize("width", [400, 1600])
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_page_is_no_wider_than_the_window(
+    hundred: Path, tmp_path: Path, chromium: Any, width: int, dark: bool
+) -> None:
+    features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    opened(chromium, page(hundred, tmp_path / "report.html"), width)
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= width
+    paper = chromium.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(22, 24, 27)" if dark else "rgb(255, 255, 255)")
+    assert chromium.get_log("browser") == []
+
+
+def test_a_run_named_script_does_no_harm(few: Path, change: Callable[..., None], tmp_path: Path, chromium: Any) -> None:
+    evil = "</script><script>window.harmed = 1</script><img src=x onerror='window.harmed = 1'>"
+    change(few, lambda r: (r["config"]["dropout"].update(name=evil), r.update(overrides=[f"dropout={evil}"])),
+           lambda r: r["config"]["dropout"]["name"] == "naive")  # fmt: skip
+    opened(chromium, page(few, tmp_path / "report.html"))
+    chromium.execute_script("document.querySelectorAll('td.open').forEach(td => td.click())")
+    time.sleep(0.3)
+    assert evil in chromium.execute_script(NAMES)
+    assert chromium.execute_script("return window.harmed") is None and chromium.get_log("browser") == []
+
+
+def test_five_hundred_rows_sort_at_once(invent: ModuleType, tmp_path: Path, chromium: Any) -> None:
+    invent.write(str(tmp_path / "runs"), 500, seeds=1)
+    opened(chromium, page(tmp_path / "runs", tmp_path / "report.html"))
+    times = [chromium.execute_script(SORT) for _ in range(5)]
+    assert sorted(times)[2] < 200, times
+
+
+def test_data_cannot_end_their_script() -> None:
+    text = embedded({"a": ["</script>", float("nan"), "&\u2028"]})
+    assert "<" not in text and "&" not in text and json.loads(text) == {"a": ["</script>", None, "&\u2028"]}
+
+
+def test_the_command_of_a_row() -> None:
+    assert reproduce(["dropout=naive", "seed=3", "output=x"], [3]) == "rnndrop run dropout=naive seed=3"
+    assert reproduce(["data.file=a b"], [1, 0]) == "rnndrop sweep 'data.file=a b' seed=0,1"

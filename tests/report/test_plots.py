@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnndrop.errors import RequestError
+from rnndrop.report import series
+from rnndrop.report.compare import compare
+from rnndrop.report.frames import load_runs
+
+KINDS = ("curves", "forest", "rates", "heatmap", "calibration")
+SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_of_each_kind(hundred: Path, tmp_path: Path, kind: str) -> None:
+    pytest.importorskip("matplotlib")
+    from rnndrop.report.figures import PLOTS, save
+
+    runs = load_runs(hundred)
+    figure = PLOTS[kind](compare(runs, baseline="none"), runs, "test_perplexity")
+    for suffix, signature in SIGNATURES.items():
+        path = tmp_path / f"figure.{suffix}"
+        save(figure, path)
+        assert path.read_bytes().startswith(signature) and path.stat().st_size > 5000
+    with pytest.raises(RequestError, match="png"):
+        save(figure, tmp_path / "figure.docx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("width", [60, 120])
+def test_a_drawing_of_each_kind_fits_the_terminal(hundred: Path, kind: str, width: int) -> None:
+    pytest.importorskip("plotext")
+    from rnndrop.report.terminal import DRAWINGS
+
+    runs = load_runs(hundred)
+    text = DRAWINGS[kind](compare(runs, baseline="none"), runs, "test_perplexity", width, False)
+    assert "\x1b" not in text and len(text.splitlines()) > 4
+    if kind != "heatmap":  # as wide as its kinds
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_rates_are_lines_of_one_location_with_all_else_equal(hundred: Path) -> None:
+    table = compare(load_runs(hundred))
+    lines = {line.label: line for line in series.rates(table, "test_perplexity")}
+    assert lines["recurrent locked"].p == [0.0, 0.1, 0.2, 0.3]
+    by_name = table.set_index("dropout")["test_perplexity"]
+    assert lines["recurrent locked"].mean == [by_name[name] for name in
+                                              ("none", *(f"recurrent locked .{p}" for p in (1, 2, 3)))]  # fmt: skip
+    only = series.rates(table, "test_perplexity", "input")
+    assert [line.label for line in only] == ["input locked"]
+    with pytest.raises(RequestError, match="rnndrop sweep"):
+        series.rates(table, "test_perplexity", "cell")
+
+
+def test_the_grid_keeps_the_best_rate(hundred: Path) -> None:
+    table = compare(load_runs(hundred))
+    grid = series.heatmap(table, "test_perplexity")
+    by_name = table.set_index("dropout")["test_perplexity"]
+    at = grid.locations.index("recurrent"), grid.kinds.index("locked")
+    best = min((".1", ".2", ".3"), key=lambda p: by_name[f"recurrent locked {p}"])
+    assert grid.p[at] == float("0" + best)
+    assert grid.value[at] == pytest.approx(100 * (by_name[f"recurrent locked {best}"] / by_name["none"] - 1))
+
+
+def test_curves_are_means_over_the_seeds(hundred: Path) -> None:
+    runs = load_runs(hundred)
+    table = compare(runs)
+    (curve,) = series.curves(table, runs, 1)
+    histories = series.histories(runs[runs["run_id"] == table["run_id"].iloc[0]]["folder"])
+    assert curve.valid[2] == pytest.approx(sum(rows[2]["valid_perplexity"] for rows in histories) / len(histories))
+
+
+def test_a_missing_extra_says_how_to_get_it(hundred: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnndrop.report.terminal import DRAWINGS
+
+    monkeypatch.setitem(sys.modules, "plotext", None)
+    runs = load_runs(hundred)
+    with pytest.raises(RequestError, match=r"plotext.*rnndrop\[plots\]"):
+        DRAWINGS["curves"](compare(runs), runs, "test_perplexity", 80, False)

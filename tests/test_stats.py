@@ -1,0 +1,99 @@
+"""The statistics against scipy, hand computation, and simulated sweeps whose true effect is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from rnndrop import stats
+
+A = [240.0, 243.5, 238.9, 241.2]
+B = [262.1, 262.0, 259.5, 263.8]
+
+
+def test_margin_is_students() -> None:
+    expected = scipy_stats.t.interval(0.95, len(A) - 1, np.mean(A), scipy_stats.sem(A))
+    margin = float(stats.t_margin(np.std(A, ddof=1), len(A)))
+    assert (np.mean(A) - margin, np.mean(A) + margin) == pytest.approx(expected, rel=1e-12)
+
+
+def test_margin_of_three_by_hand() -> None:
+    assert float(stats.t_margin(1.0, 3)) == pytest.approx(4.302652729911275 / np.sqrt(3), rel=1e-9)
+
+
+def test_one_seed_has_no_margin() -> None:
+    assert np.isnan(stats.t_margin(np.nan, 1)) and np.isnan(stats.t_margin(1.0, 1))
+
+
+def test_paired_agrees_with_scipy_on_log_perplexity() -> None:
+    found = stats.paired(A, B)
+    expected = scipy_stats.ttest_rel(np.log(A), np.log(B))
+    interval = expected.confidence_interval(0.95)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-9)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.log_ratio == pytest.approx(np.mean(np.log(A)) - np.mean(np.log(B)))
+    assert found.difference == pytest.approx(np.mean(A) - np.mean(B))
+
+
+def test_pairing_matters() -> None:
+    shared = np.array([0.0, 30.0, 60.0])
+    assert stats.paired(240 + shared, 250 + shared).p < 0.05
+    assert stats.paired(240 + shared, 250 + shared[::-1]).p > 0.5
+
+
+def test_one_pair_has_a_ratio_and_no_interval() -> None:
+    found = stats.paired([90.0], [100.0])
+    assert np.expm1(found.log_ratio) == pytest.approx(-0.1)
+    assert np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_identical_runs_are_no_evidence() -> None:
+    assert stats.paired(A, A).p == 1.0
+    assert stats.paired([2.0, 4.0], [1.0, 2.0]).p == 0.0
+
+
+def test_paired_refuses_unequal_lengths() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        stats.paired([1.0, 2.0], [1.0])
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.5, 0.6]).tolist() == [1.0, 1.0]
+
+
+def test_holm_leaves_what_was_not_tested() -> None:
+    found = stats.holm([0.04, np.nan, 0.02])
+    assert found[[0, 2]].tolist() == pytest.approx([0.04, 0.04]) and np.isnan(found[1])
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_the_interval_covers_a_known_effect_in_95_of_100_simulated_sweeps(n: int) -> None:
+    generator, effect, covered = np.random.default_rng(20240501 + n), -0.07, 0
+    for _ in range(2000):
+        seed = generator.normal(0, 0.02, n)  # what the plans of one seed share
+        none = np.exp(5.6 + seed + generator.normal(0, 0.01, n))
+        plan = np.exp(5.6 + effect + seed + generator.normal(0, 0.01, n))
+        found = stats.paired(plan, none)
+        covered += found.low <= effect <= found.high
+    assert 0.93 <= covered / 2000 <= 0.97
+
+
+def test_bootstrap_agrees_with_the_standard_error() -> None:
+    nll = np.random.default_rng(1).normal(5.0, 1.0, (1, 4000))
+    draws = stats.bootstrap(nll, np.ones(4000), samples=2000)
+    assert draws.std() == pytest.approx(nll.std() / np.sqrt(4000), rel=0.06)
+    low, high = stats.percentiles(draws[0])
+    assert low < nll.mean() < high
+
+
+def test_bootstrap_is_paired_over_plans() -> None:
+    hard = np.random.default_rng(2).normal(5.0, 1.0, 500)
+    draws = stats.bootstrap(np.stack([hard, hard + 0.1]), np.ones(500))
+    assert (draws[1] - draws[0]) == pytest.approx(np.full(2000, 0.1))
+
+
+def test_bootstrap_weighs_blocks_by_their_tokens() -> None:
+    draws = stats.bootstrap([[10.0, 100.0]], [10.0, 100.0])
+    assert draws == pytest.approx(np.ones((1, 2000)))
