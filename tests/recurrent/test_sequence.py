@@ -30,7 +30,7 @@ every_cell = pytest.mark.parametrize("cell", sorted(CELLS))
 
 
 def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = torch.float64) -> LayerMasks:
-    sizes = Sizes(11, I, ((D, H),), CELLS[cell].GATES)
+    sizes = Sizes(11, D, ((D, H),), CELLS[cell].GATES)
     masks = draw_masks(plan(settings, cell), sizes, T, B, torch.Generator().manual_seed(4), dtype)
     return masks.layers[0]
 
