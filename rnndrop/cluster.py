@@ -82,6 +82,8 @@ class Cluster:
         self.submitted: dict[Job, Submitted] = {}
         self.scheduler: Scheduler = _Slurm() if kind == "slurm" else _Local()
         self._asked = 0.0
+        self._works = False  # whether the scheduler has ever taken a job: if not, the request is wrong
+        self._refused: list[Job] = []
         _submitit()
 
     @property
@@ -104,11 +106,21 @@ class Cluster:
             return
         output = Path(fresh[0].config.output).absolute()
         executor = self._executor(output / FOLDER)
-        with executor.batch():
-            handles = [
-                executor.submit(run_remote, str(Path.cwd()), job.config, job.overrides, job.force, frozenset(settled))
-                for job in fresh
-            ]
+        try:
+            with executor.batch():
+                handles = [
+                    executor.submit(
+                        run_remote, str(Path.cwd()), job.config, job.overrides, job.force, frozenset(settled)
+                    )
+                    for job in fresh
+                ]
+        except Exception as error:  # whatever the scheduler's commands say
+            if not self._works:
+                raise RequestError(f"hydra/launcher=submitit_{self.kind}: {error}") from None
+            log.warning("The scheduler takes no jobs now, trying again: %s", error)
+            self._refused += fresh
+            return
+        self._works = True
         for job, handle in zip(fresh, handles, strict=True):
             if isinstance(self.scheduler, _Local):
                 self.scheduler.handles[handle.job_id] = handle
@@ -130,13 +142,14 @@ class Cluster:
 
     def poll(self, seconds: float) -> Iterable[Event]:
         """Look into the run folders, and now and then at the scheduler."""
+        refused, self._refused = [Event(job, "busy") for job in self._refused], []
         if not self.submitted:
-            return []
+            return refused
         time.sleep(seconds)
         present = None
         if time.monotonic() - self._asked > ASK_EVERY:
             self._asked, present = time.monotonic(), self.scheduler.present()
-        events = []
+        events = refused
         for job, submitted in list(self.submitted.items()):
             event = self._look(job, submitted, present)
             if event is not None:
