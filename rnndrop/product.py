@@ -69,7 +69,7 @@ class OuterSum:
         if self._flipped:
             rows, columns = columns, rows
         rows, columns = rows.t().contiguous(), columns.t()
-        size = max(1, _BLOCK // len(columns))
+        size = max(1, _BLOCK // max(1, len(columns)))  # a mask may leave no columns
         for block in range(0, len(rows), size):  # a block is added while it is in the cache
             self._sum[block : block + size] += linear(rows[block : block + size], columns)
 
