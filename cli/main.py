@@ -234,9 +234,12 @@ def masks(
     ] = None,
 ) -> None:
     """Draw the masks of a dropout plan: what is dropped where, and what shares a mask."""
+    from rnndrop.compose import compose
+
+    config = compose(overrides or [])  # before torch is imported: a wrong request answers at once
     from . import masks as command
 
-    command.masks(overrides or [], seed, figure)
+    command.masks(config, seed, figure)
 
 
 @app.command(

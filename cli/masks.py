@@ -11,23 +11,22 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from rnndrop.compose import compose
 from rnndrop.config import Config
 from rnndrop.mask_view import HELD, SHADES, STEPS, WIDTH, View, views
 
 BLOCKS = "·░▒▓█"  # from 0 to 2 where there are no colours; what is only kept or dropped takes the two ends
 
 
-def masks(overrides: Sequence[str], seed: int | None, figure: str | None) -> None:
+def masks(config: Config, seed: int | None, figure: str | None) -> None:
     """Draw the masks of a plan in the terminal, or into a file."""
-    config = compose(overrides)
     seed = config.seed if seed is None else seed
     shown = views(config, seed)
     title, subtitle = f"dropout={config.dropout.name}", _subtitle(config, seed)
     if figure:
-        from rnndrop.mask_figure import save
+        from rnndrop.mask_figure import plot
+        from rnndrop.report.figures import save
 
-        save(shown, title, subtitle, Path(figure))
+        save(plot(shown, title, subtitle), Path(figure))
         print(figure)
         return
     console = Console(highlight=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.errors import RequestError, unknown
 from rnndrop.mask_view import HELD, SHADES, View
 from rnndrop.report.extras import need
 
@@ -14,34 +12,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg", "pdf")
-
 # All in inches: an entry of a mask, the gaps between tiles and between views, the page and its margins.
 ENTRY, GAP, BETWEEN, PAGE, MARGIN = 0.068, 0.1, 0.45, 9.8, 0.4
 ABOVE, BELOW, HEAD = 0.66, 0.3, 0.75  # room for a view's titles and labels, and for the title of the page
 INK, QUIET = "#222222", "#6b6b6b"
 
 
-def save(views: Sequence[View], title: str, subtitle: str, path: Path) -> None:
-    """Plot to a PNG, SVG or PDF. Raises RequestError where that cannot be done."""
-    if path.suffix.removeprefix(".") not in FORMATS:
-        raise unknown("format of a figure", path.suffix.removeprefix("."), FORMATS)
-    need("matplotlib", "plots")
-    figure = plot(views, title, subtitle)
-    try:
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise RequestError(f"Cannot write {path}: {error.strerror}.") from None
-
-
 def plot(views: Sequence[View], title: str, subtitle: str) -> Figure:
-    """Heat maps of all views, side by side as far as they fit on the page."""
+    """Heat maps of all views, side by side as far as they fit on the page. Raises RequestError without matplotlib."""
+    need("matplotlib", "plots")
     from matplotlib.figure import Figure
 
     lines = _lines(views)
     height = HEAD + sum(ABOVE + BELOW + max(map(_height, line)) for line in lines) + 0.1
     width = max(MARGIN + sum(_width(view) + BETWEEN for view in line) for line in lines)
-    figure = Figure(figsize=(max(width, 5.5), height), facecolor="white")
+    figure = Figure(figsize=(max(width, 5.5), height), dpi=130, facecolor="white")
     size = (figure.get_figwidth(), height)
     figure.text(MARGIN / size[0], 1 - 0.3 / height, title, fontsize=12, weight="bold", color=INK)
     figure.text(MARGIN / size[0], 1 - 0.5 / height, subtitle, fontsize=8, color=QUIET)

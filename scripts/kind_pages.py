@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from rnndrop.compose import choices, compose
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+@cache
 def pages() -> dict[Path, str]:
     """Every page with its text."""
     plans = {name: list(compose([f"dropout={name}"]).plan.active) for name in choices("dropout")}

@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 @pytest.fixture(scope="module")
 def slurm() -> Iterator[dict[str, str]]:
     """The environment in which the commands find the cluster."""
+    if not os.environ.get("RNNDROP_SLURM"):  # minutes of waiting for a scheduler, and not yet steady on a busy machine
+        pytest.skip("Slurm is NOT tested here: set RNNDROP_SLURM=1 to start a cluster of two nodes")
     if os.geteuid() != 0 or not shutil.which("slurmctld") or not Path("/usr/sbin/munged").exists():
         pytest.skip("Slurm is NOT tested here: it needs root and the Debian packages slurm-wlm and munge")
     base = Path(tempfile.mkdtemp(prefix="rnndrop-slurm-"))  # pytest's own folders are closed to the user slurm

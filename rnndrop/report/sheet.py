@@ -71,7 +71,8 @@ def sheets(table: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: b
 
 def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bool) -> Sheet:
     ours = part[part["source"].isna()] if "source" in part else part
-    columns = _columns(ours, metric, only_changed)
+    varied = settings_columns(ours)
+    columns = _columns(ours, varied, metric, only_changed)
     finished = ours[ours["n"] > 0]
     best, worst = finished[metric].min(), finished[metric].max()
     rows = []
@@ -84,18 +85,17 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
         rows.append(Row(cells, tone, values, None if tone == "published" else row["run_id"]))
     if (floor := _floor(ours, columns)) is not None:
         rows.append(floor)
-    constants = "" if only_changed else _constants(ours, runs)
+    constants = "" if only_changed else _constants(ours, varied, runs)
     return Sheet(constants, columns, rows, _notes(part, ours, metric), [*caveats(runs), *failures(runs, ours)])
 
 
-def _columns(part: pd.DataFrame, metric: str, only_changed: bool) -> list[Column]:
+def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: bool) -> list[Column]:
     """What to show, leftmost first."""
     columns = [Column("dropout", 0, lambda row: row["dropout"], left=True)]
     if part["model"].nunique() > 1:
         columns.append(Column("model", 0, lambda row: _word(row["model"]), left=True, key="model"))
-    names = settings_columns(part)
-    short = [name.rpartition(".")[2] for name in names]
-    for name, brief in zip(names, short, strict=True):
+    short = [name.rpartition(".")[2] for name in varied]
+    for name, brief in zip(varied, short, strict=True):
         header = brief if short.count(brief) == 1 else name
         columns.append(Column(header, 8, _setting(name), key=name))
     columns.append(Column("n", 0, _seeds, key="n"))
@@ -198,7 +198,7 @@ def _floor(part: pd.DataFrame, columns: list[Column]) -> Row | None:
     return Row([words.get(column.header, "") for column in columns], "floor")
 
 
-def _constants(part: pd.DataFrame, runs: pd.DataFrame) -> str:
+def _constants(part: pd.DataFrame, varied: list[str], runs: pd.DataFrame) -> str:
     """What all rows share, on one line above the table."""
     words = [f"data={part['data'].iloc[0]}"]
     if part["model"].nunique() == 1:
@@ -206,7 +206,7 @@ def _constants(part: pd.DataFrame, runs: pd.DataFrame) -> str:
     if part["parameters"].nunique() == 1:
         words.append(f"{count(part['parameters'].dropna().iloc[0])} parameters")
     settings = part["settings"].iloc[0]
-    if "trainer.epochs" in settings and "trainer.epochs" not in settings_columns(part):
+    if "trainer.epochs" in settings and "trainer.epochs" not in varied:
         words.append(f"{settings['trainer.epochs']} epochs")
     if len(devices := runs["device"].dropna().unique()) == 1:
         words.append(str(devices[0]))
