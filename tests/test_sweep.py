@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -20,9 +19,9 @@ from rnndrop.config import run_id
 from rnndrop.experiment import locked
 from rnndrop.sweep import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
 from tests.conftest import ROOT, TINY, Command
+from tests.processes import RNNDROP, running, wait_until
 
 QUICK = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]
-RNNDROP = Path(sys.executable).parent / "rnndrop"
 
 # Nine fine values, one that diverges, two that torch refuses with an exception, and one of them twice.
 TWELVE = [*QUICK, "trainer.init=.01,.02,.03,.04,.05,.06,.07,.08,.09,1e4,1e39,2e39,0.01"]
@@ -71,23 +70,19 @@ def test_force_runs_what_has_finished(rnndrop: Command, tmp_path: Path) -> None:
     assert before.keys() == times(tmp_path).keys() and before != times(tmp_path)
 
 
-def wait_for(folder: Path, pattern: str, count: int = 1) -> None:
-    deadline = time.monotonic() + 90
-    while len(list(folder.rglob(pattern))) < count and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert list(folder.rglob(pattern)), f"no {pattern}"
+def sweep(*overrides: str) -> list[str]:
+    return ["sweep", *TINY, "trainer.checkpoint_seconds=0", *overrides, "--jobs", "2"]
 
 
-def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
-    command = [str(RNNDROP), "sweep", *TINY, "trainer.checkpoint_seconds=0", *overrides, "--jobs", "2"]
-    return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def checkpoints(folder: Path) -> int:
+    return len(list(folder.rglob("checkpoint-*")))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_all_resumable_and_says_how_to_go_on(tmp_path: Path, signum: int) -> None:
     grid = ["seed=range(3)", "trainer.epochs=3000"]
-    with start(tmp_path, *grid) as process:
-        wait_for(tmp_path, "checkpoint-*", 2)
+    with running(sweep(*grid), tmp_path) as process:
+        wait_until(lambda: checkpoints(tmp_path) >= 2)
         process.send_signal(signum)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "The same command goes on" in err and "Traceback" not in err
@@ -99,23 +94,20 @@ def test_a_signal_leaves_all_resumable_and_says_how_to_go_on(tmp_path: Path, sig
 
 
 def test_workers_leave_when_their_sweep_is_killed(tmp_path: Path) -> None:
-    with start(tmp_path, "seed=range(2)", "trainer.epochs=5000") as process:
-        wait_for(tmp_path, "checkpoint-*", 2)
+    with running(sweep("seed=range(2)", "trainer.epochs=5000"), tmp_path) as process:
+        wait_until(lambda: len(list(tmp_path.rglob("heartbeat.json"))) == 2 and checkpoints(tmp_path) >= 2)
         workers = [json.loads(path.read_text())["pid"] for path in tmp_path.rglob("heartbeat.json")]
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 30
-        while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 60)
     assert statuses(tmp_path)["interrupted"] >= 1
 
 
 def test_two_sweeps_over_one_folder_run_each_job_once(tmp_path: Path) -> None:
     grid = ["seed=range(5)", "trainer.epochs=3"]
-    both = [start(tmp_path, *grid), start(tmp_path, *grid)]
-    outs = [process.communicate(timeout=120) for process in both]
-    assert [process.returncode for process in both] == [0, 0], outs
+    with running(sweep(*grid), tmp_path) as one, running(sweep(*grid), tmp_path) as two:
+        outs = [process.communicate(timeout=200) for process in (one, two)]
+    assert [one.returncode, two.returncode] == [0, 0], outs
     assert [out.count("✓") for out, _ in outs] == [5, 5]
     assert statuses(tmp_path) == {"finished": 5}
 

@@ -7,17 +7,16 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-
 from rnndrop.cli.progress import sparkline
+
 from tests.conftest import TINY, Command
+from tests.processes import RNNDROP, running, wait_until
 
 QUICK = [*TINY, "trainer.epochs=2", "evaluation.batch_size=200"]
-RNNDROP = Path(sys.executable).parent / "rnndrop"
 
 
 def test_show_gives_the_command_that_gives_the_run_again(rnndrop: Command, tmp_path: Path) -> None:
@@ -26,7 +25,14 @@ def test_show_gives_the_command_that_gives_the_run_again(rnndrop: Command, tmp_p
     name = next(tmp_path.rglob("record.json")).parent.parent.name
     shown = rnndrop("show", name[:5])
     assert shown.returncode == 0, shown.stderr
-    for needle in ("finished", "dropout.name: naive", "test_perplexity", "device_name", "▁", f"results/runs/{name}/seed-3"):
+    for needle in (
+        "finished",
+        "dropout.name: naive",
+        "test_perplexity",
+        "device_name",
+        "▁",
+        f"results/runs/{name}/seed-3",
+    ):
         assert needle in shown.stdout
     tree = json.loads(rnndrop("show", f"{name}/seed-3", "--json").stdout)
     assert tree["record"]["seed"] == 3 and len(tree["history"]) == 2 and tree["changed"]["model.hidden"] == 12
@@ -43,20 +49,21 @@ def test_show_of_nothing_names_what_there_is(rnndrop: Command) -> None:
 
 def test_watch_sees_running_killed_and_finished_runs(rnndrop: Command, tmp_path: Path) -> None:
     assert rnndrop("run", *QUICK).returncode == 0
-    command = [RNNDROP, "run", *TINY, "trainer.epochs=5000", "dropout=naive"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            time.sleep(0.2)
+    with running(["run", *TINY, "trainer.epochs=5000", "dropout=naive"], tmp_path) as process:
+
+        def watched() -> list[dict[str, Any]]:
             rows = json.loads(rnndrop("watch", "--json").stdout)
-            running = [row for row in rows if row["state"] == "running"]
-            if running and running[0]["valid_perplexities"] and running[0]["now"]["epoch"]:
-                break
-        assert len(running) == 1 and running[0]["now"]["pid"] == process.pid and running[0]["now"]["epochs"] == 5000
+            return [
+                row for row in rows if row["state"] == "running" and row["now"]["epoch"] and row["valid_perplexities"]
+            ]
+
+        wait_until(watched)
+        (row,) = watched()
+        assert row["now"]["pid"] == process.pid and row["now"]["epochs"] == 5000
         table = rnndrop("watch")
         assert "running" in table.stdout and "1 finished" in table.stdout
         process.send_signal(signal.SIGTERM)
-        process.wait()
+        process.communicate(timeout=60)
     rows = json.loads(rnndrop("watch", "results/runs", "--json").stdout)
     assert sorted(row["state"] for row in rows) == ["finished", "resumable"]
 
@@ -85,7 +92,9 @@ def test_ablate_pairs_seeds_and_orders_by_effect(rnndrop: Command, tmp_path: Pat
     rows = json.loads(rnndrop("ablate", *arguments, "--json").stdout)
     places = {"input", "hidden", "output"}
     words = {"drop": ("full plan", "without "), "add": ("no dropout", "only ")}[mode]
-    assert rows[0]["variant"] == words[0] and {row["variant"] for row in rows[1:]} == {words[1] + each for each in places}
+    assert rows[0]["variant"] == words[0] and {row["variant"] for row in rows[1:]} == {
+        words[1] + each for each in places
+    }
     assert all(row["n"] == 2 and row["low"] <= row["percent"] <= row["high"] for row in rows[1:])
     differences = [row["difference"] for row in rows[1:]]
     assert differences == sorted(differences, reverse=mode == "drop")
@@ -108,7 +117,9 @@ TUNE = [
 def test_tune_goes_on_with_its_study(rnndrop: Command, tmp_path: Path) -> None:
     first = rnndrop(*TUNE, "model.cell=lstm,gru", "--trials", "2")
     assert first.returncode == 0, first.stderr
-    assert first.stdout.startswith("✓ valid ") and "rnndrop run" in first.stdout and "dropout.recurrent.p=" in first.stdout
+    assert (
+        first.stdout.startswith("✓ valid ") and "rnndrop run" in first.stdout and "dropout.recurrent.p=" in first.stdout
+    )
     second = json.loads(rnndrop(*TUNE, "model.cell=lstm,gru", "--trials", "3", "--json").stdout)
     assert len(second["trials"]) == 3
     assert all(0 <= trial["params"]["dropout.recurrent.p"] <= 0.6 for trial in second["trials"])
@@ -117,16 +128,13 @@ def test_tune_goes_on_with_its_study(rnndrop: Command, tmp_path: Path) -> None:
 
 
 def test_tune_gives_a_killed_trial_again(rnndrop: Command, tmp_path: Path) -> None:
-    command = [RNNDROP, *TUNE, "trainer.epochs=40", "trainer.checkpoint_seconds=0", "--trials", "1"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 90
-        while not list(tmp_path.rglob("checkpoint-*")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.kill()
+    command = [*TUNE, "trainer.epochs=40", "trainer.checkpoint_seconds=0", "--trials", "1"]
+    with running(command, tmp_path):
+        wait_until(lambda: list(tmp_path.rglob("checkpoint-*")))
     with sqlite3.connect(tmp_path / "results" / "runs" / "tune.db") as study:
         (rate,) = study.execute("select param_value from trial_params").fetchone()
     study.close()
-    done = rnndrop(*command[1:], "--json")
+    done = rnndrop(*command, "--json")
     assert done.returncode == 0, done.stderr
     failed, again = json.loads(done.stdout)["trials"]
     assert failed["state"] == "fail" and again["state"] == "complete"
@@ -157,7 +165,11 @@ def complete(tmp_path: Path, words: str, place: int, shell: str = "bash") -> lis
 def test_bash_completes_groups_options_keys_and_runs(tmp_path: Path) -> None:
     assert "dropout=" in complete(tmp_path, "rnndrop run dropo", 2)
     assert "dropout.recurrent.kind=" in complete(tmp_path, "rnndrop sweep dropout.rec", 2)
-    assert complete(tmp_path, "rnndrop run dropout = varia", 4) == ["variational", "variational_untied", "variational_weight"]
+    assert complete(tmp_path, "rnndrop run dropout = varia", 4) == [
+        "variational",
+        "variational_untied",
+        "variational_weight",
+    ]
     assert "gru" in complete(tmp_path, "rnndrop run model =", 3)
     assert complete(tmp_path, "rnndrop run trainer.optimizer = ad", 4) == ["adam", "adamw"]
     assert complete(tmp_path, "rnndrop run dropout.recurrent.kind = locked_", 4) == ["locked_gates"]
