@@ -154,10 +154,15 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
         torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.cuda.set_device(index % torch.cuda.device_count())
+
+    def tell(content: dict[str, Any]) -> None:
+        with suppress(OSError):  # a sweep that has gone must not hurt the run; a signal follows
+            pipe.send(("progress", content))
+
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         while True:
             config, overrides, force, settled = pipe.recv()
-            pipe.send(run_task(config, overrides, force, settled, lambda content: pipe.send(("progress", content))))
+            pipe.send(run_task(config, overrides, force, settled, tell))
 
 
 def run_task(
