@@ -174,6 +174,7 @@ def run_task(
     from rnndrop.errors import RequestError
     from rnndrop.experiment import BusyError, run_one
     from rnndrop.progress import Progress
+    from rnndrop.records import NotWrittenError
 
     told = 0.0
 
@@ -187,7 +188,7 @@ def run_task(
         return "done", run_one(config, overrides, watch, force, settled, wait=False)
     except BusyError:
         return "busy", None
-    except RequestError as error:
+    except (RequestError, NotWrittenError) as error:
         return "refused", str(error)
     except Exception:
         return "refused", traceback.format_exc()
