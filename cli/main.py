@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -25,8 +26,26 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+
+def _complete(what: str) -> Callable[[str], list[str]]:
+    """The completion `what` of `complete.py`, imported when a shell asks."""
+
+    def ask(incomplete: str) -> list[str]:
+        from . import complete
+
+        found: list[str] = getattr(complete, what)(incomplete)
+        return found
+
+    return ask
+
+
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change; see `rnndrop run --cfg`.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings to change; see `rnndrop run --cfg`.",
+        autocompletion=_complete("overrides"),
+    ),
 ]
 Folder = Annotated[str, typer.Argument(help="Folder of the runs.")]
 Where = Annotated[
@@ -82,6 +101,73 @@ def sweep(
     raise typer.Exit(command.sweep(overrides or [], options))
 
 
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many runs at a time.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")]
+Output = Annotated[str, typer.Option(metavar="FOLDER", help="Folder of the runs.")]
+
+
+@app.command(epilog="Example: rnndrop ablate variational --mode drop 'seed=range(5)' --jobs 2")
+def ablate(
+    plan: Annotated[str, typer.Argument(help="A dropout or an experiment.", autocompletion=_complete("plans"))],
+    overrides: Overrides = None,
+    mode: Annotated[str, typer.Option(help="drop: leave one location out; add: one location alone.")] = "drop",
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+) -> None:
+    """What is each location of a plan worth? Every variant runs with the same seeds (three unless given)."""
+    from . import ablate as command
+    from .sweep import Options
+
+    raise typer.Exit(command.ablate(plan, mode, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
+
+
+@app.command(epilog="Example: rnndrop tune dropout=variational 'dropout.recurrent.p=interval(0,0.7)' --trials 20")
+def tune(
+    overrides: Overrides = None,
+    trials: Annotated[int, typer.Option(min=1, help="Finished and pruned trials, those of earlier calls too.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Search for the best rates with Optuna; trials that fall behind are pruned."""
+    from . import tune as command
+
+    raise typer.Exit(command.search(overrides or [], trials, as_json))
+
+
+@app.command(epilog="Example: rnndrop show 3f9c21ab/seed-0")
+def show(
+    run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
+    output: Output = "results/runs",
+    as_json: Json = False,
+) -> None:
+    """One run: what was changed, its numbers and curve, where it ran, and the command that gives it again."""
+    from . import show as command
+
+    raise typer.Exit(command.show(run, output, as_json))
+
+
+@app.command(epilog="Example: rnndrop watch results/runs")
+def watch(
+    path: Folder = "results/runs",
+    once: Annotated[bool, typer.Option("--once", help="Print the table and stop.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Running, finished and failed runs, live, from any terminal that sees the folder. Ctrl-C stops watching."""
+    from . import watch as command
+
+    raise typer.Exit(command.watch(path, once, as_json, every))
+
+
+@app.command(epilog="Example: rnndrop doctor data=ptb trainer.device=cuda")
+def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
+    """Check versions, device, disk, locks and data, and time one step of training."""
+    from . import doctor as command
+
+    raise typer.Exit(command.doctor(overrides or [], as_json))
+
+
 @app.command(
     epilog="Examples: rnndrop report --baseline none · rnndrop report --format latex > table.tex"
     " · rnndrop report --where model=lstm --last 1d --html report.html"
@@ -126,7 +212,7 @@ def report(
 
 @app.command("eval", epilog="Example: rnndrop eval 3f9c21ab/seed-0 --mc 100")
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.")],
+    run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
     mc: Annotated[int, typer.Option("--mc", min=1, help="Samples to average over.")] = 100,
     masks: Annotated[str, typer.Option(help="Drawn once a `pass` or once a `window`.")] = "pass",
     embedding: Annotated[bool, typer.Option("--embedding", help="Sample embedding dropout too.")] = False,
@@ -137,6 +223,23 @@ def evaluate(
     from . import evaluate as command
 
     command.evaluate(run, output, mc, masks, embedding, as_json)
+
+
+@app.command(epilog="Example: rnndrop masks dropout=awd -o masks.png")
+def masks(
+    overrides: Overrides = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; the setting `seed` where not given.")] = None,
+    figure: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FIG", help="Plot to a .png, .svg or .pdf instead.")
+    ] = None,
+) -> None:
+    """Draw the masks of a dropout plan: what is dropped where, and what shares a mask."""
+    from rnndrop.compose import compose
+
+    config = compose(overrides or [])  # before torch is imported: a wrong request answers at once
+    from . import masks as command
+
+    command.masks(config, seed, figure)
 
 
 @app.command(
@@ -163,7 +266,12 @@ def plot(
 
 @app.command(epilog="Example: rnndrop ls dropout")
 def ls(
-    group: Annotated[str | None, typer.Argument(help="data, model, dropout, trainer, evaluation, experiment.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Argument(
+            help="data, model, dropout, trainer, evaluation, experiment.", autocompletion=_complete("groups")
+        ),
+    ] = None,
 ) -> None:
     """List what can be chosen: `rnndrop run GROUP=NAME`."""
     from rnndrop.compose import GROUPS, choices

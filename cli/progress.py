@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -14,6 +15,7 @@ from rnndrop.config import Config
 from rnndrop.progress import Progress as TrainingProgress
 
 console = Console(stderr=True)
+BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def headline(config: Config) -> str:
@@ -43,6 +45,15 @@ def time_left(progress: TrainingProgress) -> str:
         return ""
     left = (progress.epochs - progress.epoch + 1 - progress.fraction) * sum(seconds) / len(seconds)
     return f"{timedelta(seconds=round(left))} left"
+
+
+def sparkline(values: Sequence[float], width: int = 20) -> str:
+    """A row of values as blocks, the last `width` of them: ▇▅▃▂▁."""
+    shown = [value for value in values if math.isfinite(value)][-width:]
+    if not shown:
+        return ""
+    low, span = min(shown), max(shown) - min(shown)
+    return "".join(BLOCKS[round((value - low) / span * (len(BLOCKS) - 1)) if span else 0] for value in shown)
 
 
 @contextmanager

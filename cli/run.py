@@ -43,7 +43,7 @@ def result_line(record: Record) -> str:
 def show_config(overrides: Sequence[str]) -> int:
     """Print the composed settings as YAML; what differs from the defaults is marked with the default."""
     config = compose(overrides)
-    defaults = _flat(compose([]).model_dump(mode="json"))
+    defaults = flat(compose([]).model_dump(mode="json"))
     import yaml
 
     print(f"# run id {run_id(config)} · {config.plan}")
@@ -69,5 +69,6 @@ def _lines(tree: dict[str, Any], prefix: str = "", indent: str = "") -> list[tup
     return lines
 
 
-def _flat(tree: dict[str, Any]) -> dict[str, Any]:
+def flat(tree: dict[str, Any]) -> dict[str, Any]:
+    """The leaves of a tree of settings by dotted name."""
     return {key: value[0] for key, _, _, value in _lines(tree) if value is not None}

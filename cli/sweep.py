@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
+import typer
 from rich.live import Live
 from rich.table import Table
 
@@ -31,6 +33,7 @@ class Options:
     retry_failed: bool = False
     fail_fast: bool = False
     force: bool = False
+    quiet: bool = False  # no line a run on stdout
 
 
 def sweep(overrides: Sequence[str], options: Options) -> int:
@@ -44,7 +47,7 @@ def sweep(overrides: Sequence[str], options: Options) -> int:
 def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | None = None) -> int:
     """Run jobs, or say what would run; return the exit code."""
     settled = settled_statuses(options.retry_failed, options.force)
-    workers = executor(launcher or {}, options.jobs)
+    workers = executor(launcher or {}, options.jobs, _ask_to_cancel)
     console.print(summary(jobs, settled, options.jobs), markup=False, highlight=False)
     if options.dry_run:
         return _dry_run(jobs, settled, options)
@@ -52,18 +55,28 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
         if job.state in settled:
             _report(job, options)
     stop = Stop()
-    with resumable(), Live(console=console, transient=True, auto_refresh=False) as live, stop.listening():
-        with stop.anywhere():
-            for event in run_jobs(jobs, workers, settled, options.fail_fast):
-                if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
-                    _report(event.job, options)
-                elif event.kind == "died":
-                    console.print(f"{event.job.name}: its process died: {event.content}; goes on", markup=False)
-                if console.is_terminal:
-                    live.update(_table(jobs), refresh=True)
+    live = Live(console=console, transient=True, auto_refresh=False)
+    with resumable(), live, stop.listening(), stop.anywhere():
+        for event in run_jobs(jobs, workers, settled, options.fail_fast):
+            if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
+                _report(event.job, options)
+            elif event.kind in ("died", "interrupted"):
+                console.print(f"{event.job.name}: its process died ({event.content}); it will go on", markup=False)
+            if console.is_terminal:
+                live.update(_table(jobs), refresh=True)
     if options.as_json:
         print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
     return 0 if all(job.state == "finished" for job in jobs) else 1
+
+
+def _ask_to_cancel(count: int) -> bool:
+    """Whether jobs of a cluster shall be cancelled when the sweep leaves; without a terminal they go on."""
+    if not sys.stdin.isatty():
+        return False
+    try:
+        return typer.confirm(f"Cancel the {count} jobs? They take a checkpoint first. Otherwise they go on", err=True)
+    except (KeyboardInterrupt, typer.Abort):
+        return False
 
 
 def summary(jobs: Sequence[Job], settled: Collection[str], workers: int) -> str:
@@ -95,7 +108,7 @@ def _dry_run(jobs: Sequence[Job], settled: Collection[str], options: Options) ->
 
 
 def _report(job: Job, options: Options) -> None:
-    if job.record and not options.as_json:
+    if job.record and not options.as_json and not options.quiet:
         print(f"{job.name}: {result_line(job.record)}", flush=True)
 
 

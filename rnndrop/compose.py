@@ -43,6 +43,26 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in jobs]
 
 
+def sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, tuple[float, float] | list[Any]]]:
+    """Part overrides into those with one value and, by key, the ranges: (low, high) of `interval()`, or a list."""
+    from hydra.core.override_parser.types import IntervalSweep
+
+    fixed: list[str] = []
+    searched: dict[str, tuple[float, float] | list[Any]] = {}
+    for text in overrides:
+        override = _parsed(text)
+        if not override.is_sweep_override():
+            fixed.append(text)
+        elif isinstance(value := override.value(), IntervalSweep):
+            if value.start is None or value.end is None or not value.start < value.end:
+                raise RequestError(f"{text}: the interval is empty.")
+            searched[override.key_or_group] = (float(value.start), float(value.end))
+        else:
+            texts = [job[0].partition("=")[2] for job in expand([text])]
+            searched[override.key_or_group] = texts
+    return fixed, searched
+
+
 @cache
 def choices(group: str) -> dict[str, str]:
     """The options of a configuration group, each with the first line of its comment."""

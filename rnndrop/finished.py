@@ -1,4 +1,4 @@
-"""Finished runs again: finding one by name, rebuilding its model, evaluating it anew."""
+"""Finished runs again: rebuilding its model, evaluating it anew."""
 
 from __future__ import annotations
 
@@ -10,27 +10,11 @@ from safetensors.torch import load_file
 
 from rnndrop import data, environment, records
 from rnndrop.config import Config, checked
-from rnndrop.errors import RequestError, unknown
+from rnndrop.errors import RequestError
 from rnndrop.experiment import build, measure_mc
 from rnndrop.model import LanguageModel
 from rnndrop.records import Record
-
-
-def find(name: str, output: str | Path) -> Path:
-    """The folder of a run, named by its folder, by `<run id>/seed-<n>`, or by the run id (then the lowest seed).
-
-    A run id may be shortened. Raises RequestError, with the runs that there are.
-    """
-    if (Path(name) / records.RECORD).exists():
-        return Path(name)
-    run, _, seed = name.partition("/")
-    there = list(records.find_runs(output))
-    found = [folder for folder in there if folder.parent.name.startswith(run) and folder.name.startswith(seed)]
-    if not found:
-        raise unknown(f"run in {output}", name, [f"{folder.parent.name}/{folder.name}" for folder in there])
-    if len({folder.parent for folder in found}) > 1:
-        raise RequestError(f"{name!r} names several runs: {' '.join(sorted(f.parent.name for f in found))}")
-    return min(found, key=lambda folder: int(folder.name.removeprefix("seed-")))
+from rnndrop.standing import find as find
 
 
 def load(folder: Path) -> tuple[Record, Config, LanguageModel, data.Corpus]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweep import Executor
@@ -32,8 +32,11 @@ def split_launcher(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]
     return launcher, rest
 
 
-def executor(launcher: dict[str, str], jobs: int) -> Executor:
-    """Build what `launcher` describes. Raises RequestError for a setting that it does not have."""
+def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] = lambda count: True) -> Executor:
+    """Build what `launcher` describes. Raises RequestError for a setting that it does not have.
+
+    `cancel` is asked, when a sweep leaves, whether so many jobs of a cluster shall be cancelled.
+    """
     from rnndrop.workers import Workers, processors
 
     settings = dict(launcher)
@@ -41,7 +44,7 @@ def executor(launcher: dict[str, str], jobs: int) -> Executor:
     if name.startswith("submitit"):
         from rnndrop.cluster import Cluster
 
-        return Cluster(name.removeprefix("submitit_"), settings, jobs)
+        return Cluster(name.removeprefix("submitit_"), settings, jobs, cancel)
     if name == "joblib" and "n_jobs" in settings:
         text = settings.pop("n_jobs")
         if not text.removeprefix("-").isdigit() or text == "0":

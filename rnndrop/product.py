@@ -35,8 +35,10 @@ def uses_onednn(tensor: Tensor) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias + add` for x (N, I), weight (O, I), bias (O,), add (N, O); strided views are welcome."""
+    """`x @ weight.T + bias + add` for x (N, I), weight (O, I), bias (O,), add (N, O); the weight may be transposed."""
     if _ONEDNN is not None and uses_onednn(x) and x.numel() and weight.numel():
+        if not (weight.is_mkldnn or weight.is_contiguous() or weight.t().is_contiguous()):
+            weight = weight.contiguous()  # with other strides oneDNN falls back to a loop, hundreds of times slower
         if add is None:
             return _ONEDNN[0](x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
         return _ONEDNN[0].binary(x, add, weight, bias, "add")  # type: ignore[no-any-return]
@@ -67,9 +69,9 @@ class OuterSum:
         if self._flipped:
             rows, columns = columns, rows
         rows, columns = rows.t().contiguous(), columns.t()
-        size = max(1, _BLOCK // len(rows))
-        for block in range(0, len(columns), size):
-            self._sum[:, block : block + size] += linear(rows, columns[block : block + size])
+        size = max(1, _BLOCK // max(1, len(columns)))  # a mask may leave no columns
+        for block in range(0, len(rows), size):  # a block is added while it is in the cache
+            self._sum[block : block + size] += linear(rows[block : block + size], columns)
 
     def result(self) -> Tensor:
         """The sum."""

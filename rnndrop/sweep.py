@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from rnndrop import checkpoint, heartbeat, records
+from rnndrop import checkpoint, records
 from rnndrop.compose import compose, expand
 from rnndrop.config import Config, run_id
-from rnndrop.records import DamagedRecordError, Record
+from rnndrop.records import Record
+from rnndrop.standing import standing
 
 DEATHS = 3  # that many deaths without a new checkpoint between them, and a job is given up
 BUSY_EVERY = 1.0  # seconds between two looks at a run that another process works on
@@ -24,22 +25,21 @@ BUSY_EVERY = 1.0  # seconds between two looks at a run that another process work
 
 @dataclass(eq=False)
 class Job:
-    """One run of a sweep. `state`: new, resumable, running, busy (in another process), stopped, or a record's status."""
+    """One run of a sweep; `name`: how it differs from the others.
+
+    `state`: new, resumable, running, busy (in another process), waiting (to go on), or its record's status.
+    """
 
     overrides: list[str]
     config: Config
     folder: Path
+    name: str = "run"
     state: str = "new"
     record: Record | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     force: bool = False
     deaths: int = 0
     seen_checkpoint: str = ""
-
-    @property
-    def name(self) -> str:
-        """What the user asked for."""
-        return " ".join(self.overrides) or "defaults"
 
 
 @dataclass(frozen=True)
@@ -75,28 +75,24 @@ def plan_jobs(overrides: Sequence[str]) -> list[Job]:
 
 def jobs_of(requests: Iterable[list[str]]) -> list[Job]:
     """A job for each list of overrides, checked, in order and without repetition. Raises RequestError."""
+    requests = list(requests)
+    common = set(requests[0]).intersection(*requests) if len(requests) > 1 else set()
     jobs: dict[Path, Job] = {}
     for each in requests:
         config = compose(each)
         folder = records.run_folder(config.output, run_id(config), config.seed)
         if folder not in jobs:
-            jobs[folder] = Job(each, config, folder)
+            name = " ".join(override for override in each if override not in common)
+            jobs[folder] = Job(each, config, folder, name or "defaults")
             survey(jobs[folder])
     return list(jobs.values())
 
 
 def survey(job: Job) -> None:
     """Find out from its folder where a job stands."""
-    try:
-        job.record = records.read_record(job.folder)
-    except DamagedRecordError:
-        job.record = None  # whoever runs it says so and keeps it aside
-    if heartbeat.alive(job.folder):
-        job.state = "running"
-    elif job.record and job.record.status != "interrupted":
-        job.state = job.record.status
-    else:
-        job.state = "resumable" if checkpoint.paths(job.folder) else "new"
+    found = standing(job.folder)
+    job.record = found.record
+    job.state = "new" if found.state == "damaged" else found.state  # whoever runs it keeps the record aside
 
 
 def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
@@ -169,21 +165,22 @@ def _take_in(event: Event) -> None:
 
 def record_failure(job: Job, error: str) -> None:
     """Write the record of a job that failed where it could not write one itself."""
-    job.record = Record(
-        schema=records.SCHEMA,
-        run_id=job.folder.parent.name,
-        seed=job.config.seed,
-        status="failed",
-        overrides=job.overrides,
-        config=job.config.model_dump(mode="json"),
-        error=error,
-    )
+    job.record = failure(job.config, job.overrides, error)
     job.state = "failed"
+
+
+def failure(config: Config, overrides: list[str], error: str) -> Record:
+    """Write and return a record that says why a run failed before it could begin, or died."""
+    identity = run_id(config)
+    tree = config.model_dump(mode="json")
+    record = Record(records.SCHEMA, identity, config.seed, "failed", overrides, tree, error=error)
+    folder = records.run_folder(config.output, identity, config.seed)
     try:
-        job.folder.mkdir(parents=True, exist_ok=True)
-        records.write_atomically(job.folder / records.RECORD, job.record.to_json())
+        folder.mkdir(parents=True, exist_ok=True)
+        records.write_atomically(folder / records.RECORD, record.to_json())
     except OSError as problem:
-        records.log.warning("%s: cannot write its record: %s.", job.folder, problem.strerror)
+        records.log.warning("%s: cannot write its record: %s.", folder, problem.strerror)
+    return record
 
 
 def _newest(job: Job) -> str:

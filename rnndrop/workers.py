@@ -12,12 +12,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
+from rnndrop.config import Config
 from rnndrop.sweep import Event, Job
 
 if TYPE_CHECKING:
@@ -155,10 +156,13 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
         torch.cuda.set_device(index % torch.cuda.device_count())
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         while True:
-            pipe.send(run_task(*pipe.recv(), tell=lambda content: pipe.send(("progress", content))))
+            config, overrides, force, settled = pipe.recv()
+            pipe.send(run_task(config, overrides, force, settled, lambda content: pipe.send(("progress", content))))
 
 
-def run_task(config: Any, overrides: list[str], force: bool, settled: Collection[str], tell: Any) -> tuple[str, Any]:
+def run_task(
+    config: Config, overrides: list[str], force: bool, settled: Collection[str], tell: Callable[[dict[str, Any]], None]
+) -> tuple[str, Any]:
     """Run one job; return how it ended, as the kind and content of an Event. Interrupted passes through."""
     import traceback
 

@@ -92,8 +92,7 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
     Returns a mask with one dimension for each of the location's axes, of length 1 where it does not vary.
     Its mean is 1 (for fill "previous": p, the chance of keeping the previous value).
     """
-    shape = [sizes[axis] if axis in rule.varies else 1 for axis in LOCATIONS[rule.location].axes]
-    mask = torch.empty(shape, dtype=dtype, device=generator.device)
+    mask = torch.empty(rule.shape(sizes), dtype=dtype, device=generator.device)
     if rule.noise == "gaussian":
         return mask.normal_(1.0, (rule.p / (1 - rule.p)) ** 0.5, generator=generator)
     if rule.fill == "previous":

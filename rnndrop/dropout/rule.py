@@ -1,13 +1,16 @@
 """A dropout rule: where the noise enters × what the mask varies over × which noise × what fills the hole.
 
-`LOCATIONS` and `KINDS` are the whole space. A new published dropout is one more row in `KINDS`.
+`LOCATIONS` and `KINDS` are the whole space. A new published dropout is one more row in `KINDS` and its entry in
+`rnndrop.dropout.literature`, of which its page is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from rnndrop.dropout.literature import ABOUT, About
 from rnndrop.errors import RequestError, unknown
 
 NOISES = ("bernoulli", "gaussian")
@@ -42,6 +45,11 @@ class Kind:
     varies: frozenset[str]
     published: str
     fill: str = "zero"
+
+    @property
+    def about(self) -> About:
+        """Its equation, sources, implementations and aliases."""
+        return ABOUT[self.name]
 
 
 def _locations(*rows: Location) -> dict[str, Location]:
@@ -125,6 +133,10 @@ class Rule:
     def active(self) -> bool:
         """Whether the rule does anything: at p = 0 every kind is `none`."""
         return self.p > 0
+
+    def shape(self, lengths: Mapping[str, Any]) -> list[Any]:
+        """The mask's shape: for each axis of the location its length (or symbol), or 1 where the mask does not vary."""
+        return [lengths[axis] if axis in self.varies else 1 for axis in LOCATIONS[self.location].axes]
 
     def __str__(self) -> str:
         noise = "" if self.noise == "bernoulli" else f" {self.noise}"

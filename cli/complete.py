@@ -1,0 +1,81 @@
+"""Shell completion of groups, options, keys, values and run ids."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def overrides(incomplete: str) -> list[str]:
+    """What `incomplete` may become: `dropout=naive`, `model.hidden=`, `trainer.optimizer=adam`, …
+
+    Bash splits words at "=" and wants only what comes after it; the other shells hand over and want the whole word.
+    """
+    key, value, whole = _typed(incomplete)
+    if value is None:
+        from rnndrop.compose import GROUPS, known_keys
+
+        return [f"{name}=" for name in (*GROUPS, *known_keys()) if name.startswith(key)]
+    head, comma, last = value.rpartition(",")
+    found = [f"{head}{comma}{name}" for name in _values(key) if name.startswith(last)]
+    return [f"{key}={name}" for name in found] if whole else found
+
+
+def _typed(incomplete: str) -> tuple[str, str | None, bool]:
+    """The key, the value (None before the "="), and whether the shell wants the whole word."""
+    words, place = os.environ.get("COMP_WORDS", "").split(), os.environ.get("COMP_CWORD", "")
+    if place.isdigit() and "=" not in incomplete:
+        before = words[: int(place)]
+        if words[int(place) : int(place) + 1] == ["="]:
+            return before[-1], "", False
+        if before[-1:] == ["="] and len(before) > 1:
+            return before[-2], incomplete, False
+    key, equals, value = incomplete.partition("=")
+    return key, value if equals else None, True
+
+
+def _values(key: str) -> list[str]:
+    """The values that a key can take, where they can be named."""
+    from typing import Literal, get_args, get_origin
+
+    from rnndrop.compose import GROUPS, choices
+    from rnndrop.config import Config
+    from rnndrop.dropout.rule import FILLS, LOCATIONS, NOISES, kinds_at
+
+    if key in GROUPS:
+        return list(choices(key))
+    group, _, name = key.partition(".")
+    location, _, part = name.partition(".")
+    if group == "dropout" and location in LOCATIONS:
+        return {"kind": kinds_at(location), "noise": list(NOISES), "fill": list(FILLS)}.get(part, [])
+    if key == "hydra/launcher":
+        from rnndrop.launch import LAUNCHERS
+
+        return list(LAUNCHERS)
+    settings = Config.model_fields.get(group)
+    field = getattr(settings.annotation, "model_fields", {}).get(name) if settings else None
+    if field is None:
+        return []
+    if get_origin(field.annotation) is Literal:
+        return [str(value) for value in get_args(field.annotation)]
+    return ["true", "false"] if field.annotation is bool else []
+
+
+def groups(incomplete: str) -> list[str]:
+    """Groups of settings."""
+    from rnndrop.compose import GROUPS
+
+    return [name for name in GROUPS if name.startswith(incomplete)]
+
+
+def plans(incomplete: str) -> list[str]:
+    """Dropout plans and experiments."""
+    from rnndrop.compose import choices
+
+    return [name for name in (*choices("dropout"), *choices("experiment")) if name.startswith(incomplete)]
+
+
+def runs(incomplete: str) -> list[str]:
+    """Run ids below the default output folder."""
+    found = sorted(Path("results/runs").glob("*/seed-*"))
+    return [name for path in found if (name := f"{path.parent.name}/{path.name}").startswith(incomplete)]

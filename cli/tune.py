@@ -1,0 +1,39 @@
+"""`rnndrop tune`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from rnndrop.records import Record
+from rnndrop.tuning import space, tune
+
+from .progress import console, resumable
+
+
+def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
+    """Search, a line a trial on stderr; print the best settings as a command, or everything as JSON."""
+    request = space(overrides)
+
+    def display(number: int, record: Record | None, params: dict[str, Any]) -> None:
+        values = " ".join(f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"
+                          for key, value in params.items())  # fmt: skip
+        state = "pruned" if record is None else record.status
+        valid = f"  valid {record.metrics['valid_perplexity']:.1f}" if record and record.status == "finished" else ""
+        console.print(f"trial {number:>3}  {state}{valid}  {values}", markup=False, highlight=False)
+
+    with resumable():
+        study = tune(request, trials, display, lambda progress: None)
+    done = [trial for trial in study.trials if trial.value is not None]
+    if as_json:
+        rows = [{"number": t.number, "state": t.state.name.lower(), "valid_perplexity": t.value, "params": t.params,
+                 "run": t.user_attrs.get("run")} for t in study.trials]  # fmt: skip
+        print(json.dumps({"study": study.study_name, "trials": rows}, indent=1))
+    elif done:
+        best = study.best_trial
+        print(f"✓ valid {best.value:.1f}   {shlex.join(['rnndrop', 'run', *best.user_attrs['overrides']])}")
+    else:
+        console.print("No trial finished.")
+    return 0 if done else 1

@@ -1,0 +1,69 @@
+"""`rnndrop watch`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from rnndrop.errors import RequestError
+from rnndrop.standing import Standing, folders, standing
+
+from .progress import sparkline
+
+STYLES = {"running": "cyan", "failed": "red", "diverged": "red", "damaged": "red", "finished": "green"}
+
+
+def watch(path: str, once: bool, as_json: bool, every: float) -> int:
+    """Show where the runs below `path` stand: live on a terminal, once elsewhere; return the exit code."""
+    if not Path(path).is_dir():
+        raise RequestError(f"No folder {path}: nothing has run yet. Name another: rnndrop watch FOLDER")
+    if as_json:
+        print(json.dumps([_row(run) for run in map(standing, folders(path))], indent=1))
+        return 0
+    console = Console()
+    if once or not sys.stdout.isatty():
+        console.print(_table(path))
+        return 0
+    with Live(_table(path), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(every)
+            live.update(_table(path), refresh=True)
+
+
+def _row(run: Standing) -> dict[str, Any]:
+    """What is known of a run, as JSON."""
+    now = {key: run.beat.get(key) for key in ("epoch", "epochs", "fraction", "tokens_per_second", "host", "pid", "age")}
+    config = run.record.config if run.record else {}
+    return {
+        "run": run.name,
+        "state": run.state,
+        "dropout": config.get("dropout", {}).get("name"),
+        "folder": str(run.folder),
+        "valid_perplexities": run.valid,
+        "now": now if run.beat else None,
+    }
+
+
+def _table(path: str) -> Table:
+    """Running ones first, then what failed, then the rest; those that are new are only counted."""
+    runs = [standing(folder) for folder in folders(path)]
+    order = ["running", "damaged", "failed", "diverged", "resumable", "finished"]
+    table = Table("run", "state", "epoch", "valid perplexity", "", "tok/s", "host", box=None, header_style="bold")
+    for run in sorted((run for run in runs if run.state in order), key=lambda run: order.index(run.state)):
+        beat = run.beat if run.state == "running" else {}
+        epoch = f"{beat['epoch']}/{beat['epochs']}" if "epoch" in beat else str(len(run.valid) or "")
+        rate = f"{beat['tokens_per_second']:.0f}" if "epoch" in beat else ""
+        best = f"{min(run.valid):.1f}" if run.valid else ""
+        row = [run.name, run.state, epoch, sparkline(run.valid), best, rate, str(beat.get("host", ""))]
+        table.add_row(*row, style=STYLES.get(run.state))
+    counts = Counter(run.state for run in runs)
+    table.caption = " · ".join(f"{count} {state}" for state, count in counts.items()) or "no runs yet"
+    return table

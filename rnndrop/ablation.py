@@ -1,0 +1,123 @@
+"""Leave-one-location-out and add-one-in from any plan: which jobs, and what the differences are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rnndrop.compose import choices, compose, expand
+from rnndrop.errors import RequestError, unknown
+from rnndrop.sweep import Job, jobs_of
+
+MODES = {"drop": "the plan without one of its locations", "add": "no dropout but at one of the plan's locations"}
+SEEDS = "seed=range(3)"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant: `location` is None for the baseline. `jobs` has one job for each seed, in the same order."""
+
+    location: str | None
+    rule: str
+    jobs: list[Job]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a variant does to the test perplexity, against the baseline; positive: worse. Paired by seed."""
+
+    variant: str
+    rule: str
+    n: int
+    test: float | None
+    difference: float | None
+    percent: float | None
+    low: float | None
+    high: float | None
+
+
+def rows(recipe: str, mode: str, overrides: Sequence[str]) -> list[Row]:
+    """The baseline and one row for each location of the plan that `recipe`, a dropout or an experiment, has.
+
+    Raises RequestError for a recipe or mode that does not exist, and for a plan without any dropout.
+    """
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
+    base = [*_chosen(recipe), *overrides]
+    if not any(override.startswith("seed=") for override in base):
+        base.append(SEEDS)
+    plan = compose([*expand(base)[0]]).plan
+    rules = {rule.location: str(rule) for rule in plan.active}
+    if not rules:
+        raise RequestError(f"{recipe} drops nothing, so there is nothing to leave out.\nPlans: {' '.join(_plans())}")
+    off = {location: f"dropout.{location}.p=0" for location in rules}
+    variants: dict[str | None, list[str]]
+    if mode == "drop":
+        variants = {None: [], **{place: [off[place], f"dropout.name={recipe}-{place}"] for place in rules}}
+    else:
+        variants = {None: [*off.values(), "dropout.name=none"]}
+        for place in rules:
+            others = [off[other] for other in rules if other != place]
+            variants[place] = [*others, f"dropout.name=none+{place}"]
+    return [_row(mode, place, rules.get(place or "", ""), [*base, *variant]) for place, variant in variants.items()]
+
+
+def _row(mode: str, place: str | None, rule: str, overrides: list[str]) -> Row:
+    jobs = jobs_of(expand(overrides))
+    for job in jobs:
+        job.name = f"{_variant(mode, place)}, {job.name}"
+    return Row(place, rule, jobs)
+
+
+def _variant(mode: str, place: str | None) -> str:
+    whole, part = {"drop": ("full plan", "without {}"), "add": ("no dropout", "only {}")}[mode]
+    return whole if place is None else part.format(place)
+
+
+def _chosen(recipe: str) -> list[str]:
+    if recipe in choices("dropout"):
+        return [f"dropout={recipe}"]
+    if recipe in choices("experiment"):
+        return [f"experiment={recipe}"]
+    raise unknown("plan", recipe, _plans())
+
+
+def _plans() -> list[str]:
+    return [*choices("dropout"), *choices("experiment")]
+
+
+def effects(table: Sequence[Row], mode: str) -> list[Effect]:
+    """The baseline, then the variants: what hurts most to leave out, or helps most to add, first."""
+    baseline, variants = table[0], table[1:]
+    measured = [_effect(row, baseline, mode) for row in variants]
+    sign = -1 if mode == "drop" else 1
+    measured.sort(key=lambda effect: sign * effect.difference if effect.difference is not None else float("inf"))
+    return [_effect(baseline, baseline, mode), *measured]
+
+
+def _effect(row: Row, baseline: Row, mode: str) -> Effect:
+    from rnndrop.stats import paired
+
+    name = _variant(mode, row.location)
+    own, other = _by_seed(row), _by_seed(baseline)
+    seeds = sorted(own.keys() & other.keys())
+    if not seeds:
+        return Effect(name, row.rule, 0, None, None, None, None, None)
+    test = sum(own[seed] for seed in seeds) / len(seeds)
+    if row is baseline:
+        return Effect(name, row.rule, len(seeds), test, None, None, None, None)
+    result = paired([own[seed] for seed in seeds], [other[seed] for seed in seeds])
+    low, high = (None if result.n < 2 else _percent(bound) for bound in (result.low, result.high))
+    return Effect(name, row.rule, result.n, test, result.difference, _percent(result.log_ratio), low, high)
+
+
+def _percent(log_ratio: float) -> float:
+    from math import expm1
+
+    return 100 * expm1(log_ratio)
+
+
+def _by_seed(row: Row) -> dict[int, float]:
+    """The test perplexity of each finished job."""
+    done = [job.record for job in row.jobs if job.record and job.record.status == "finished"]
+    return {record.seed: record.metrics["test_perplexity"] for record in done}

@@ -1,0 +1,289 @@
+"""Jobs through submitit: on Slurm, or each in a process of its own here. An Executor.
+
+What became of a job is read from its run folder, which every host sees; the scheduler is asked only whether a job is
+still there. So a job that dies hard, or with its node, is noticed without accounting, and given again: it goes on
+from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+from rnndrop import heartbeat, records
+from rnndrop.config import Config
+from rnndrop.errors import RequestError, unknown
+from rnndrop.sweep import Event, Job, failure
+from rnndrop.workers import run_task
+
+TICKET = "job.json"  # in the run folder: which job of the scheduler works on it
+FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
+GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
+LOST = 60.0  # seconds without a heartbeat after which the job's node is taken for dead
+ASK_EVERY = 2.0  # seconds between two questions to the scheduler
+_GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+_SLURM = (
+    "partition", "qos", "account", "constraint", "exclude", "gres", "comment", "setup", "time", "mem", "mem_per_cpu",
+    "mem_per_gpu", "cpus_per_gpu", "gpus_per_task", "signal_delay_s", "additional_parameters", "array_parallelism",
+    "exclusive", "srun_args", "use_srun",
+)  # fmt: skip
+
+log = logging.getLogger("rnndrop")
+
+
+class Scheduler(Protocol):
+    """What the cluster is asked of its jobs."""
+
+    def present(self) -> set[str] | None:
+        """The ids of the jobs that wait or run; None if it cannot be asked now."""
+
+    def cancel(self, identity: str) -> None:
+        """Have a job take a checkpoint and leave."""
+
+
+@dataclass
+class Submitted:
+    """A job in the scheduler's hands."""
+
+    identity: str
+    record_then: int  # the time of its record's file when it was given: a later one is its own
+    beat_then: int = 0  # the heartbeat's time when last seen to change …
+    beat_at: float = 0.0  # … and when that was
+    gone_since: float | None = None
+
+
+class Cluster:
+    """`kind` is "slurm" or "local"; `settings` are those of Hydra's submitit launcher, as text.
+
+    `cancel` is asked with the number of jobs, when the sweep leaves, whether to cancel them.
+    """
+
+    def __init__(
+        self, kind: str, settings: dict[str, str], jobs: int, cancel: Callable[[int], bool] = lambda count: True
+    ) -> None:
+        self.kind, self.cancel = kind, cancel
+        for key in settings:
+            if key not in (*_GENERAL, *_SLURM):
+                raise unknown(f"setting of hydra/launcher=submitit_{kind}", key, (*_GENERAL, *_SLURM))
+        values = {key: yaml.safe_load(value) for key, value in settings.items()}
+        self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in values.items()}
+        self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
+        self.limit = jobs if kind == "local" or jobs > 1 else 10_000
+        self.submitted: dict[Job, Submitted] = {}
+        self.scheduler: Scheduler = _Slurm() if kind == "slurm" else _Local()
+        self._asked = 0.0
+        self._works = False  # whether the scheduler has ever taken a job: if not, the request is wrong
+        self._refused: list[Job] = []
+        _submitit()
+
+    @property
+    def free(self) -> int:
+        """How many more jobs it takes now."""
+        return max(0, self.limit - len(self.submitted))
+
+    def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
+        """Give the jobs to the scheduler, as one array; take those up that an earlier sweep has given."""
+        present = self.scheduler.present() or set()
+        fresh = []
+        for job in jobs:
+            identity = _ticket(job)
+            if identity in present:
+                log.info("%s: taking up job %s.", job.name, identity)
+                self._follow(job, identity)
+            else:
+                fresh.append(job)
+        if not fresh:
+            return
+        output = Path(fresh[0].config.output).absolute()
+        executor = self._executor(output / FOLDER)
+        try:
+            with executor.batch():
+                handles = [
+                    executor.submit(
+                        run_remote, str(Path.cwd()), job.config, job.overrides, job.force, frozenset(settled)
+                    )
+                    for job in fresh
+                ]
+        except Exception as error:  # whatever the scheduler's commands say
+            if not self._works:
+                raise RequestError(f"hydra/launcher=submitit_{self.kind}: {error}") from None
+            log.warning("The scheduler takes no jobs now, trying again: %s", error)
+            self._refused += fresh
+            return
+        self._works = True
+        for job, handle in zip(fresh, handles, strict=True):
+            if isinstance(self.scheduler, _Local):
+                self.scheduler.handles[handle.job_id] = handle
+            records.prepare(job.folder)
+            self._follow(job, handle.job_id)
+            records.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
+
+    def _follow(self, job: Job, identity: str) -> None:
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD))
+
+    def _executor(self, folder: Path) -> Any:
+        submitit = _submitit()
+        try:
+            executor = submitit.AutoExecutor(folder=folder / "%j", cluster=self.kind)
+            executor.update_parameters(**self.parameters)
+        except (RuntimeError, ValueError, TypeError, NameError) as error:
+            raise RequestError(f"hydra/launcher=submitit_{self.kind}: {error}") from None
+        return executor
+
+    def poll(self, seconds: float) -> Iterable[Event]:
+        """Look into the run folders, and now and then at the scheduler."""
+        refused, self._refused = [Event(job, "busy") for job in self._refused], []
+        if not self.submitted:
+            return refused
+        time.sleep(seconds)
+        present = None
+        if time.monotonic() - self._asked > ASK_EVERY:
+            self._asked, present = time.monotonic(), self.scheduler.present()
+        events = refused
+        for job, submitted in list(self.submitted.items()):
+            event = self._look(job, submitted, present)
+            if event is not None:
+                events.append(event)
+                if event.kind != "progress":
+                    del self.submitted[job]
+                    (job.folder / TICKET).unlink(missing_ok=True)
+        return events
+
+    def _look(self, job: Job, submitted: Submitted, present: set[str] | None) -> Event | None:
+        """What there is to say of a job: it is done, it is gone, it is lost, or how far it is."""
+        record = _record(job)
+        final = record is not None and record.status in ("finished", "failed", "diverged")
+        if final and _time(job.folder / records.RECORD) != submitted.record_then:
+            return Event(job, "done", record)
+        now, beat = time.monotonic(), _time(job.folder / heartbeat.HEARTBEAT)
+        if beat != submitted.beat_then:
+            submitted.beat_then, submitted.beat_at = beat, now
+            state = heartbeat.read(job.folder)
+            return Event(job, "progress", state) if state and "epoch" in state else None
+        if beat and now - submitted.beat_at > LOST:
+            self.scheduler.cancel(submitted.identity)
+            return Event(job, "died", f"no heartbeat for {LOST:.0f} s; is its node down?")
+        if present is None or submitted.identity in present:
+            submitted.gone_since = None if present is not None else submitted.gone_since
+            return None
+        submitted.gone_since = submitted.gone_since or now
+        if now - submitted.gone_since < GRACE:
+            return None
+        if final:  # it was done by someone else before our job came to it
+            return Event(job, "done", record)
+        return Event(job, "died", f"job {submitted.identity} is gone; its output is in {_logs(job, submitted)}")
+
+    def stop(self) -> None:
+        """Cancel the jobs or leave them running, as the user wants."""
+        if self.submitted and self.cancel(len(self.submitted)):
+            for job, submitted in self.submitted.items():
+                self.scheduler.cancel(submitted.identity)
+                (job.folder / TICKET).unlink(missing_ok=True)
+        elif self.submitted:
+            log.warning("%d jobs go on; the same command takes them up again.", len(self.submitted))
+        self.submitted.clear()
+
+
+class _Slurm:
+    """Slurm, asked through its commands: they need no accounting."""
+
+    def present(self) -> set[str] | None:
+        """The ids of the jobs that wait or run."""
+        command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return set(done.stdout.split())
+
+    def cancel(self, identity: str) -> None:
+        """Slurm sends SIGTERM, on which the job takes a checkpoint, and SIGKILL after KillWait."""
+        subprocess.run(["scancel", identity], capture_output=True, timeout=30, check=False)
+
+
+class _Local:
+    """Processes of this machine."""
+
+    def __init__(self) -> None:
+        self.handles: dict[str, Any] = {}
+
+    def present(self) -> set[str]:
+        """The ids of those that run."""
+        return {identity for identity, handle in self.handles.items() if handle._process.poll() is None}
+
+    def cancel(self, identity: str) -> None:
+        """Ask a process to take a checkpoint and leave, and wait until it has."""
+        process = self.handles[identity]._process
+        process.terminate()
+        try:
+            process.wait(timeout=LOST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def run_remote(folder: str, config: Config, overrides: list[str], force: bool, settled: Collection[str]) -> str:
+    """What a job does, wherever it runs. Told that its time is up (SIGUSR2), it asks Slurm to be given again."""
+    from rnndrop.interrupt import Interrupted
+
+    os.chdir(folder)
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+        import torch
+
+        torch.set_num_threads(int(cores))
+    try:
+        while True:
+            kind, content = run_task(config, overrides, force, settled, lambda progress: None)
+            if kind != "busy":
+                break
+            time.sleep(1.0)
+    except Interrupted as stop:
+        identity = os.environ.get("SLURM_JOB_ID")
+        if stop.signum == getattr(signal, "SIGUSR2", None) and identity:
+            subprocess.run(["scontrol", "requeue", identity], check=False)
+        return "interrupted"
+    if kind == "refused":
+        failure(config, overrides, content)
+    return kind
+
+
+def _record(job: Job) -> records.Record | None:
+    try:
+        return records.read_record(job.folder)
+    except records.DamagedRecordError:
+        return None
+
+
+def _time(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _ticket(job: Job) -> str | None:
+    try:
+        return str(json.loads((job.folder / TICKET).read_text(encoding="utf-8"))["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _logs(job: Job, submitted: Submitted) -> Path:
+    return Path(job.config.output) / FOLDER / submitted.identity.partition("_")[0]
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ImportError:
+        raise RequestError("hydra/launcher=submitit_… needs submitit: pip install 'rnndrop[slurm]'") from None
+    return submitit

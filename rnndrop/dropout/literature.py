@@ -1,0 +1,294 @@
+"""What each kind of dropout is, in words: its equation, who published it, who implements it how, and what went wrong.
+
+One entry for each row of `rnndrop.dropout.rule.KINDS`, whose `about` it is; `scripts/kind_pages.py` makes the pages of
+docs/kinds of them. `project#number` names an issue or pull request of a project in `PROJECTS`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class About:
+    """The prose of one kind. What follows from the rule itself (shapes, times of drawing, evaluation) is not here.
+
+    `equation` is plain text: t time, b sequence of the batch, k gate, j feature, v word type; x the activation at the
+    location, W a weight, m the mask. Markdown elsewhere.
+    """
+
+    summary: str
+    equation: str
+    published: tuple[str, ...]
+    implementations: tuple[str, ...]
+    aliases: tuple[str, ...] = ()
+
+
+PROJECTS = {
+    "Better_LSTM_PyTorch": "keitakurita/Better_LSTM_PyTorch",
+    "BayesianRNN": "yaringal/BayesianRNN",
+    "PyTorch-NLP": "PetrochukM/PyTorch-NLP",
+    "awd-lstm-lm": "salesforce/awd-lstm-lm",
+    "dynet": "clab/dynet",
+    "fastai": "fastai/fastai",
+    "flair": "flairNLP/flair",
+    "haste": "lmnt-com/haste",
+    "keras": "keras-team/keras",
+    "mxnet": "apache/mxnet",
+    "pytorch": "pytorch/pytorch",
+    "returnn": "rwth-i6/returnn",
+    "tensorflow": "tensorflow/tensorflow",
+    "zoneout": "teganmaharaj/zoneout",
+}
+
+ZAREMBA = "Zaremba, Sutskever & Vinyals 2014, *Recurrent Neural Network Regularization*, arXiv:1409.2329"
+GAL = (
+    "Gal & Ghahramani 2016, *A Theoretically Grounded Application of Dropout in Recurrent Neural Networks*, "
+    "arXiv:1512.05287"
+)
+MERITY = "Merity, Keskar & Socher 2018, *Regularizing and Optimizing LSTM Language Models*, arXiv:1708.02182"
+MOON = "Moon, Choi, Lee & Song 2015, *RNNDROP: A Novel Dropout for RNNs in ASR* (ASRU)"
+SEMENIUTA = "Semeniuta, Severyn & Barth 2016, *Recurrent Dropout without Memory Loss*, arXiv:1603.05118"
+WAN = "Wan, Zeiler, Zhang, LeCun & Fergus 2013, *Regularization of Neural Networks using DropConnect* (ICML)"
+KRUEGER = (
+    "Krueger et al. 2017, *Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations*, arXiv:1606.01305"
+)
+
+ABOUT = {
+    "none": About(
+        summary="No noise. Every other kind at p = 0 is this one, bit for bit.",
+        equation="x̃ = x",
+        published=(f"{ZAREMBA}: the small model, non-regularised, with early stopping",),
+        implementations=(
+            "A rate of 0 should cost nothing and change nothing: here such a rule draws no random number, so that the"
+            " masks of the other locations are the same with it and without it.",
+        ),
+        aliases=("baseline", "non-regularised"),
+    ),
+    "naive": About(
+        summary=(
+            "Fresh, independent noise on every feature at every step: the dropout of feed-forward networks. Between"
+            " layers it works. On `recurrent` the noise of every step adds up along the sequence: the failing baseline."
+        ),
+        equation="m[t,b,j] ~ Bernoulli(1−p)/(1−p)\nx̃[t,b,j] = m[t,b,j] · x[t,b,j]",
+        published=(
+            f"{ZAREMBA}: on the non-recurrent connections alone (`input`, `hidden`, `output`)",
+            f"{SEMENIUTA}: on `update`, the form that samples a mask at each step",
+            f"{GAL}: on every connection, as the baseline that fails",
+        ),
+        implementations=(
+            "`torch.nn.LSTM(dropout=p)` is `naive` on `hidden` alone: after each layer except the last, nothing on the"
+            " input, on the output or inside the recurrence.",
+            "A cell stepped by hand must be told where a sequence starts. Keras' LSTMCell redrew its mask at every"
+            " call, which turns `locked` into `naive` (tensorflow#38922), or, told nothing, used the mask of the"
+            " batch before (tensorflow#35654).",
+            "A wrapper that puts dropout on the cell's *state* also hits c: tensorflow#11650 and tensorflow#33690. Here"
+            " `recurrent` never touches c; for the memory there is the location `cell`.",
+        ),
+        aliases=("standard dropout", "per-step dropout"),
+    ),
+    "locked": About(
+        summary=(
+            "One mask for each sequence, held fixed over its time steps. A dropped unit is gone for the whole window;"
+            " a kept one is kept at every step, so that its memory is not cut."
+        ),
+        equation="m[b,j] ~ Bernoulli(1−p)/(1−p)\nx̃[t,b,j] = m[b,j] · x[t,b,j]        the same m at every t",
+        published=(
+            f"{GAL}: on `input`, `hidden`, `recurrent` and `output`, as *tied weights*: one mask for all gates."
+            " The name speaks of tied masks; the weights are ordinary ones",
+            f"{MERITY}: LockedDropout on `input`, `hidden` and `output`",
+            f"{MOON}: on `cell`, one mask for a sequence",
+            f"{SEMENIUTA}: on `update`, the form that samples a mask for a sequence",
+        ),
+        implementations=(
+            "awd-lstm-lm's LockedDropout wants time first and draws (1, B, D). On batch-first input the same code ties"
+            " the mask over the batch instead, `varies=[time,feature]`, and no error is raised: PyTorch-NLP#71; the"
+            " first release of awd-lstm-lm broadcast along the wrong axis too (awd-lstm-lm#5). Hence our"
+            " `LockedDropout(batch_first=…)`, and flair#1077.",
+            "Keras' `dropout` and `recurrent_dropout` hold a mask over the sequence. Whether the gates share it"
+            " depended on `implementation=` (tensorflow#35724) and on whether the layer could use cuDNN"
+            " (tensorflow#40215).",
+            "The mask must be new in the next window: TensorFlow 2.0 reused it (tensorflow#29391).",
+            "On `cell`: inverted scaling of a memory that is carried compounds to (1/(1−p))^t (tensorflow#11650)."
+            " Here the scale acts where the memory is read; see [the space](../space.md#the-rule-of-cell-and-state).",
+            "On `recurrent` it costs the fused kernel almost everywhere: tensorflow#38236 reports about 25×;"
+            " keras#8935, keras#19644.",
+            "Keras' SpatialDropout1D on (samples, timesteps, channels) is this kind on an activation.",
+        ),
+        aliases=(
+            "LockedDropout",
+            "variational dropout, tied weights",
+            "variational RNN dropout",
+            "recurrent_dropout (Keras)",
+            "SpatialDropout1D (Keras)",
+            "RNNDrop (on `cell`)",
+            "VD-LSTM (tied)",
+        ),
+    ),
+    "locked_gates": About(
+        summary=(
+            "As `locked`, but each gate sees the same vector through a mask of its own: four masks in an LSTM, three"
+            " in a GRU. With equal masks for all gates it is `locked`."
+        ),
+        equation="m[b,k,j] ~ Bernoulli(1−p)/(1−p)\ngate k of step t: W[k] · (m[b,k] ⊙ x[t,b])",
+        published=(f"{GAL}: *untied weights*, on `input`, `hidden` and `recurrent`",),
+        implementations=(
+            "It needs one product for each gate in place of one for all: the reason why much code that cites the"
+            " paper implements `locked`. Gal's speeds for his large model: 1.6K words a second, against 2.4K with"
+            " tied masks.",
+            "Keras has had it, lost it and got it back: `implementation=1` draws a mask for each gate,"
+            " `implementation=2` one for all (tensorflow#35724); keras#20656 and keras#20663 brought it back to Keras"
+            " 3.",
+        ),
+        aliases=("variational dropout, untied weights", "VD-LSTM (untied)", "implementation=1 (Keras)"),
+    ),
+    "shared": About(
+        summary=(
+            "One mask over the features for the whole batch and the whole window. Dropping feature j of an activation"
+            " everywhere is dropping column j of the weights that read it, so that a fused kernel can do it."
+        ),
+        equation="m[j] ~ Bernoulli(1−p)/(1−p)\nx̃[t,b,j] = m[j] · x[t,b,j]        W (m ⊙ x) = (W diag m) x",
+        published=(
+            f"{GAL}, section 4: to drop an input is to sample weight matrices that do not read it; one sample for the"
+            " whole batch is this kind, one for each sequence is `locked`",
+        ),
+        implementations=(
+            "dynet drew its LSTM's masks once for a minibatch, and changed to once for a sentence, `locked`, in"
+            " dynet#812.",
+            "Its noise is not averaged over the batch: gradients vary more than with `locked` at the same rate. At"
+            " batch size 1 the two are the same.",
+        ),
+        aliases=("batch-shared dropout",),
+    ),
+    "token": About(
+        summary="Whole vectors of single positions: every feature of one step of one sequence, or none.",
+        equation="m[t,b] ~ Bernoulli(1−p)/(1−p)\nx̃[t,b,j] = m[t,b] · x[t,b,j]",
+        published=(
+            "Iyyer, Manjunatha, Boyd-Graber & Daumé III 2015, *Deep Unordered Composition Rivals Syntactic Methods for"
+            " Text Classification* (ACL): *word dropout* of single tokens, there left out of an average",
+            "Bowman et al. 2016, *Generating Sentences from a Continuous Space*, arXiv:1511.06349: *word dropout* of"
+            " the decoder's inputs, there replaced by the unknown word",
+        ),
+        implementations=(
+            "Implementations differ in what they put into the hole: zeros, an unknown word, or nothing at all."
+            " Here: zeros, and 1/(1−p) on what is kept.",
+            "flair's WordDropout multiplies by 0 or 1 without 1/(1−p); before flair#1077 it dropped the same"
+            " positions in every sentence of a batch.",
+            "`torch.nn.Dropout1d` takes the second axis for channels: on (batch, time, feature) it is this kind, not"
+            " `locked`.",
+        ),
+        aliases=("word dropout (of tokens)", "WordDropout (flair)"),
+    ),
+    "word": About(
+        summary=(
+            "Rows of the embedding matrix: a dropped word type is dropped wherever it stands in the batch, in every"
+            " sequence, for the whole window. The decoder, where it shares the matrix, does not see the mask."
+        ),
+        equation="m[v] ~ Bernoulli(1−p)/(1−p)\nx[t,b] = m[v] · E[v]        v = the word at t in sequence b",
+        published=(f"{MERITY}, section 4.3: embedding dropout, after Gal & Ghahramani",),
+        implementations=(
+            "awd-lstm-lm's embedded_dropout multiplies a copy of the whole matrix by a mask (V, 1). `max_norm` then"
+            " bounds the copy, after scaling, instead of the embedding; and gradients are no longer sparse. Here the"
+            " mask multiplies the vectors that were looked up.",
+            "It drops whole words; LockedDropout on the embedded sequence (`input`) drops their features. AWD-LSTM does"
+            " both, and the question comes up (awd-lstm-lm#45).",
+            "Rare words are seldom in a window at all, so that most of the V draws change nothing.",
+        ),
+        aliases=("dropoute (awd-lstm-lm)", "embedded_dropout", "EmbeddingDropout", "embedding dropout"),
+    ),
+    "word_per_sequence": About(
+        summary=(
+            "As `word`, with a draw for each sequence: a word dropped from a sequence is dropped at each of its"
+            " occurrences there, and may be kept in the next sequence of the batch."
+        ),
+        equation="m[b,v] ~ Bernoulli(1−p)/(1−p)\nx[t,b] = m[b,v] · E[v]        v = the word at t in sequence b",
+        published=(f"{GAL}, section 4.2: word embeddings dropout",),
+        implementations=(
+            "BayesianRNN first compared the words of the whole batch at two times instead of those of one sequence, so"
+            " that equal words were seldom tied; the large untied model after the fix: 77.5 valid, 75.1 test, from 77.9"
+            " and 75.2 (BayesianRNN#4).",
+            "Its Monte-Carlo evaluation leaves embedding dropout off; so does ours unless"
+            " `evaluation.mc.embedding=true`.",
+        ),
+        aliases=("embedding dropout (Gal)", "word type dropout"),
+    ),
+    "dropconnect": About(
+        summary=(
+            "Single weights instead of activations. The weight matrix with its holes is the same at every step and for"
+            " every sequence, so that the recurrence runs on a fused kernel."
+        ),
+        equation="m[k,i,j] ~ Bernoulli(1−p)/(1−p)        gate k, from input j to unit i\nW̃ = m ⊙ W",
+        published=(f"{WAN}: on feed-forward weights", f"{MERITY}, section 2: on `weight_hh`, the weight-dropped LSTM"),
+        implementations=(
+            "Wan et al. evaluate with samples of a Gaussian that matches the moments of a unit's input; AWD-LSTM,"
+            " and we, with the mean weight.",
+            "awd-lstm-lm's WeightDrop replaces Parameters by `setattr` and stubs `flatten_parameters`. It broke with"
+            " newer PyTorch (pytorch#32346, awd-lstm-lm#86, awd-lstm-lm#119), fails after an evaluation with *cannot"
+            " assign FloatTensor as parameter* (awd-lstm-lm#79, awd-lstm-lm#114, awd-lstm-lm#117), changes the keys"
+            " of the state_dict (awd-lstm-lm#99), and lost cuDNN's single buffer: pytorch#40193, and 317 s became"
+            " 3123 s an epoch in awd-lstm-lm#120.",
+            "fastai kept a copy that did not stay tied to the raw weight (fastai#2591).",
+            "Better_LSTM_PyTorch masks in place: what is dropped once stays dropped, and the weights decay to zero"
+            " (Better_LSTM_PyTorch#7).",
+            "`rnndrop.WeightDrop` calls the module with masked copies (`torch.func.functional_call`); its tests follow"
+            " this list.",
+        ),
+        aliases=("weight drop", "wdrop (awd-lstm-lm)", "weight-dropped LSTM", "WeightDrop(variational=False)"),
+    ),
+    "weight_rows": About(
+        summary=(
+            "Whole rows of a weight: one gate of one unit loses everything that this matrix brings it and keeps its"
+            " bias. Not a mask on h(t−1): that would be `weight_columns`."
+        ),
+        equation="m[k,i] ~ Bernoulli(1−p)/(1−p)        gate k of unit i\nW̃[k,i,·] = m[k,i] · W[k,i,·]",
+        published=("the option `variational=True` of awd-lstm-lm's WeightDrop, off by default; in no paper as it is",),
+        implementations=(
+            "The mask is drawn with `F.dropout(ones(W.size(0), 1), training=True)`: hard-coded, so that it is drawn at"
+            " evaluation too (awd-lstm-lm#72), and in many copies of the code. Here evaluation draws nothing.",
+            "The comment above that line reads *variational dropout as proposed by Gal & Ghahramani*, whose masks"
+            " remove inputs, columns of torch's (out, in), and differ between the sequences of a batch.",
+            "On `weight_hh` of an LSTM (4H, H) a row is one gate of one unit. Around a Linear whose weights, bias and"
+            " three inputs are 1, at p = .3: 3/.7 + 1 = 5.2857 where the row is kept, the bias 1 where it is dropped"
+            " ([the notebook](../explore_dropout.ipynb)).",
+        ),
+        aliases=("WeightDrop(variational=True)", 'WeightDrop(variational=True, axis="out")'),
+    ),
+    "weight_columns": About(
+        summary=(
+            "Whole columns of a weight, in all gates at once: an input is removed for the window. It equals `shared` on"
+            " the activation that the weight reads, with the same mask."
+        ),
+        equation="m[j] ~ Bernoulli(1−p)/(1−p)\nW̃[k,i,j] = m[j] · W[k,i,j]        (W diag m) x = W (m ⊙ x)",
+        published=(
+            f"{GAL}, section 4: dropout as noise on the weights; here one sample for the whole batch",
+            "what WeightDrop(variational=True) is usually meant to be",
+        ),
+        implementations=(
+            "The masked weight goes into the fused kernel, where a mask on h(t−1) cannot: the cheap way to drop a"
+            " recurrent input, at the price of one mask for the batch.",
+        ),
+        aliases=('WeightDrop(variational=True, axis="in")',),
+    ),
+    "zoneout": About(
+        summary=(
+            "Each unit of a memory either takes its new value or, with probability p, keeps the one of the step"
+            " before. Nothing is zeroed and nothing scaled, and information and gradients pass through the held units"
+            " unchanged."
+        ),
+        equation=(
+            "d[t,b,j] ~ Bernoulli(p)        one d for c, another for h\n"
+            "on cell:   c = d ⊙ c′ + (1−d) ⊙ (f ⊙ c′ + i ⊙ g)\n"
+            "on state:  h = d ⊙ h′ + (1−d) ⊙ o ⊙ tanh(f ⊙ c′ + i ⊙ g)\n"
+            "evaluation: p in place of d"
+        ),
+        published=(f"{KRUEGER}: z_c = .5 on `cell` and z_h = .05 on `state` for word and character Penn Treebank",),
+        implementations=(
+            "h is computed from the candidate c, not from the held one (section 3.2 of the paper): so here.",
+            "A framework's dropout scales by 1/(1−p), which zoneout must not: the authors' TensorFlow code"
+            " multiplies by (1−p) to undo it (zoneout#7); the same trap in the review of mxnet#5567.",
+            "An output that is not the zoned h: returnn#1313 returned the plain h and carried the zoned one.",
+            "haste zones h alone (haste#29); at evaluation it takes the expectation (haste#18), as the paper does.",
+        ),
+        aliases=("z_c (on `cell`)", "z_h (on `state`)"),
+    ),
+}  # fmt: skip

@@ -1,0 +1,151 @@
+"""The masks of a plan as small matrices to look at; `rnndrop masks` prints them, `rnndrop.mask_figure` plots them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnndrop.config import Config
+from rnndrop.dropout.noise import Masks, MemoryMask, Sizes, draw_masks
+from rnndrop.dropout.rule import LOCATIONS, Rule
+from rnndrop.errors import RequestError
+from rnndrop.model import LanguageModel, ModelSettings
+
+STEPS, WIDTH, BATCH = 24, 16, 8  # a window, a layer or vocabulary, and a batch are cut down to these
+GATE_NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}
+
+HOLE = "#ece7dd"
+"""The colour of 0. The scales of SHADES, from 0 to 2, and of HELD, from 0 to 1, grow steadily darker."""
+SHADES = (HOLE, "#4f9bcb", "#0b3c6f")
+HELD = (HOLE, "#c8500a")
+
+
+@dataclass(frozen=True)
+class View:
+    """The mask of one rule, cut down: `tiles` maps a label (a sequence, a gate) to a matrix of `rows` × `columns`."""
+
+    rule: Rule
+    rows: str
+    columns: str
+    tiles: Mapping[str, NDArray[np.float32]]
+    shape: tuple[Any, ...]  # of the whole mask; V stands for the size of the vocabulary
+    summary: str
+
+    @property
+    def title(self) -> str:
+        """Location, kind (or what varies) and rate."""
+        kind = self.rule.kind if self.rule.kind != "custom" else f"varies {'+'.join(sorted(self.rule.varies))}"
+        noise = "" if self.rule.noise == "bernoulli" else f" {self.rule.noise}"
+        return f"{self.rule.location} · {kind}{noise} · p = {self.rule.p:g}"
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns of each tile."""
+        height, width = next(iter(self.tiles.values())).shape
+        return height, width
+
+    @property
+    def size(self) -> str:
+        """The shape of the whole mask with the names of its axes."""
+        axes = LOCATIONS[self.rule.location].axes
+        return ", ".join(f"{axis} {length}" for axis, length in zip(axes, self.shape, strict=True))
+
+    @property
+    def held(self) -> bool:
+        """Whether a 1 keeps the previous value, instead of the new one."""
+        return self.rule.fill == "previous"
+
+
+def views(config: Config, seed: int) -> list[View]:
+    """Draw the masks of one window of `config`'s model, cut down, and show the lowest layer of each active rule.
+
+    Raises RequestError where there is no mask to draw.
+    """
+    model = config.model
+    small = model.model_copy(
+        update={"hidden": min(model.hidden, WIDTH), "embedding": min(model.embedding or model.hidden, WIDTH)}
+    )
+    sizes, whole = _sizes(small.model_dump()), _sizes(model.model_dump())
+    steps, batch = min(config.trainer.window, STEPS), min(config.trainer.batch_size, BATCH)
+    masks = draw_masks(config.plan, sizes, steps, batch, torch.Generator().manual_seed(seed))
+    rules = [rule for rule in config.plan.active if rule.location != "hidden" or model.layers > 1]
+    if not rules:
+        raise RequestError(
+            f"dropout={config.dropout.name} draws no mask for this model.\n"
+            "Choose a plan, rnndrop masks dropout=variational, or a rule, dropout.cell.kind=locked dropout.cell.p=0.5."
+        )
+    shown = []
+    for rule in rules:
+        lengths = _lengths(rule.location, sizes, steps, batch)
+        real = _lengths(rule.location, whole, config.trainer.window, config.trainer.batch_size)
+        symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
+        shown.append(_view(rule, _mask(masks, rule.location), lengths, symbols, GATE_NAMES[model.cell]))
+    return shown
+
+
+def _sizes(model: dict[str, Any]) -> Sizes:
+    """The widths of a model, without its weights."""
+    with torch.device("meta"):
+        return LanguageModel(ModelSettings(**model), WIDTH).sizes
+
+
+def _lengths(location: str, sizes: Sizes, steps: int, batch: int) -> dict[str, Any]:
+    """The length of each axis at a location of the lowest layer that has it."""
+    width_in, width = sizes.layers[1 if location == "hidden" else 0]
+    feature = {"embedding": sizes.embedding, "input": width_in, "hidden": width_in, "output": sizes.output}
+    return {
+        "time": steps,
+        "batch": batch,
+        "gate": sizes.gates,
+        "feature": feature.get(location, width),
+        "type": sizes.vocabulary,
+        "out": sizes.vocabulary if location == "weight_decoder" else width,
+        "in": {"weight_ih": width_in, "weight_decoder": sizes.output}.get(location, width),
+    }
+
+
+def _mask(masks: Masks, location: str) -> Tensor:
+    """The mask of a location, of the lowest layer that has it."""
+    layer = masks.layers[1 if location == "hidden" else 0]
+    name = "input" if location == "hidden" else location
+    mask = getattr(layer if hasattr(layer, name) else masks, name)
+    values: Tensor = mask.values if isinstance(mask, MemoryMask) else mask
+    return values
+
+
+def _view(rule: Rule, mask: Tensor, lengths: dict[str, Any], symbols: dict[str, Any], gates: str) -> View:
+    axes = LOCATIONS[rule.location].axes
+    rows, columns = ("type", "feature") if "type" in axes else ("out", "in") if "out" in axes else ("feature", "time")
+    whole = mask.expand([lengths[axis] for axis in axes])
+
+    def tile(**at: int) -> NDArray[np.float32]:
+        matrix = whole[tuple(slice(None) if axis in (rows, columns) else at.get(axis, 0) for axis in axes)]
+        array: NDArray[np.float32] = (matrix if axes.index(rows) < axes.index(columns) else matrix.T).numpy()
+        return array
+
+    if "gate" in rule.varies:
+        tiles = {f"gate {gate}": tile(gate=index) for index, gate in enumerate(gates)}
+    elif "batch" in rule.varies:
+        tiles = {f"sequence {index + 1}": tile(batch=index) for index in range(min(2, lengths["batch"]))}
+    else:
+        tiles = {"every sequence" if "batch" in axes else "every gate" if "gate" in axes else "": tile()}
+    return View(rule, rows, columns, tiles, tuple(rule.shape(symbols)), _summary(rule, mask))
+
+
+def _summary(rule: Rule, mask: Tensor) -> str:
+    """What came of the rate in the entries that were drawn, and of what more there is than the tiles show."""
+    return _count(rule, mask) + (", sequence 1 shown" if {"gate", "batch"} <= rule.varies else "")
+
+
+def _count(rule: Rule, mask: Tensor) -> str:
+    if rule.noise == "gaussian":
+        return f"mean {mask.mean():.2f}, std {mask.std():.2f}"
+    if rule.fill == "previous":
+        return f"{mask.mean():.0%} keep the previous value"
+    return f"{(mask != 0).float().mean():.0%} kept, × {1 / (1 - rule.p):.3g}"

@@ -1,0 +1,157 @@
+"""Search for rates with Optuna: each trial is an ordinary run, so nothing of a search is lost either.
+
+The study is an SQLite file in the output folder. Trials that were interrupted or killed are given again, and their
+runs go on from their checkpoints.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from rnndrop.compose import compose, sweeps
+from rnndrop.errors import RequestError
+from rnndrop.interrupt import Interrupted
+from rnndrop.progress import Progress, Watcher
+from rnndrop.records import Record, prepare
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+DATABASE = "tune.db"
+STEP = 0.01  # of an interval, unless it is narrow: runs that differ less are not worth two trainings
+_REQUEUED = "requeued"
+
+
+class Pruned(Interrupted):
+    """A trial whose valid perplexity is worse than that of half of the others at the same epoch."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is fixed and what is searched: a tuple (low, high) is an interval, a list is a choice."""
+
+    fixed: list[str]
+    searched: dict[str, tuple[float, float] | list[Any]]
+
+    @property
+    def name(self) -> str:
+        """Names the study by what it searches, so that the same request goes on with it."""
+        return hashlib.sha256(json.dumps([sorted(self.fixed), self.searched], sort_keys=True).encode()).hexdigest()[:8]
+
+
+def space(overrides: Sequence[str]) -> Space:
+    """Part overrides into fixed ones and ranges. Raises RequestError where there is nothing to search."""
+    fixed, searched = sweeps(overrides)
+    if not searched:
+        raise RequestError("Nothing to search: give a range, as dropout.recurrent.p='interval(0,0.7)' or =0.1,0.3,0.5.")
+    compose([*fixed, *(f"{key}={_middle(values)}" for key, values in searched.items())])  # the rest is right
+    return Space(fixed, searched)
+
+
+def _middle(values: tuple[float, float] | list[Any]) -> Any:
+    return (values[0] + values[1]) / 2 if isinstance(values, tuple) else values[0]
+
+
+def tune(
+    request: Space, trials: int, display: Callable[[int, Record | None, dict[str, Any]], None], watch: Watcher
+) -> Study:
+    """Search until there are `trials` finished or pruned trials; tell `display` of each. Returns Optuna's study."""
+    optuna = _optuna()
+    config = compose([*request.fixed, *(f"{key}={_middle(values)}" for key, values in request.searched.items())])
+    output = Path(config.output)
+    prepare(output)
+    with _alone(output / f"{DATABASE}.lock"):
+        study = _study(optuna, output, request.name)
+        _requeue(study, optuna.trial.TrialState)
+        over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+        left = trials - len(study.get_trials(deepcopy=False, states=over))
+
+        def objective(trial: Trial) -> float:
+            return _run_trial(optuna, request, trial, display, watch)
+
+        if left > 0:
+            study.optimize(objective, n_trials=left)
+    return study
+
+
+def _study(optuna: Any, output: Path, name: str) -> Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = f"sqlite:///{(output / DATABASE).absolute()}"
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+    study: Study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
+    # Another seed each time: otherwise the first trials of a resumed search would be those of its beginning.
+    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+    return study
+
+
+def _requeue(study: Study, states: Any) -> None:
+    """Give trials again that were interrupted (FAIL) or killed (RUNNING), each once."""
+    requeued = set(study.user_attrs.get(_REQUEUED, []))
+    for trial in study.get_trials(states=(states.RUNNING, states.FAIL)):
+        if trial.state == states.RUNNING:
+            study.tell(trial.number, state=states.FAIL)
+        if trial.params and trial.number not in requeued:
+            study.enqueue_trial(trial.params)
+            requeued.add(trial.number)
+    study.set_user_attr(_REQUEUED, sorted(requeued))
+
+
+def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, watch: Watcher) -> float:
+    from rnndrop.experiment import run_one
+
+    overrides = [*request.fixed, *(f"{key}={_suggest(trial, key, of)}" for key, of in request.searched.items())]
+
+    def prune(progress: Progress) -> None:
+        watch(progress)
+        if progress.fraction == 1.0:
+            reported = trial.storage.get_trial(trial._trial_id).intermediate_values
+            for row in progress.history:
+                if row["epoch"] not in reported:
+                    trial.report(row["valid_perplexity"], row["epoch"])
+            if progress.epoch < progress.epochs and trial.should_prune():
+                raise Pruned
+
+    try:
+        record = run_one(compose(overrides), overrides, prune)
+    except Pruned:
+        display(trial.number, None, trial.params)
+        raise optuna.TrialPruned from None
+    display(trial.number, record, trial.params)
+    if record.status != "finished":
+        raise optuna.TrialPruned(record.status)
+    trial.set_user_attr("run", f"{record.run_id}/seed-{record.seed}")
+    trial.set_user_attr("overrides", overrides)
+    return float(record.metrics["valid_perplexity"])
+
+
+def _suggest(trial: Trial, key: str, values: tuple[float, float] | list[Any]) -> Any:
+    if isinstance(values, list):
+        return trial.suggest_categorical(key, values)
+    low, high = values
+    step = STEP if high - low >= 10 * STEP else None
+    return round(trial.suggest_float(key, low, high, step=step), 6)
+
+
+def _alone(path: Path) -> AbstractContextManager[Any]:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RequestError(f"Another `rnndrop tune` works on {path.parent}. Wait for it, or give output=….") from None
+    return lock
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise RequestError("`rnndrop tune` needs Optuna: pip install 'rnndrop[tune]'") from None
+    return optuna

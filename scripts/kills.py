@@ -1,0 +1,144 @@
+"""Kill runs at random moments, give the same command again, and compare with what was never killed.
+
+    python scripts/kills.py run --kills 20      # one run, kill -9
+    python scripts/kills.py sweep --kills 5     # a sweep of 8 runs with --jobs 2, the whole process group
+    python scripts/kills.py worker --kills 5    # the same sweep, one worker at a time; the command is given once
+
+Exit code 0 if every metric, every row of the history (but its timing) and the sha256 of the weights agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rnndrop import records
+
+RNNDROP = Path(sys.executable).parent / "rnndrop"
+SIZE = ["data.train_tokens=4000", "model.hidden=16", "trainer.threads=1", "trainer.checkpoint_seconds=0.05"]
+RUN = ["run", *SIZE, "dropout=variational", "trainer.device=cpu"]
+SWEEP = ["sweep", *SIZE, "dropout=naive,variational", "seed=range(4)", "trainer.device=cpu", "--jobs", "2"]
+
+
+def essence(folder: Path) -> dict[str, Any]:
+    """All of a run that must not depend on how often it was killed."""
+    record = records.read_record(folder)
+    assert record is not None, folder
+    timing = records.HISTORY_TIMING
+    return {
+        "status": record.status,
+        "metrics": record.metrics,
+        "history": [{k: v for k, v in row.items() if k not in timing} for row in records.read_history(folder)],
+        "weights": hashlib.sha256((folder / records.WEIGHTS).read_bytes()).hexdigest(),
+    }
+
+
+def essences(output: Path) -> dict[str, dict[str, Any]]:
+    """The essence of each run below a folder, by its relative name."""
+    return {str(folder.relative_to(output)): essence(folder) for folder in records.find_runs(output)}
+
+
+def start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+    """Start the command in a process group of its own."""
+    arguments = [str(RNNDROP), *command, f"output={output}"]
+    return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def wait_for_checkpoint(process: subprocess.Popen[bytes], output: Path, known: set[Path]) -> bool:
+    """Wait until there is a checkpoint that was not there before; False if the process ended first."""
+    while process.poll() is None:
+        if set(output.rglob("checkpoint-*.safetensors")) - known:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def kill_again_and_again(command: list[str], output: Path, kills: int, dice: random.Random) -> int:
+    """Kill the whole process group `kills` times, then let the command end; return how many kills hit."""
+    hit = 0
+    for _ in range(kills):
+        known = set(output.rglob("checkpoint-*.safetensors"))
+        process = start(command, output)
+        if not wait_for_checkpoint(process, output, known):
+            break
+        time.sleep(dice.random() * 0.5)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            hit += 1
+        process.wait()
+        time.sleep(0.2)
+    process = start(command, output)
+    if process.wait() != 0:
+        sys.exit(f"the command ended with {process.returncode}")
+    return hit
+
+
+def kill_workers(command: list[str], output: Path, kills: int, dice: random.Random) -> int:
+    """Give the command once and kill `kills` of its workers; return how many kills hit."""
+    hit = 0
+    process = start(command, output)
+    while hit < kills and process.poll() is None:
+        known = set(output.rglob("checkpoint-*.safetensors"))
+        if not wait_for_checkpoint(process, output, known):
+            break
+        time.sleep(dice.random() * 0.5)
+        workers = [
+            beat["pid"]
+            for beat in map(_beat, output.rglob("heartbeat.json"))
+            if beat and Path(f"/proc/{beat['pid']}").exists()
+        ]
+        if workers:
+            os.kill(dice.choice(workers), signal.SIGKILL)
+            hit += 1
+    if process.wait() != 0:
+        sys.exit(f"the command ended with {process.returncode}")
+    return hit
+
+
+def _beat(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        return content
+    except (OSError, ValueError):
+        return None
+
+
+def main() -> None:
+    """Compare a killed command with a spared one."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "sweep", "worker"])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    options = parser.parse_args()
+    command = [*(RUN if options.what == "run" else SWEEP), f"trainer.epochs={options.epochs}"]
+    kill = kill_workers if options.what == "worker" else kill_again_and_again
+    with tempfile.TemporaryDirectory() as folder:
+        spared, killed = Path(folder) / "spared", Path(folder) / "killed"
+        if start(command, spared).wait() != 0:
+            sys.exit("the spared command failed")
+        hit = kill(command, killed, options.kills, random.Random(options.seed))
+        expected, found = essences(spared), essences(killed)
+        resumed = [read.timing["resumed_from_steps"] for run in records.find_runs(killed) if (read := _read(run))]
+    same = [name for name in expected if found.get(name) == expected[name]]
+    print(f"{hit} kills; {len(same)} of {len(expected)} runs equal in every metric, history row and weight")
+    print(f"resumed from steps: {resumed[0] if options.what == 'run' else resumed}")
+    sys.exit(0 if len(same) == len(expected) == len(found) and hit == options.kills else 1)
+
+
+def _read(folder: Path) -> records.Record | None:
+    return records.read_record(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""The engine equals the plain recurrence: outputs, memories and all gradients, for every cell and shape of mask."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnndrop.dropout.noise import LayerMasks, Sizes, draw_masks
+from rnndrop.dropout.plan import plan
+from rnndrop.dropout.rule import LOCATIONS, kinds_at
+from rnndrop.recurrent.engine import CELLS, path, run_layer
+from rnndrop.recurrent.reference import unroll
+from rnndrop.recurrent.sequence import run_sequence
+from rnndrop.recurrent.weights import LayerWeights
+
+T, B, D, H = 5, 3, 6, 7
+PLACES = ["input", "recurrent", "update", "cell", "state", "weight_ih", "weight_hh"]
+POINTS = [
+    (cell, location, kind)
+    for location in PLACES
+    for kind in kinds_at(location)
+    if kind != "none"
+    for cell in LOCATIONS[location].cells
+]
+every_cell = pytest.mark.parametrize("cell", sorted(CELLS))
+
+
+def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = torch.float64) -> LayerMasks:
+    sizes = Sizes(11, D, ((D, H),), CELLS[cell].GATES)
+    masks = draw_masks(plan(settings, cell), sizes, T, B, torch.Generator().manual_seed(4), dtype)
+    return masks.layers[0]
+
+
+def outcome(run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Output, last memory, and the gradients of a random sum of them by x, every weight and the first memory."""
+    generator = torch.Generator().manual_seed(5)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    gates = CELLS[cell].GATES
+    shapes = [(T, B, D), (gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
+    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * CELLS[cell].MEMORIES])
+    output, last = run(CELLS[cell], x, tuple(rest[4:]), LayerWeights(*rest[:4]), masks)
+    results = [output, *last]
+    total = torch.stack([(part * random(*part.shape)).sum() for part in results]).sum()
+    return [part.detach() for part in [*results, *torch.autograd.grad(total, [x, *rest])]]
+
+
+def assert_equal(cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64, within: float = 1e-9) -> None:
+    for ours, truth in zip(*(outcome(run, cell, masks, dtype) for run in (run_sequence, unroll)), strict=True):
+        assert (ours - truth).norm() <= within * truth.norm()
+
+
+@pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
+def test_every_kind_equals_the_reference(cell: str, location: str, kind: str) -> None:
+    assert_equal(cell, drawn(cell, {location: {"kind": kind, "p": 0.5}}))
+
+
+@pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
+def test_every_kind_is_close_in_float32(cell: str, location: str, kind: str) -> None:
+    masks = drawn(cell, {location: {"kind": kind, "p": 0.5}}, torch.float32)
+    assert_equal(cell, masks, torch.float32, within=1e-5)
+
+
+@every_cell
+@pytest.mark.parametrize("noise", ["bernoulli", "gaussian"])
+def test_masks_together_equal_the_reference(cell: str, noise: str) -> None:
+    settings: dict[str, dict[str, Any]] = {
+        "input": {"kind": "shared", "p": 0.3, "noise": noise},
+        "recurrent": {"kind": "shared", "p": 0.3, "noise": noise},
+        "update": {"kind": "locked", "p": 0.3, "noise": noise},
+        "cell": {"kind": "locked", "p": 0.3, "noise": noise},
+        "state": {"kind": "zoneout", "p": 0.3},
+        "weight_hh": {"kind": "dropconnect", "p": 0.3, "noise": noise},
+    }
+    assert_equal(cell, drawn(cell, {place: rule for place, rule in settings.items() if cell in LOCATIONS[place].cells}))
+
+
+@every_cell
+def test_no_mask_and_a_mask_that_drops_everything(cell: str) -> None:
+    assert_equal(cell, LayerMasks())
+    nothing = torch.zeros(1, 1, 1, H, dtype=torch.float64)
+    assert_equal(cell, LayerMasks(recurrent=nothing))
+
+
+@every_cell
+def test_the_library_equals_the_sequence(cell: str) -> None:
+    def library(_: Any, *arguments: Any) -> Any:
+        return run_layer(cell, *arguments)
+
+    masks = drawn(cell, {"input": {"kind": "locked", "p": 0.5}, "weight_hh": {"kind": "dropconnect", "p": 0.5}})
+    assert path(masks) == "library"
+    for ours, truth in zip(outcome(library, cell, masks), outcome(run_sequence, cell, masks), strict=True):
+        torch.testing.assert_close(ours, truth, rtol=1e-9, atol=1e-12)
+
+
+@every_cell
+def test_only_what_needs_a_gradient_gets_one(cell: str) -> None:
+    masks = drawn(cell, {"recurrent": {"kind": "locked", "p": 0.5}})
+    gates = CELLS[cell].GATES
+    weights = LayerWeights(torch.randn(gates * H, D), torch.randn(gates * H, H), *torch.randn(2, gates * H))
+    weights = weights._replace(weight_hh=weights.weight_hh.requires_grad_())
+    masks = replace(masks, recurrent=None if masks.recurrent is None else masks.recurrent.float())
+    memory = tuple(torch.zeros(B, H) for _ in range(CELLS[cell].MEMORIES))
+    output, _ = run_sequence(CELLS[cell], torch.randn(T, B, D), memory, weights, masks)
+    output.sum().backward()
+    assert weights.weight_hh.grad is not None and weights.weight_ih.grad is None
+
+
+@every_cell
+def test_a_weight_that_changed_before_the_way_back_is_refused(cell: str) -> None:
+    gates = CELLS[cell].GATES
+    weights = LayerWeights(
+        *(
+            torch.randn(*shape, requires_grad=True)
+            for shape in [(gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
+        )
+    )
+    memory = tuple(torch.zeros(B, H) for _ in range(CELLS[cell].MEMORIES))
+    output, _ = run_sequence(CELLS[cell], torch.randn(T, B, D), memory, weights, LayerMasks())
+    with torch.no_grad():
+        weights.weight_hh.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()

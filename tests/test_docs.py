@@ -1,0 +1,94 @@
+"""The docs are those of the code: generated pages, the notebook without anyone's paths, no dead links."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rnndrop.dropout.literature import ABOUT, PROJECTS
+from rnndrop.dropout.noise import MemoryMask, Sizes, draw_masks
+from rnndrop.dropout.plan import plan
+from rnndrop.dropout.rule import KINDS, LOCATIONS, kinds_at, rule
+from scripts.kind_pages import lengths, main, pages
+from tests.conftest import ROOT
+
+NOTEBOOK = ROOT / "docs" / "explore_dropout.ipynb"
+PARTS = (
+    "Equation",
+    "Mask",
+    "When it is drawn",
+    "Evaluation",
+    "Published as",
+    "Implementations and caveats",
+    "Aliases",
+    "Named plans that use it",
+)
+
+
+def test_the_committed_pages_are_what_the_script_writes() -> None:
+    assert main(["--check"]) == 0, "run: python scripts/kind_pages.py"
+    assert {path.stem for path in (ROOT / "docs" / "kinds").iterdir()} == set(KINDS) == set(ABOUT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_of_a_kind_has_every_part(kind: str) -> None:
+    text = pages()[ROOT / "docs" / "kinds" / f"{kind}.md"]
+    parts = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)[1:]
+    assert tuple(parts[::2]) == PARTS
+    assert all(part.strip() for part in parts[1::2])
+    shapes = dict(zip(parts[::2], parts[1::2], strict=True))["Mask"]
+    assert kind == "none" or all((f"| `{place}` |" in shapes) == (kind in kinds_at(place)) for place in LOCATIONS)
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_the_shapes_of_the_pages_are_those_of_the_masks(location: str) -> None:
+    sizes = Sizes(vocabulary=13, embedding=5, layers=((5, 7), (7, 7)), gates=4)
+    symbols = {"T": 3, "B": 2, "G": 4, "E": 5, "H": 7, "I": 5, "V": 13}
+    for kind in [kind for kind in kinds_at(location) if kind != "none"]:
+        masks = draw_masks(plan({location: {"kind": kind, "p": 0.5}}), sizes, 3, 2, torch.Generator())
+        layer = masks.layers[1 if location == "hidden" else 0]
+        name = "input" if location == "hidden" else location
+        mask: Any = getattr(layer if hasattr(layer, name) else masks, name)
+        written = rule(location, kind, 0.5).shape(lengths(location))
+        values = mask.values if isinstance(mask, MemoryMask) else mask
+        assert list(values.shape) == [symbols.get(length, length) for length in written]
+
+
+def test_every_project_is_cited_and_every_citation_is_linked() -> None:
+    text = "".join(pages().values())
+    assert all(f"[{project}#" in text for project in PROJECTS)
+    assert not re.search(r"(?<![\w\[/-])[A-Za-z][\w-]*#\d", text)
+    assert not re.search(r"(?<!\[)arXiv:", text)
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda path: path.stem
+)
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_readme_leads_to_the_space() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert "(docs/space.md)" in text and "(docs/images/masks.png)" in text
+    assert (ROOT / "docs" / "images" / "masks.png").stat().st_size < 150_000
+
+
+def test_the_notebook_is_committed_with_its_outputs_and_without_anyone_s_paths() -> None:
+    text = NOTEBOOK.read_text("utf-8")
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert sum("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"]) >= 4
+    assert not any(
+        output["output_type"] == "error" or output.get("name") == "stderr"
+        for cell in cells
+        for output in cell["outputs"]
+    )
+    assert len(text) < 700_000
+    assert not re.search(r"/(work|home|Users|tmp)/", text)

@@ -1,0 +1,83 @@
+"""The chunked loss equals the plain one: value and gradients, with padding, for every size of the chunks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnndrop import loss
+from rnndrop.kept import kept
+from rnndrop.loss import PADDING, nll_sum, token_nll
+
+T, B, V = 6, 4, 30
+
+
+def problem(width: int, dtype: torch.dtype, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    features, weight, bias = (
+        (scale * torch.randn(*shape, generator=generator, dtype=torch.float64)).to(dtype).requires_grad_()
+        for shape in [(T, B, width), (V, width), (V,)]
+    )
+    return features, weight, bias, torch.randint(V, (T, B), generator=generator)
+
+
+def plain(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, reduction: str) -> Tensor:
+    logits = F.linear(features.flatten(0, 1), weight, bias)
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=PADDING, reduction=reduction)
+
+
+@pytest.mark.parametrize("width", [5, 50])  # fewer and more than the tokens
+@pytest.mark.parametrize("rows", [1, 7, 100])
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_value_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, width: int, rows: int, padded: bool, dtype: torch.dtype, within: float
+) -> None:
+    monkeypatch.setitem(loss._CHUNK, "cpu", rows * V)
+    features, weight, bias, targets = problem(width, dtype)
+    if padded:
+        targets[-2:, 1] = PADDING
+    inputs = (features, weight, bias)
+    ours, truth = nll_sum(*inputs, targets), plain(*inputs, targets, "sum")
+    assert abs(ours - truth).item() <= within * truth.item()
+    for a, b in zip(torch.autograd.grad(3 * ours, inputs), torch.autograd.grad(3 * truth, inputs), strict=True):
+        assert (a - b).norm() <= within * b.norm()
+    each = token_nll(*inputs, targets)
+    torch.testing.assert_close(each, plain(*inputs, targets, "none").detach().view(T, B), rtol=within, atol=within)
+
+
+def test_a_target_without_any_probability_has_a_finite_loss() -> None:
+    features, weight, bias, targets = problem(5, torch.float32, scale=30.0)
+    torch.testing.assert_close(
+        nll_sum(features, weight, bias, targets).detach(), plain(features, weight, bias, targets, "sum").detach()
+    )
+
+
+def test_only_padding_is_a_loss_of_0() -> None:
+    features, weight, bias, targets = problem(5, torch.float32)
+    value = nll_sum(features, weight, bias, targets.fill_(PADDING))
+    value.backward()
+    assert value.item() == 0 and weight.grad is not None and not weight.grad.any()
+
+
+def test_the_gradients_are_handed_out_once() -> None:
+    features, weight, bias, targets = problem(5, torch.float32)
+    value = nll_sum(features, weight, bias, targets)
+    value.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="earlier backward"):
+        value.backward()
+
+
+@pytest.mark.parametrize("drop", ["some", "all"])
+def test_units_that_a_shared_mask_drops_are_left_out(drop: str) -> None:
+    features, weight, bias, targets = problem(8, torch.float64)
+    mask = torch.tensor([2.0, 0, 0, 2, 0, 2, 2, 0] if drop == "some" else [0.0] * 8, dtype=torch.float64)
+    units = kept(mask.view(1, 1, 8))
+    assert units is not None
+    ours = nll_sum(units.select(features), units.columns(weight), bias, targets)
+    truth = plain(features * mask, weight, bias, targets, "sum")
+    inputs = (features, weight, bias)
+    for a, b in zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(truth, inputs), strict=True):
+        torch.testing.assert_close(a, b)
