@@ -45,7 +45,7 @@ def report(request: Request) -> int:
     shown = runs[runs["status"] == "finished"] if request.hide_failed else runs
     if shown.empty:
         raise RequestError(f"None of the {len(runs)} runs in {request.path} has finished.")
-    table = compare(shown, request.metric, request.baseline, request.bootstrap)
+    table = compare(shown, request.metric, request.baseline, request.bootstrap, intervals=request.style in DATA)
     if request.sort:
         table = sort(table, request.sort)
     if request.published:

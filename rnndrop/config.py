@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, suggestion, unknown
-from rnndrop.records import SCHEMA
+from rnndrop.records import NOT_IDENTITY, SCHEMA
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -133,17 +133,6 @@ class Config(Settings):
         return plan(self.dropout.model_dump(exclude={"name"}), self.model.cell)
 
 
-# What does not change what a run computes, so that it is no part of its identity.
-NOT_IDENTITY = (
-    ("seed",),
-    ("output",),
-    ("data", "root"),
-    ("trainer", "device"),
-    ("trainer", "threads"),
-    ("trainer", "checkpoint_epochs"),
-    ("trainer", "checkpoint_seconds"),
-    ("trainer", "tensorboard"),
-)
 _OWN_FILES = ("train", "valid", "test", "file")
 
 

@@ -14,6 +14,17 @@ from typing import Any
 from rnndrop.errors import RequestError
 
 SCHEMA = 1  # of the configuration and the record; part of the run id
+# The settings that do not change what a run computes, so that they are no part of its identity, its run id.
+NOT_IDENTITY = (
+    ("seed",),
+    ("output",),
+    ("data", "root"),
+    ("trainer", "device"),
+    ("trainer", "threads"),
+    ("trainer", "checkpoint_epochs"),
+    ("trainer", "checkpoint_seconds"),
+    ("trainer", "tensorboard"),
+)
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 RECORD = "record.json"
 HISTORY = "history.jsonl"
@@ -108,7 +119,7 @@ def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> 
 def read_record(folder: Path) -> Record | None:
     """The record in a run folder, or None where there is none. Raises DamagedRecordError."""
     try:
-        return Record.from_json((folder / RECORD).read_text(encoding="utf-8"))
+        return Record.from_json((folder / RECORD).read_bytes().decode())
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -22,7 +22,11 @@ MODEL = ("model.cell", "model.layers", "model.hidden")  # one column says all th
 
 
 def compare(
-    runs: pd.DataFrame, metric: str = "test_perplexity", baseline: str | None = None, bootstrap: bool = False
+    runs: pd.DataFrame,
+    metric: str = "test_perplexity",
+    baseline: str | None = None,
+    bootstrap: bool = False,
+    intervals: bool = True,
 ) -> pd.DataFrame:
     """One row for each corpus and run id, the lowest `metric` of a corpus first; corpora are never ranked together.
 
@@ -33,10 +37,11 @@ def compare(
     setting): `pairs`, `change` (ratio of perplexities - 1, a geometric mean over the seeds) with `change_low` and
     `change_high`, `difference` of perplexities, `p` and the Holm-corrected `p_holm`. With `bootstrap`: `test_low`
     and `test_high`, the 95 % interval that the choice of the test set leaves (and `change_test_low`, `_high`).
+    Without `intervals` the bounds of the means are left out, and with them scipy's import.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    table = _groups(runs)
+    table = _groups(runs, intervals)
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
     table = pd.concat(labelled).sort_values(["data", "data_sha256", metric], na_position="last", ignore_index=True)
     best = table.groupby("data_sha256", dropna=False)[metric].transform("min")
@@ -48,7 +53,7 @@ def compare(
     return table
 
 
-def _groups(runs: pd.DataFrame) -> pd.DataFrame:
+def _groups(runs: pd.DataFrame, intervals: bool) -> pd.DataFrame:
     """Every group with its counts, means and intervals, whether a run of it finished or not."""
     every = runs.groupby(GROUP, sort=False, dropna=False)
     table = every[[*FIRSTS, "dropout", "settings", "overrides"]].first()
@@ -63,24 +68,24 @@ def _groups(runs: pd.DataFrame) -> pd.DataFrame:
         table[name] = means[name]
         if name in METRICS:
             table[f"{name}_std"] = stds[name]
-            margin = stats.t_margin(stds[name], counts[name])
-            table[f"{name}_low"], table[f"{name}_high"] = means[name] - margin, means[name] + margin
+            if intervals:
+                margin = stats.t_margin(stds[name], counts[name])
+                table[f"{name}_low"], table[f"{name}_high"] = means[name] - margin, means[name] + margin
     return table.reset_index()
 
 
 def _add_settings(part: pd.DataFrame) -> pd.DataFrame:
     """Label the plans of one corpus, and give each further setting that varies a column of its own."""
     settings = list(part["settings"])
-    part = part.assign(dropout=dropout_labels(settings, list(part["overrides"])))
-    for name in settings_columns(part):
-        part[name] = [show(each.get(name)) for each in settings]
-    return part
+    names = varying(settings)
+    labels = dropout_labels(settings, list(part["plan"]), list(part["overrides"]), names)
+    others = [name for name in names if not name.startswith("dropout.") and name not in MODEL]
+    return part.assign(dropout=labels, **{name: [show(each.get(name)) for each in settings] for name in others})
 
 
 def settings_columns(table: pd.DataFrame) -> list[str]:
-    """The settings, dropout and the model's size apart, that vary in (a part of) a comparison."""
-    names = varying(list(table["settings"]))
-    return [name for name in names if not name.startswith("dropout.") and name not in MODEL]
+    """The columns of a comparison, or of its part for one corpus, that are settings: those that vary there."""
+    return [str(name) for name in table if "." in str(name) and table[name].notna().any()]
 
 
 def context_columns(table: pd.DataFrame) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import wraps
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,18 @@ STYLE = {
 }
 
 
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `draw` under `STYLE`, and leave matplotlib's own settings as they were: others draw too."""
+
+    @wraps(draw)
+    def within(*arguments: Any, **options: Any) -> Any:
+        with need("matplotlib", "plots").rc_context(STYLE):
+            return draw(*arguments, **options)
+
+    return within
+
+
+@styled
 def save(figure: Any, path: Path) -> None:
     """Write a figure as PNG, SVG or PDF, by its suffix. Raises RequestError."""
     if path.suffix.lstrip(".").lower() not in FORMATS:
@@ -54,10 +67,10 @@ def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4),
     matplotlib = need("matplotlib", "plots")
     matplotlib.use("Agg")
     pyplot = need("matplotlib.pyplot", "plots")
-    matplotlib.rcParams.update(STYLE)
     return pyplot.subplots(rows, columns, figsize=size, squeeze=False, **options)
 
 
+@styled
 def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """A panel a group: train and valid perplexity by epoch, what lies between them shaded where valid is above."""
     shown = series.curves(table, runs, PANELS)
@@ -89,6 +102,7 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     return figure
 
 
+@styled
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Paired differences from the baseline with their 95 % intervals; filled where Holm's p is below .05."""
     rows = series.forest(table)[:ROWS]
@@ -109,6 +123,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     return figure
 
 
+@styled
 def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | None = None) -> Any:
     """Perplexity against the rate at a location."""
     every = series.rates(table, metric, location)
@@ -128,6 +143,7 @@ def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | 
     return figure
 
 
+@styled
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Location × kind: the best rate of each, as the change from no dropout where that ran."""
     grid = series.heatmap(table, metric)
@@ -149,6 +165,7 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     return figure
 
 
+@styled
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Monte-Carlo against deterministic test perplexity; below the diagonal, averaging over masks helps."""
     rows = series.calibration(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rnndrop.config import NOT_IDENTITY
+from rnndrop.records import NOT_IDENTITY
 
 Settings = Mapping[str, Any]
 """Dotted name → value, as `model.hidden` → 200, without what is no part of a run's identity."""
@@ -58,22 +58,27 @@ def plan_text(dropout: Mapping[str, Any]) -> str:
     return " · ".join(rules) or NOTHING
 
 
-def dropout_labels(settings: Sequence[Settings], overrides: Sequence[Iterable[str]]) -> list[str]:
-    """A name for each plan: its group's name, and the rules that its overrides replace.
+def dropout_labels(
+    settings: Sequence[Settings], plans: Sequence[str], overrides: Sequence[Iterable[str]], names: Iterable[str]
+) -> list[str]:
+    """A name for each plan: its group's name and the rules that its overrides replace; `names` are what varies.
 
-    Where that leaves two plans of one name alike, all that differs between those of the name is added.
+    What is built up from `none` is best named by its rules, the words in `plans`: `recurrent locked .1`. Where that
+    leaves two plans alike, all that differs between them is added.
     """
-    labels = [_name(each, _overridden(own, each)) for each, own in zip(settings, overrides, strict=True)]
-    plans = [tuple((name, value) for name, value in each.items() if name.startswith("dropout.")) for each in settings]
-    alike: dict[str, set[Any]] = {}
-    for label, plan in zip(labels, plans, strict=True):
-        alike.setdefault(label, set()).add(plan)
-    for label, different in alike.items():
-        if len(different) > 1:
-            where = [index for index, own in enumerate(labels) if own == label]
-            names = [name for name in varying([settings[index] for index in where]) if name.startswith("dropout.")]
-            for index in where:
-                labels[index] = _label(settings[index], names)
+    labels = []
+    for each, plan, own in zip(settings, plans, overrides, strict=True):
+        changed = _overridden(own, each)
+        from_none = changed and each.get("dropout.name") == "none" and plan != NOTHING
+        labels.append(plan if from_none else _label(each, changed))
+    differing = [name for name in names if name.startswith("dropout.")]
+    alike: dict[str, list[int]] = {}
+    for index, label in enumerate(labels):
+        alike.setdefault(label, []).append(index)
+    for same in alike.values():
+        unlike = [name for name in differing if len({settings[index].get(name) for index in same}) > 1]
+        for index in same if unlike else ():
+            labels[index] = _label(settings[index], unlike)
     return labels
 
 
@@ -82,24 +87,7 @@ def _overridden(overrides: Iterable[str], settings: Settings) -> list[str]:
     return [name for name in names if name.startswith("dropout.") and name in settings and name != "dropout.name"]
 
 
-def _name(settings: Settings, names: Sequence[str]) -> str:
-    """What is built up from `none` is best named by its rules: `recurrent locked .1`."""
-    text = plan_text(_tree(settings))
-    return text if names and settings.get("dropout.name") == "none" and text != NOTHING else _label(settings, names)
-
-
 def _label(settings: Settings, names: Iterable[str]) -> str:
     """`variational recurrent.p=0.1`: the plan's name and what is changed in it."""
     changes = [f"{name.removeprefix('dropout.')}={show(settings.get(name))}" for name in names]
     return " ".join([str(settings.get("dropout.name")), *changes])
-
-
-def _tree(settings: Settings) -> dict[str, dict[str, Any]]:
-    """The rules of a flattened configuration, location by location."""
-    rules: dict[str, dict[str, Any]] = {}
-    for name, value in settings.items():
-        group, _, rest = name.partition(".")
-        location, _, key = rest.partition(".")
-        if group == "dropout" and key:
-            rules.setdefault(location, {})[key] = value
-    return rules

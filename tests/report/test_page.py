@@ -20,8 +20,13 @@ METRIC = "test_perplexity"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync")  # fmt: skip
 SORT = """
-const head = [...document.querySelectorAll('th')].find(th => th.textContent === 'test'), start = performance.now();
-(head.querySelector('[role=button], .dt-column-order') ?? head).click(); return performance.now() - start;"""
+const done = arguments[0], head = [...document.querySelectorAll('th')].find(th => th.textContent === 'test');
+const start = performance.now();
+const report = () => done(performance.now() - start);
+new MutationObserver((_, watch) => { watch.disconnect(); requestAnimationFrame(report); }).observe(
+  document.querySelector('tbody'), {childList: true});
+(head.querySelector('[role=button], .dt-column-order') ?? head).click();"""
+"""Click on the header; the milliseconds until the rows stand in their new order."""
 FILTER = """
 const box = document.querySelector('.dt-search input'); box.value = 'naive';
 box.dispatchEvent(new Event('input', {bubbles: true})); box.dispatchEvent(new Event('keyup'))"""
@@ -76,8 +81,8 @@ def test_the_page_works_offline_without_an_error(hundred: Path, tmp_path: Path, 
 
     names = chromium.execute_script(NAMES)
     assert len(names) == 20 and names[0] == "variational"
-    chromium.execute_script(SORT)
-    chromium.execute_script(SORT)
+    chromium.execute_async_script(SORT)
+    chromium.execute_async_script(SORT)
     assert chromium.execute_script(NAMES)[-1] == "variational"
     chromium.execute_script(FILTER)
     time.sleep(0.6)
@@ -126,7 +131,7 @@ def test_a_run_named_script_does_no_harm(few: Path, change: Callable[..., None],
 def test_five_hundred_rows_sort_at_once(invent: ModuleType, tmp_path: Path, chromium: Any) -> None:
     invent.write(str(tmp_path / "runs"), 500, seeds=1)
     opened(chromium, page(tmp_path / "runs", tmp_path / "report.html"))
-    times = [chromium.execute_script(SORT) for _ in range(5)]
+    times = [chromium.execute_async_script(SORT) for _ in range(5)]
     assert sorted(times)[2] < 200, times
 
 
