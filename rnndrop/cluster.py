@@ -29,7 +29,8 @@ from rnndrop.workers import run_task
 TICKET = "job.json"  # in the run folder: which job of the scheduler works on it
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
-LOST = 60.0  # seconds without a heartbeat after which the job's node is taken for dead
+LOST = "lost_after_s"  # our own setting: seconds without a heartbeat after which a job's node is taken for dead
+SILENCE = 60.0  # seconds without an answer of the scheduler that are worth a message
 ASK_EVERY = 2.0  # seconds between two questions to the scheduler
 _GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 _SLURM = (
@@ -73,15 +74,17 @@ class Cluster:
     ) -> None:
         self.kind, self.cancel = kind, cancel
         for key in settings:
-            if key not in (*_GENERAL, *_SLURM):
-                raise unknown(f"setting of hydra/launcher=submitit_{kind}", key, (*_GENERAL, *_SLURM))
+            if key not in (*_GENERAL, *_SLURM, LOST):
+                raise unknown(f"setting of hydra/launcher=submitit_{kind}", key, (*_GENERAL, *_SLURM, LOST))
         values = {key: yaml.safe_load(value) for key, value in settings.items()}
+        self.lost = float(values.pop(LOST, 60))
         self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in values.items()}
         self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
         self.limit = jobs if kind == "local" or jobs > 1 else 10_000
         self.submitted: dict[Job, Submitted] = {}
         self.scheduler: Scheduler = _Slurm() if kind == "slurm" else _Local()
         self._asked = 0.0
+        self._answered = time.monotonic()
         self._works = False  # whether the scheduler has ever taken a job: if not, the request is wrong
         self._refused: list[Job] = []
         _submitit()
@@ -148,7 +151,13 @@ class Cluster:
         time.sleep(seconds)
         present = None
         if time.monotonic() - self._asked > ASK_EVERY:
-            self._asked, present = time.monotonic(), self.scheduler.present()
+            present = self.scheduler.present()
+            self._asked = time.monotonic()
+            if present is not None:
+                self._answered = self._asked
+            elif self._asked - self._answered > SILENCE:
+                log.warning("The scheduler has not answered for %.0f s; still waiting.", self._asked - self._answered)
+                self._answered = self._asked
         events = refused
         for job, submitted in list(self.submitted.items()):
             event = self._look(job, submitted, present)
@@ -170,9 +179,9 @@ class Cluster:
             submitted.beat_then, submitted.beat_at = beat, now
             state = heartbeat.read(job.folder)
             return Event(job, "progress", state) if state and "epoch" in state else None
-        if beat and now - submitted.beat_at > LOST:
+        if beat and now - submitted.beat_at > self.lost:
             self.scheduler.cancel(submitted.identity)
-            return Event(job, "died", f"no heartbeat for {LOST:.0f} s; is its node down?")
+            return Event(job, "died", f"no heartbeat for {self.lost:.0f} s; is its node down?")
         if present is None or submitted.identity in present:
             submitted.gone_since = None if present is not None else submitted.gone_since
             return None
@@ -226,7 +235,7 @@ class _Local:
         process = self.handles[identity]._process
         process.terminate()
         try:
-            process.wait(timeout=LOST)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
 

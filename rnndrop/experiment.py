@@ -131,7 +131,8 @@ class _Run:
 
     def record(self, watch: Watcher) -> Record:
         """Train, measure, and write the record whatever happens; what led up to a finished record is removed."""
-        records.write_atomically(self.folder / records.CONFIG, yaml.safe_dump(self.blank["config"], sort_keys=False))
+        text = yaml.dump(self.blank["config"], sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+        records.write_atomically(self.folder / records.CONFIG, text, durable=False)
         (self.folder / records.RECORD).unlink(missing_ok=True)
         tracker = Tracker(self.config.trainer.tensorboard, self.folder)
         try:

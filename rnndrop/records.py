@@ -145,7 +145,7 @@ def settled(folder: Path, statuses: Collection[str]) -> Record | None:
 
 def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
     """Write one JSON line for each epoch."""
-    write_atomically(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history))
+    write_atomically(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history), durable=False)
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -154,10 +154,15 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
         torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.cuda.set_device(index % torch.cuda.device_count())
+
+    def tell(content: dict[str, Any]) -> None:
+        with suppress(OSError):  # a sweep that has gone must not hurt the run; a signal follows
+            pipe.send(("progress", content))
+
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         while True:
             config, overrides, force, settled = pipe.recv()
-            pipe.send(run_task(config, overrides, force, settled, lambda content: pipe.send(("progress", content))))
+            pipe.send(run_task(config, overrides, force, settled, tell))
 
 
 def run_task(
@@ -169,6 +174,7 @@ def run_task(
     from rnndrop.errors import RequestError
     from rnndrop.experiment import BusyError, run_one
     from rnndrop.progress import Progress
+    from rnndrop.records import NotWrittenError
 
     told = 0.0
 
@@ -182,7 +188,7 @@ def run_task(
         return "done", run_one(config, overrides, watch, force, settled, wait=False)
     except BusyError:
         return "busy", None
-    except RequestError as error:
+    except (RequestError, NotWrittenError) as error:
         return "refused", str(error)
     except Exception:
         return "refused", traceback.format_exc()

@@ -92,17 +92,22 @@ def kill_workers(command: list[str], output: Path, kills: int, dice: random.Rand
         if not wait_for_checkpoint(process, output, known):
             break
         time.sleep(dice.random() * 0.5)
-        workers = [
-            beat["pid"]
-            for beat in map(_beat, output.rglob("heartbeat.json"))
-            if beat and Path(f"/proc/{beat['pid']}").exists()
-        ]
+        beats = filter(None, map(_beat, output.rglob("heartbeat.json")))
+        workers = [beat["pid"] for beat in beats if _parent(beat["pid"]) == process.pid]
         if workers:
             os.kill(dice.choice(workers), signal.SIGKILL)
             hit += 1
     if process.wait() != 0:
         sys.exit(f"the command ended with {process.returncode}")
     return hit
+
+
+def _parent(pid: int) -> int | None:
+    """The parent of a process: an old heartbeat may name a process that is someone else's by now."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def _beat(path: Path) -> dict[str, Any] | None:

@@ -56,28 +56,33 @@ CONF
     exit 1
 }
 
+# The steps that a node runs: those slurmstepd that write to its log.
+steps() {
+    local step
+    for step in $(pgrep -x slurmstepd || true); do
+        if readlink "/proc/$step/fd/"* 2>/dev/null | grep -q "^$BASE/log/slurmd-$1.log"; then echo "$step"; fi
+    done
+}
+
 # Everything of a node dies at once, as with a power failure: the daemon, its steps and what they run.
 kill_node() {
-    local daemon; daemon=$(cat "$BASE/run/slurmd-$1.pid")
-    local doomed=("$daemon") step
-    for step in $(pgrep -x slurmstepd || true); do
-        tr '\0' '\n' <"/proc/$step/environ" 2>/dev/null | grep -q "spool-$1" && doomed+=("$step")
-        ls -l "/proc/$step/fd" 2>/dev/null | grep -q "spool-$1\|slurmd-$1" && doomed+=("$step")
-        grep -q "$1" <(tr '\0' ' ' <"/proc/$step/cmdline") && doomed+=("$step")
-    done
-    local process
+    local process doomed
+    doomed="$(cat "$BASE/run/slurmd-$1.pid") $(steps "$1")"
     for process in $(pgrep -f "submitit.core._submit" || true); do
-        tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -q "^SLURMD_NODENAME=$1$" && doomed+=("$process")
+        if tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -q "^SLURM_CONF=$SLURM_CONF$" &&
+            tr '\0' '\n' <"/proc/$process/environ" 2>/dev/null | grep -q "^SLURMD_NODENAME=$1$"; then
+            doomed="$doomed $process"
+        fi
     done
-    kill -9 "${doomed[@]}" 2>/dev/null || true
+    # shellcheck disable=SC2086
+    kill -9 $doomed 2>/dev/null || true
 }
 
 stop() {
-    local file
-    for file in "$BASE"/run/*.pid; do
-        [ -f "$file" ] && kill "$(cat "$file")" 2>/dev/null || true
-    done
-    sleep 0.5
+    kill_node n1 2>/dev/null || true
+    kill_node n2 2>/dev/null || true
+    [ -f "$BASE/run/slurmctld.pid" ] && kill -9 "$(cat "$BASE/run/slurmctld.pid")" 2>/dev/null || true
+    sleep 0.2
     rm -rf "$BASE"
 }
 

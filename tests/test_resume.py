@@ -8,9 +8,7 @@ import logging
 import os
 import resource
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from rnndrop.experiment import BusyError, locked, run_one
 from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress
 from tests.conftest import TINY, Command
+from tests.processes import running, wait_until
 
 
 def essence(folder: Path) -> dict[str, Any]:
@@ -197,14 +196,11 @@ def test_a_tracker_cannot_hurt_a_run(
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    program = Path(sys.executable).parent / "rnndrop"
-    command = [program, "run", *TINY, "trainer.epochs=2000", "trainer.checkpoint_seconds=0"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.rglob("checkpoint-*")) and time.monotonic() < deadline:
-            time.sleep(0.1)
+    command = ["run", *TINY, "trainer.epochs=2000", "trainer.checkpoint_seconds=0"]
+    with running(command, tmp_path) as process:
+        wait_until(lambda: list(tmp_path.rglob("checkpoint-*")))
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and not out
     assert "The same command goes on" in err and "Traceback" not in err
     (path,) = tmp_path.rglob(records.RECORD)
