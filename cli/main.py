@@ -13,9 +13,9 @@ import typer
 from rnndrop.errors import RequestError
 from rnndrop.records import NotWrittenError
 
-# Threads that wait by spinning bring training to a crawl when another program shares the cores. OpenMP reads this
-# when torch is first imported, which the commands do.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# How long a waiting thread spins before it sleeps. Without a bound, training crawls when another program shares the
+# cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 app = typer.Typer(
     name="rnndrop",
