@@ -24,7 +24,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the command; read once, by torch's OpenMP
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as in the command; read once, by torch's OpenMP
 
 import torch
 import yaml
