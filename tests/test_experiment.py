@@ -41,7 +41,7 @@ def test_run_id_names_what_is_computed() -> None:
 
     same = [("seed=3",), ("output=elsewhere",), ("trainer.device=cpu",), ("trainer.threads=1",), ("data.root=here",)]
     assert {name(*overrides) for overrides in same} == {name()}
-    assert name("model=lstm") == name("model=small") == name("trainer.learning_rate=5e-3") == name()
+    assert name("model=lstm") == name("model=small") == name("trainer.learning_rate=3e-3") == name()
     different = [("model.hidden=201",), ("dropout=locked",), ("trainer.init=0.2",), ("evaluation.window=7",)]
     assert len({name(), *(name(*overrides) for overrides in different)}) == len(different) + 1
 
