@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.records import SCHEMA, Record
 from rnndrop.report.published import published
 from rnndrop.report.sheet import SHORT, decimal
-from rnndrop.reproduction import Reproduction, Row
+from rnndrop.reproduction import Plan, Reproduction, Row
 
 METRICS = ("valid_perplexity", "test_perplexity", "test_perplexity_mc")
 TOLERANCE = 0.01  # of the published value, where no deviation over seeds is published
@@ -51,6 +52,19 @@ def outcomes(
         for metric in METRICS
         if (found := _outcome(reproduction, scale, name, metric, measured.get(name, ()), their_row(reproduction, row)))
     ]
+
+
+def settle(plans: Sequence[Plan], runs: pd.DataFrame) -> None:
+    """Give the jobs of `plans` the states and records of committed `runs` (`results.read`), and no others."""
+    found = {(row["identity"], row["seed"]): row for row in runs.to_dict("records")}
+    for job in {id(job): job for plan in plans for jobs in plan.jobs.values() for job in jobs}.values():
+        row = found.get((job.folder.parent.name, job.config.seed))
+        job.state, job.record = "new", None
+        if row is not None:
+            tree = job.config.model_dump(mode="json")
+            metrics = {name: _number(row[name]) for name in (*METRICS, "train_perplexity")}
+            job.state = row["status"]
+            job.record = Record(SCHEMA, row["run_id"], row["seed"], row["status"], job.overrides, tree, metrics=metrics)
 
 
 def their_row(reproduction: Reproduction, row: Row) -> pd.DataFrame:
