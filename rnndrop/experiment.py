@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from rnndrop import checkpoint, data, environment, records
+from rnndrop.allocation import keep_memory
 from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
 from rnndrop.config import Config, DataSettings, run_id
 from rnndrop.data import Corpus
@@ -117,6 +118,7 @@ class _Run:
 
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
+        keep_memory()
         torch.set_num_threads(config.trainer.threads or THREADS)
         self.device = environment.device(config.trainer.device)
         self.corpus, fingerprint = load_corpus(config.data)

@@ -31,6 +31,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnndrop.allocation import keep_memory
 from rnndrop.config import TrainerSettings
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan, plan
@@ -62,6 +63,7 @@ def main() -> None:
     options.add_argument("--memory", action="store_true", help="the peak memory of a step instead of its time")
     options.add_argument("--json", action="store_true", help="one JSON list of rows on stdout")
     given = options.parse_args()
+    keep_memory()  # for all contestants
     rows = [
         row
         for threads in given.threads

@@ -23,8 +23,9 @@ PLANS = (
 FACTORS = (0.5, 1.0, 1.5)
 SEEDS = (0, 1, 2)
 SETTINGS = [
-    "data=ptb", "data.train_tokens=100000", "model=small", "trainer.epochs=12", "trainer.patience=3",
-    "trainer.learning_rate=0.006", "trainer.decay=1.25", "trainer.decay_after=6", "trainer.threads=1",
+    "data=ptb", "data.train_tokens=100000", "model=small", "trainer.threads=1", "trainer.window=20",
+    "trainer.epochs=12", "trainer.patience=3",
+    "trainer.learning_rate=0.003", "trainer.decay=1.25", "trainer.decay_after=6",
 ]  # fmt: skip
 
 

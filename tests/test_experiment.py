@@ -62,7 +62,7 @@ def test_the_model_learns_what_can_be_learnt(tmp_path: Path, dropout: str) -> No
          "trainer.batch_size=5", "trainer.learning_rate=0.01", "trainer.threads=1", f"output={tmp_path}"]
     )  # fmt: skip
     assert record.data["vocab_size"] == 9
-    assert record.metrics["test_perplexity"] < 1.1  # the text is certain; a unigram stands above 8
+    assert record.metrics["test_perplexity"] < 1.2  # the text is certain; a unigram stands above 8
 
 
 def test_a_diverged_run_stops_at_once_and_says_when(tmp_path: Path) -> None:

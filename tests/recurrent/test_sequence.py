@@ -64,7 +64,7 @@ def test_every_kind_equals_the_reference(cell: str, location: str, kind: str) ->
 @pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
 def test_every_kind_is_close_in_float32(cell: str, location: str, kind: str) -> None:
     masks = drawn(cell, {location: {"kind": kind, "p": 0.5}}, torch.float32)
-    assert_equal(cell, masks, torch.float32, within=1e-5)
+    assert_equal(cell, masks, torch.float32, within=1e-4)
 
 
 @every_cell
