@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from rnndrop.launch import split_launcher
+from rnndrop.report.settings import of_identity
 from rnndrop.reproduction import Plan, Reproduction, load, plans
 
 from .progress import console
@@ -44,7 +45,7 @@ def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options)
 def title(reproduction: Reproduction, scale: str, overrides: Sequence[str]) -> str:
     """What is reproduced, what a reduction changes, and with which overrides."""
     changes = f": {' '.join(reproduction.small)}; not comparable with the published numbers"
-    asked = f"; with {' '.join(overrides)}" if overrides else ""
+    asked = f"; with {' '.join(own)}" if (own := of_identity(overrides)) else ""
     return f"{reproduction.name}, {scale} scale{changes if scale == 'small' else ''}{asked}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import pandas as pd
 
 from rnndrop.compose import compose
 from rnndrop.config import run_id
-from rnndrop.records import NOT_IDENTITY, read_history
+from rnndrop.records import read_history
 from rnndrop.report.frames import COLUMNS
-from rnndrop.report.settings import flatten
+from rnndrop.report.settings import flatten, of_identity
 
 SETTINGS = {"train_tokens": "data.train_tokens"}  # columns that are settings: null means all
 ENVIRONMENT = {"hardware": "device_name", "threads": "threads", "torch": "torch", "python": "python",
@@ -52,15 +52,9 @@ def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]
         **{str(name): value for name, value in row.items() if name in TIDY},
         **{name: settings.get(key) for name, key in SETTINGS.items()},
         **{name: row["environment"].get(key) for name, key in ENVIRONMENT.items()},
-        "overrides": shlex.join(_of_identity(row["overrides"])),
+        "overrides": shlex.join(of_identity(row["overrides"])),
         "settings": shlex.join(said),
     }
-
-
-def _of_identity(overrides: Iterable[str]) -> list[str]:
-    """The overrides without those that say where a run was, and its seed, which has a column."""
-    places = {".".join(path) for path in NOT_IDENTITY}
-    return [each for each in overrides if each.lstrip("+").partition("=")[0] not in places]
 
 
 def _typed(value: Any) -> str:
