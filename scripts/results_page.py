@@ -14,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from rnndrop.compose import choices
-from rnndrop.report.measured import Measured, other, table
+from rnndrop.report.measured import Measured
 from rnndrop.report.published import published
 from rnndrop.report.reproduced import their_row
+from rnndrop.report.results_text import other, section, table
 from rnndrop.reproduction import load
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -57,7 +58,7 @@ def text(results: Path, measured: Sequence[Measured]) -> str:
     sections = [OPENING, *_standing(measured)]
     for each in measured:
         if each.scale == "full" or each.any:
-            sections += each.section()
+            sections += section(each)
     names = choices("reproduce")
     for path in sorted(results.glob("*.csv")):
         if path.stem not in names:
