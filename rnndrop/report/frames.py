@@ -19,6 +19,7 @@ from rnndrop.report.settings import flatten, plan_text
 COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed
     "seed": "Int64",
+    "label": "string",  # what it was made for, as "gal_medium-small"
     "status": "string",  # finished | diverged | failed | interrupted
     "data": "string",
     "model": "string",  # as "lstm 2×200"
@@ -99,6 +100,7 @@ def _row(record: Record, folder: Path, plans: dict[str, tuple[dict[str, Any], st
             **record.timing,
             "run_id": record.run_id,
             "seed": record.seed,
+            "label": record.config.get("label"),
             "status": record.status,
             "data": record.data["name"],
             "model": f"{settings['model.cell']} {settings['model.layers']}×{settings['model.hidden']}",
