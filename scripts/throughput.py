@@ -3,8 +3,8 @@
     python scripts/throughput.py
 
 The first: token-samples a second of Monte-Carlo evaluation to tokens a second of the deterministic pass, of a 2×200
-LSTM with `dropout=variational` on the test split of `synthetic`, in turns, medians. The second: a sweep of four runs with
---jobs 2 against the same with --jobs 1, where a run has all threads; wall time of the whole command.
+LSTM with `dropout=variational` on the test split of `synthetic`, in turns, medians. The second: a sweep of four runs
+with --jobs 2 against the same with --jobs 1, where a run has all threads; wall time of the whole command.
 """
 
 from __future__ import annotations
