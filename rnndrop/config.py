@@ -17,6 +17,7 @@ from rnndrop.records import NOT_IDENTITY, SCHEMA
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -91,7 +92,13 @@ class TrainerSettings(Settings):
     clip: Scale | None
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
     scaled_decay: bool
+    random_window: bool
+    ar: NotNegative
+    tar: NotNegative
+    nonmono: Positive | None
+    finetune_epochs: Annotated[int, Field(ge=0)]
     init: Scale
+    init_by_width: bool
     patience: Positive | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Positive | None

@@ -102,7 +102,8 @@ def build(config: Config, corpus: Corpus, device: torch.device) -> LanguageModel
     """The model of a configuration with its initial weights, which depend on the seed alone."""
     settings = ModelSettings(**config.model.model_dump())
     model = LanguageModel(settings, len(corpus.vocabulary))
-    model.initialize(config.trainer.init, generator(config.seed, "weights", torch.device("cpu")))
+    trainer = config.trainer
+    model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
     return model.to(device)
 
 
