@@ -115,12 +115,33 @@ class MonteCarloSettings(Settings):
     embedding: bool
 
 
+class CacheSettings(Settings):
+    """The continuous cache; see `rnndrop.cache`."""
+
+    size: Annotated[int, Field(ge=0)]
+    theta: NotNegative
+    mix: Fraction
+
+
+class DynamicSettings(Settings):
+    """Dynamic evaluation; see `rnndrop.dynamic`."""
+
+    rule: Literal["sgd", "rms"] | None
+    window: Positive
+    learning_rate: Scale
+    decay: Annotated[float, Field(ge=0, le=1)]
+    epsilon: Scale
+    batch_size: Positive
+
+
 class EvaluationSettings(Settings):
     """How perplexity is measured."""
 
     batch_size: Positive
     window: Positive
     mc: MonteCarloSettings
+    cache: CacheSettings
+    dynamic: DynamicSettings
 
 
 class Config(Settings):
