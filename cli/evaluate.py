@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rnndrop.errors import unknown
-from rnndrop.finished import evaluate_mc, find
+from rnndrop.finished import evaluate as evaluate_finished
+from rnndrop.finished import find
+from rnndrop.records import Record
 
 from .progress import console
 
+SAMPLES = 100  # Monte-Carlo samples where nothing else is asked for
+MODES = {"mc": "MC ({samples} samples)", "cache": "cache", "dynamic": "dynamic"}
 
-def evaluate(run: str, output: str, samples: int, masks: str, embedding: bool, as_json: bool) -> None:
-    """Print Monte-Carlo beside deterministic perplexity, or the new record as JSON."""
+
+def evaluate(
+    run: str,
+    overrides: Sequence[str],
+    output: str,
+    samples: int | None,
+    masks: str,
+    embedding: bool,
+    as_json: bool,
+) -> None:
+    """Print what was measured beside deterministic perplexity, or the new record as JSON."""
     if masks not in ("pass", "window"):
         raise unknown("way to draw masks", masks, ("pass", "window"))
+    asked = list(overrides)
+    if samples is None and not overrides:
+        samples = SAMPLES
+    if samples is not None:
+        mc = {"samples": samples, "masks": masks, "embedding": str(embedding).lower()}
+        asked += [f"evaluation.mc.{name}={value}" for name, value in mc.items()]
     folder = find(run, output)
-    with console.status(f"{samples} samples of {folder}"):
-        record = evaluate_mc(folder, samples, masks, embedding)
-    if as_json:
-        print(record.to_json())
-        return
-    for split in ("valid", "test"):
-        mc, error = (record.metrics[f"{split}_perplexity_mc{part}"] for part in ("", "_stderr"))
-        margin = "" if error is None else f" ± {error:.2f}"
-        print(f"{split:<6} {record.metrics[f'{split}_perplexity']:.2f}   MC ({samples} samples) {mc:.2f}{margin}")
+    with console.status(f"evaluating {folder}"):
+        record = evaluate_finished(folder, asked)
+    print(record.to_json() if as_json else "\n".join(_line(record, split) for split in ("valid", "test")))
+
+
+def _line(record: Record, split: str) -> str:
+    """A split's perplexities, those of earlier evaluations too."""
+    metrics = record.metrics
+    parts = [f"{split:<6} {metrics[f'{split}_perplexity']:.2f}"]
+    for mode, title in MODES.items():
+        if mode in metrics:
+            value, error = metrics[f"{split}_perplexity_{mode}"], metrics.get(f"{split}_perplexity_{mode}_stderr")
+            number = "diverged" if value is None else f"{value:.2f}"
+            parts.append(f"{title.format(**metrics[mode])} {number}{'' if error is None else f' ± {error:.2f}'}")
+    return "   ".join(parts)

@@ -227,19 +227,24 @@ def report(
     raise typer.Exit(command.report(request))
 
 
-@app.command("eval", epilog="Example: rnndrop eval 3f9c21ab/seed-0 --mc 100")
+@app.command("eval", epilog="Example: rnndrop eval 3f9c21ab/seed-0 evaluation=cache evaluation.cache.theta=0.2")
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
-    mc: Annotated[int, typer.Option("--mc", min=1, help="Samples to average over.")] = 100,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings of `evaluation`, as evaluation=cache or evaluation=dynamic.")
+    ] = None,
+    mc: Annotated[
+        int | None, typer.Option("--mc", min=1, help="Monte-Carlo samples; 100 where nothing is asked for.")
+    ] = None,
     masks: Annotated[str, typer.Option(help="Drawn once a `pass` or once a `window`.")] = "pass",
     embedding: Annotated[bool, typer.Option("--embedding", help="Sample embedding dropout too.")] = False,
     output: Annotated[str, typer.Option(help="Folder of the runs.")] = "results/runs",
     as_json: Json = False,
 ) -> None:
-    """Evaluate a finished run by Monte Carlo, and add the result to its record."""
+    """Evaluate a finished run by Monte Carlo, cache or dynamically, and add the result to its record."""
     from . import evaluate as command
 
-    command.evaluate(run, output, mc, masks, embedding, as_json)
+    command.evaluate(run, overrides or [], output, mc, masks, embedding, as_json)
 
 
 @app.command(epilog="Example: rnndrop masks dropout=awd -o masks.png")

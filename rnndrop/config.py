@@ -17,6 +17,7 @@ from rnndrop.records import NOT_IDENTITY, SCHEMA
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -91,7 +92,13 @@ class TrainerSettings(Settings):
     clip: Scale | None
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
     scaled_decay: bool
+    random_window: bool
+    ar: NotNegative
+    tar: NotNegative
+    nonmono: Positive | None
+    finetune_epochs: Annotated[int, Field(ge=0)]
     init: Scale
+    init_by_width: bool
     patience: Positive | None
     device: Literal["auto", "cpu", "cuda", "mps"]
     threads: Positive | None
@@ -108,12 +115,33 @@ class MonteCarloSettings(Settings):
     embedding: bool
 
 
+class CacheSettings(Settings):
+    """The continuous cache; see `rnndrop.cache`."""
+
+    size: Annotated[int, Field(ge=0)]
+    theta: NotNegative
+    mix: Fraction
+
+
+class DynamicSettings(Settings):
+    """Dynamic evaluation; see `rnndrop.dynamic`."""
+
+    rule: Literal["sgd", "rms"] | None
+    window: Positive
+    learning_rate: Scale
+    decay: Annotated[float, Field(ge=0, le=1)]
+    epsilon: Scale
+    batch_size: Positive
+
+
 class EvaluationSettings(Settings):
     """How perplexity is measured."""
 
     batch_size: Positive
     window: Positive
     mc: MonteCarloSettings
+    cache: CacheSettings
+    dynamic: DynamicSettings
 
 
 class Config(Settings):

@@ -29,6 +29,7 @@ from rnndrop.heartbeat import Heartbeat
 from rnndrop.interrupt import Interrupted, Stop
 from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.progress import Watcher
 from rnndrop.records import SCHEMA, Record
@@ -103,7 +104,8 @@ def build(config: Config, corpus: Corpus, device: torch.device) -> LanguageModel
     """The model of a configuration with its initial weights, which depend on the seed alone."""
     settings = ModelSettings(**config.model.model_dump())
     model = LanguageModel(settings, len(corpus.vocabulary))
-    model.initialize(config.trainer.init, generator(config.seed, "weights", torch.device("cpu")))
+    trainer = config.trainer
+    model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
     return model.to(device)
 
 
@@ -206,11 +208,9 @@ class _Run:
         records.write_atomically(self.folder / records.WEIGHTS, save(training.best))
         model.load_state_dict(training.best)
         splits = {f"{split}_perplexity": self._perplexity(model, split) for split in ("valid", "test", "train")}
-        sampled = {}
-        if self.config.evaluation.mc.samples:
-            with self.stop.anywhere():
-                sampled = measure_mc(model, self.config, self.corpus)
-        return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history), **sampled}
+        with self.stop.anywhere():
+            modes = measure_modes(model, self.config, self.corpus)
+        return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history), **modes}
 
     def _perplexity(self, model: LanguageModel, split: str) -> float:
         tokens = getattr(self.corpus, split)[:TRAIN_SAMPLE] if split == "train" else getattr(self.corpus, split)
@@ -219,6 +219,18 @@ class _Run:
         if split == "test":  # for the report's bootstrap over the test set
             records.write_atomically(self.folder / TEST_NLL, to_bytes(block_sums(nll)))
         return perplexity(nll)
+
+
+def measure_modes(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
+    """What the evaluation's settings ask for beside deterministic perplexity, as metrics."""
+    asked = config.evaluation
+    modes = {measure_mc: asked.mc.samples, measure_cache: asked.cache.size, measure_dynamic: asked.dynamic.rule}
+    return {
+        name: value
+        for measure, wanted in modes.items()
+        if wanted
+        for name, value in measure(model, config, corpus).items()
+    }
 
 
 def measure_mc(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from rnndrop import data, environment, records
+from rnndrop.compose import compose
 from rnndrop.config import Config, checked
 from rnndrop.errors import RequestError
-from rnndrop.experiment import build, measure_mc
+from rnndrop.experiment import build, measure_modes
 from rnndrop.model import LanguageModel
 from rnndrop.records import Record
 from rnndrop.standing import find as find
@@ -22,7 +25,7 @@ def load(folder: Path) -> tuple[Record, Config, LanguageModel, data.Corpus]:
     record = records.read_record(folder)
     if record is None or record.status != "finished":
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
-    config = checked(record.config)
+    config = checked(completed(record.config, compose([]).model_dump(mode="json")))
     corpus = data.load(config.data)
     if corpus.fingerprint()["sha256"] != record.data["sha256"]:
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
@@ -34,13 +37,29 @@ def load(folder: Path) -> tuple[Record, Config, LanguageModel, data.Corpus]:
     return record, config, model, corpus
 
 
-def evaluate_mc(folder: Path, samples: int, masks: str, embedding: bool) -> Record:
-    """Measure Monte-Carlo perplexity of a finished run and add it to its record."""
+def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an older record, with the defaults of those that did not exist then: they mean what it did."""
+    inner = {
+        name: completed(tree[name], value)
+        for name, value in defaults.items()
+        if isinstance(value, dict) and isinstance(tree.get(name), dict)
+    }
+    return {**defaults, **tree, **inner}
+
+
+def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
+    """Evaluate a finished run as `overrides`, all of `evaluation`, say, and add the results to its record.
+
+    Columns and window are those of the run unless they say otherwise. Raises RequestError.
+    """
+    for override in overrides:
+        if override.partition("=")[0].partition(".")[0].lstrip("+~") != "evaluation":
+            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation`.")
     record, config, model, corpus = load(folder)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
-    mc = config.evaluation.mc.model_copy(update={"samples": samples, "masks": masks, "embedding": embedding})
-    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"mc": mc})})
-    record.metrics |= measure_mc(model, config, corpus)
+    own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
+    config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
+    record.metrics |= measure_modes(model, config, corpus)
     records.write_atomically(folder / records.RECORD, record.to_json())
     return record

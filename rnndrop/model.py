@@ -64,10 +64,16 @@ class LanguageModel(nn.Module):
         self.decoder = None if settings.tie_weights else nn.Parameter(torch.empty(vocabulary_size, widths[-1]))
 
     @torch.no_grad()
-    def initialize(self, scale: float, generator: torch.Generator) -> None:
-        """Draw every parameter, biases too, from U(-scale, scale) (Zaremba et al. 2014)."""
+    def initialize(self, scale: float, generator: torch.Generator, by_width: bool = False) -> None:
+        """Draw every parameter, biases too, from U(-scale, scale) (Zaremba et al. 2014).
+
+        `by_width`: those of a recurrent layer of H units from U(-1/√H, 1/√H), as torch and AWD-LSTM do.
+        """
         for parameter in self.parameters():
             parameter.uniform_(-scale, scale, generator=generator)
+        for layer, (_, width) in zip(self.layers if by_width else (), self.sizes.layers, strict=False):
+            for parameter in layer.parameters():
+                parameter.uniform_(-(width**-0.5), width**-0.5, generator=generator)
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` sequences."""
@@ -77,19 +83,28 @@ class LanguageModel(nn.Module):
         )
 
     def features(self, tokens: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
-        """From tokens (T, B) to the top layer's masked h (T, B, H) and the state for the next window.
+        """From tokens (T, B) to what the decoder sees, as `seen`, and the state for the next window."""
+        top, new_state = self.top(tokens, state, masks)
+        return self.seen(top, masks), new_state
 
-        Where one mask drops units of the whole batch, h holds only the others, as `decoder_weights` do.
-        """
+    def top(self, tokens: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
+        """From tokens (T, B) to the top layer's h (T, B, H) before its mask, and the state for the next window."""
         x = self._embed(tokens, masks.embedding)
         new_state = []
         for layer, memory, layer_masks in zip(self.layers, state, masks.layers, strict=True):
             assert isinstance(layer, RecurrentLayer)
             x, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
             new_state.append(memory)
+        return x, tuple(new_state)
+
+    def seen(self, top: Tensor, masks: Masks) -> Tensor:
+        """The top layer's h (T, B, H), masked.
+
+        Where one mask drops units of the whole batch, only the others are there, as in `decoder_weights`.
+        """
         if (units := kept(masks.output)) is not None:
-            return units.select(x), tuple(new_state)
-        return (x if masks.output is None else x * masks.output), tuple(new_state)
+            return units.select(top)
+        return top if masks.output is None else top * masks.output
 
     def decoder_weights(self, masks: Masks) -> tuple[Tensor, Tensor]:
         """The decoder's masked weight (V, H) and bias (V,), as `rnndrop.loss` takes them."""

@@ -23,22 +23,23 @@ class Update:
     def set_epoch(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 1."""
         self.learning_rate = learning_rate(self.settings, epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
 
     @torch.no_grad()
-    def __call__(self) -> None:
-        """Clip the gradients to the norm `clip`, update, decay, and forget the gradients."""
+    def __call__(self, scale: float = 1.0) -> None:
+        """Clip the gradients to the norm `clip`, update at `scale` times the rate, decay, and forget the gradients."""
+        rate = self.learning_rate * scale
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         rows = self._take_rows()
         factor = self._clipping([gradient.values() for gradient in rows.values()])
         self._step(factor)
         for parameter, gradient in rows.items():
-            change = gradient.values().mul_(-self.learning_rate)
+            change = gradient.values().mul_(-rate)
             parameter.index_add_(0, gradient.indices()[0], change if factor is None else change.mul_(factor))
         self.optimizer.zero_grad()
         if self.settings.weight_decay:
             scaled = self.settings.scaled_decay or self.settings.optimizer == "adamw"
-            decay = self.settings.weight_decay * (self.learning_rate if scaled else 1.0)
+            decay = self.settings.weight_decay * (rate if scaled else 1.0)
             torch._foreach_mul_(list[Tensor](self.parameters), 1.0 - decay)
 
     def _take_rows(self) -> dict[nn.Parameter, Tensor]:

@@ -19,7 +19,10 @@ from rnndrop.dropout.plan import Plan
 from rnndrop.loss import nll_sum
 from rnndrop.model import LanguageModel
 from rnndrop.optimize import Update
+from rnndrop.penalty import activation_penalty
 from rnndrop.progress import Progress, Watcher
+from rnndrop.stages import Stage
+from rnndrop.window import random_length
 
 EXPLODED = 3.0  # a mean loss above this many times ln V (a uniform guess) will not come back
 BEFORE_VALID = 0.999  # the fraction of an epoch whose windows are done and whose valid perplexity is not
@@ -54,6 +57,7 @@ class Training:
             torch.from_numpy(part).to(generator.device) for part in batching.columns(tokens, settings.batch_size)
         )
         self.update = Update(model, settings)
+        self.stage = Stage(model, settings)
         self.step = 0
         self.seconds = 0.0
         self.history: list[dict[str, Any]] = []
@@ -74,7 +78,7 @@ class Training:
     @property
     def best_epoch(self) -> int:
         """The epoch with the lowest valid perplexity, counted from 1."""
-        return 1 + int(np.argmin([row["valid_perplexity"] for row in self.history]))
+        return 1 + int(np.argmin(self._valid_perplexities))
 
     @property
     def tokens_seen(self) -> int:
@@ -88,15 +92,21 @@ class Training:
         """
         while not self.finished:
             self._windows(watch)
-            self._close_epoch(valid())
+            with self.stage.evaluated():
+                self._close_epoch(valid())
+            self.stage.choose(self._valid_perplexities, self.best)
+            self._begin_epoch()
             row = self.history[-1]
             watch(self._progress(row["epoch"], 1.0, row["train_perplexity"], row["tokens_per_second"]))
 
     @property
     def finished(self) -> bool:
-        """Whether the epochs or the patience are used up."""
-        epoch, patience = len(self.history), self.settings.patience
-        return epoch >= self.settings.epochs or bool(patience and epoch and epoch - self.best_epoch >= patience)
+        """Whether there is nothing left to train."""
+        return self.stage.finished(self._valid_perplexities)
+
+    @property
+    def _valid_perplexities(self) -> list[float]:
+        return [row["valid_perplexity"] for row in self.history]
 
     def _windows(self, watch: Watcher) -> None:
         """Train on what is left of the epoch."""
@@ -104,9 +114,12 @@ class Training:
         self.update.set_epoch(epoch)
         while self.row < len(self.inputs):
             start = time.perf_counter()
-            window = slice(self.row, self.row + self.settings.window)
-            loss, tokens, self.memory = self._window(self.inputs[window], self.targets[window], self.memory)
-            self.row += self.settings.window
+            base = self.settings.window
+            length = random_length(base, self.generator) if self.settings.random_window else base
+            window = slice(self.row, self.row + length)
+            inputs, targets = self.inputs[window], self.targets[window]
+            loss, tokens, self.memory = self._window(inputs, targets, self.memory, length / base)
+            self.row += length
             self.loss_sum, self.count = self.loss_sum + loss, self.count + tokens
             self.epoch_seconds += time.perf_counter() - start
             fraction = min(self.row / len(self.inputs), BEFORE_VALID)
@@ -123,35 +136,43 @@ class Training:
                 "seconds": self.epoch_seconds,
                 "tokens_per_second": self.count / self.epoch_seconds,
                 "valid_perplexity": valid_perplexity,
+                "averaged": self.stage.average is not None,
             }
         )
         if self.best_epoch == len(self.history):
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self._begin_epoch()
 
     @property
     def _train_perplexity(self) -> float:
         return math.exp(self.loss_sum / self.count)
 
-    def _window(self, inputs: Tensor, targets: Tensor, state: Any) -> tuple[float, int, Any]:
-        """One step on a window (T, B): summed loss in nats, number of targets, the state for the next window."""
+    def _window(self, inputs: Tensor, targets: Tensor, state: Any, scale: float) -> tuple[float, int, Any]:
+        """One step, at `scale` times the learning rate, on a window (T, B).
+
+        Returns the summed loss in nats, without penalties, the number of targets, and the state for the next window.
+        """
         self.step += 1
         steps, batch = inputs.shape
         masks = draw_masks(self.plan, self.model.sizes, steps, batch, self.generator)
         # Cloned, so that a state taken up from a checkpoint lies in memory as this one does: sums may depend on it.
         state = tuple(tuple(part.detach().clone() for part in memory) for memory in state)
-        features, state = self.model.features(inputs, state, masks)
-        loss = nll_sum(features, *self.model.decoder_weights(masks), targets)
+        top, state = self.model.top(inputs, state, masks)
+        loss = nll_sum(self.model.seen(top, masks), *self.model.decoder_weights(masks), targets)
         tokens = int((targets != batching.IGNORED).sum())
         mean = loss.item() / tokens
         if not mean <= EXPLODED * math.log(self.model.sizes.vocabulary):
             raise DivergedError(self.step, mean)
-        (loss / (tokens if self.settings.loss == "mean" else batch)).backward()  # type: ignore[no-untyped-call]
-        self.update()
+        objective = loss
+        if self.settings.ar or self.settings.tar:
+            objective = loss + tokens * activation_penalty(top, masks.output, self.settings.ar, self.settings.tar)
+        (objective / (tokens if self.settings.loss == "mean" else batch)).backward()  # type: ignore[no-untyped-call]
+        self.update(scale)
+        self.stage.updated()
         return loss.item(), tokens, state
 
     def _progress(self, epoch: int, fraction: float, train: float, rate: float) -> Progress:
-        return Progress(epoch, self.settings.epochs, fraction, train, rate, self.history, self.step)
+        epochs = self.settings.epochs + self.settings.finetune_epochs
+        return Progress(epoch, epochs, fraction, train, rate, self.history, self.step)
 
     def state(self) -> Checkpoint:
         """Everything that the rest of the training depends on."""
@@ -159,6 +180,7 @@ class Training:
             "model": self.model.state_dict(),
             "best": self.best,
             "update": self.update.state_dict(),
+            "stage": self.stage.state_dict(),
             "memory": {f"{i}/{j}": part for i, layer in enumerate(self.memory) for j, part in enumerate(layer)},
             "random": {"masks": self.generator.get_state()},
         }
@@ -167,12 +189,14 @@ class Training:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`, as if this training had come there by itself."""
-        groups: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "best", "update", "memory", "random")}
+        names = ("model", "best", "update", "stage", "memory", "random")
+        groups: dict[str, dict[str, Tensor]] = {name: {} for name in names}
         for name, tensor in checkpoint.tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor
         self.model.load_state_dict(groups["model"])
         self.update.load_state_dict(groups["update"])
+        self.stage.load_state_dict(groups["stage"])
         self.generator.set_state(groups["random"]["masks"])
         device = self.generator.device
         self.best = {name: tensor.to(device) for name, tensor in groups["best"].items()}

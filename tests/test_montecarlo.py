@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from rnndrop.compose import compose
 from rnndrop.config import EvaluationSettings, MonteCarloSettings
 from rnndrop.dropout.noise import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
@@ -30,7 +31,7 @@ def model_of(cell: str = "lstm") -> LanguageModel:
 
 def settings(samples: int, columns: int = 1, **mc: Any) -> EvaluationSettings:
     sampling = MonteCarloSettings(samples=samples, **({"masks": "pass", "embedding": False} | mc))
-    return EvaluationSettings(batch_size=columns, window=100, mc=sampling)
+    return compose([]).evaluation.model_copy(update={"batch_size": columns, "window": 100, "mc": sampling})
 
 
 def measure(model: LanguageModel, rules: Any, at: EvaluationSettings, seed: int = 0) -> MonteCarlo:

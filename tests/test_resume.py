@@ -60,6 +60,7 @@ PLANS = [
     ["dropout=zoneout", "model=gru", "trainer.optimizer=sgd", "trainer.learning_rate=1", "trainer.decay=2"],
     ["dropout=awd", "trainer.optimizer=adamw", "trainer.weight_decay=1e-4", "model.tie_weights=true"],
     ["dropout=naive", "model=rnn", "trainer.patience=1", "trainer.learning_rate=0.05"],
+    ["dropout=awd", "trainer.ar=2", "trainer.tar=1", "trainer.random_window=true", "trainer.checkpoint_seconds=0"],
 ]
 
 
@@ -77,6 +78,22 @@ def test_stopped_three_times_same_record(tmp_path: Path, plan: list[str]) -> Non
     assert final.timing["resumed_from_steps"] == [2, 5, 7]
     assert essence(folder_of(parts)) == essence(folder_of(whole))
     assert not checkpoint.paths(folder_of(parts)) and heartbeat.read(folder_of(parts)) is None
+
+
+def test_stopped_while_averaging_and_while_fine_tuning_same_record(tmp_path: Path) -> None:
+    plan = ["trainer.learning_rate=0.05", "trainer.epochs=6", "trainer.nonmono=1"]  # it overfits from epoch 2 on
+    whole, parts = (
+        [*TINY, *plan, "trainer.finetune_epochs=2", f"output={tmp_path / name}"] for name in ("whole", "parts")
+    )
+    rnndrop.run(whole)
+    averaged = [row["averaged"] for row in records.read_history(folder_of(whole))]
+    assert averaged == [False] * 3 + [True] * 5
+    watch = StopAt(17, 19, 32)  # 5 windows an epoch
+    for _ in range(3):
+        with pytest.raises(Interrupted):
+            rnndrop.run(parts, watch)
+    assert rnndrop.run(parts, watch).timing["resumed_from_steps"] == [17, 19, 32]
+    assert essence(folder_of(parts)) == essence(folder_of(whole))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGUSR2])

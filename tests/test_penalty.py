@@ -1,0 +1,73 @@
+"""AR and TAR against their formulas, term by term, and in the gradient of a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnndrop.compose import compose
+from rnndrop.data import batching
+from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.plan import plan
+from rnndrop.loss import nll_sum
+from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.penalty import activation_penalty
+from rnndrop.train import Training
+
+T, B, H = 4, 3, 5
+TOP = torch.randn(T, B, H, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def by_hand(top: torch.Tensor, mask: torch.Tensor, ar: float, tar: float) -> float:
+    """Term by term; the mask (T, B, H) falls on AR alone."""
+    squares = [(top[t, b, i] * mask[t, b, i]).item() ** 2 for t in range(T) for b in range(B) for i in range(H)]
+    changes = [(top[t + 1, b, i] - top[t, b, i]).item() ** 2 for t in range(T - 1) for b in range(B) for i in range(H)]
+    return ar * sum(squares) / len(squares) + tar * sum(changes) / len(changes)
+
+
+@pytest.mark.parametrize(("ar", "tar"), [(2.0, 1.0), (2.0, 0.0), (0.0, 1.0)])
+@pytest.mark.parametrize("shape", [None, (1, B, H), (T, B, H), (1, 1, H)])
+def test_value(ar: float, tar: float, shape: tuple[int, ...] | None) -> None:
+    mask = None if shape is None else torch.bernoulli(torch.full(shape, 0.5, dtype=torch.float64)) * 2
+    full = torch.ones(T, B, H, dtype=torch.float64) if mask is None else mask.expand(T, B, H)
+    assert activation_penalty(TOP, mask, ar, tar).item() == pytest.approx(by_hand(TOP, full, ar, tar), rel=1e-12)
+
+
+def test_a_window_of_one_step_has_no_change_over_time() -> None:
+    penalty = activation_penalty(TOP[:1], None, 2.0, 1.0)
+    assert penalty.item() == pytest.approx(2 * TOP[:1].pow(2).mean().item())
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum_time"])
+@pytest.mark.parametrize("kind", ["locked", "shared"])  # of shared the dropped units never reach the decoder
+def test_it_is_added_to_the_loss_a_token(loss: str, kind: str) -> None:
+    """One update of the trainer against the sum of the two parts, formed here; reported perplexity without it."""
+    tokens = np.random.default_rng(0).integers(7, size=B * T + 1)
+    rules = plan({"output": {"kind": kind, "p": 0.5}})
+    changes: dict[str, Any] = {
+        "epochs": 1, "batch_size": B, "window": T, "optimizer": "sgd", "clip": None, "learning_rate": 0.1,
+        "ar": 2.0, "tar": 1.0, "loss": loss,
+    }  # fmt: skip
+    model, reference = (LanguageModel(ModelSettings("lstm", H, 1, None, False), 7) for _ in range(2))
+    for each in (model, reference):
+        each.initialize(0.5, torch.Generator().manual_seed(0))
+    one = Training(
+        model, rules, compose([]).trainer.model_copy(update=changes), tokens, torch.Generator().manual_seed(1)
+    )
+    one.run(lambda: 1.0, lambda progress: None)
+
+    inputs, targets = map(torch.from_numpy, batching.columns(tokens, B))
+    masks = draw_masks(rules, reference.sizes, T, B, torch.Generator().manual_seed(1))
+    assert masks.output is not None
+    features, _ = reference.features(inputs, reference.initial_state(B), masks)
+    mean = nll_sum(features, *reference.decoder_weights(masks), targets) / (B * T)
+    top, _ = reference.top(inputs, reference.initial_state(B), masks)
+    objective = mean + 2 * (top * masks.output).square().mean() + (top[1:] - top[:-1]).square().mean()
+    ((T if loss == "sum_time" else 1) * objective).backward()
+    for ours, weight in zip(model.parameters(), reference.parameters(), strict=True):
+        assert weight.grad is not None
+        torch.testing.assert_close(ours.detach(), (weight - 0.1 * weight.grad).detach(), rtol=1e-5, atol=1e-6)
+    assert one.history[0]["train_perplexity"] == pytest.approx(mean.exp().item(), rel=1e-6)

@@ -1,0 +1,59 @@
+"""Random BPTT lengths: their distribution, and that the learning rate follows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rnndrop import train
+from rnndrop.compose import compose
+from rnndrop.dropout.plan import plan
+from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.window import random_length
+
+TOKENS = np.random.default_rng(0).integers(7, size=121)
+
+
+def test_the_distribution_is_that_of_the_released_code() -> None:
+    generator, random = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    ours = np.array([random_length(70, generator) for _ in range(20_000)])
+    bases = np.where(random.random(20_000) < 0.95, 70, 35)
+    theirs = np.maximum(5, random.normal(bases, 5).astype(int))
+    assert np.mean(ours < 52) == pytest.approx(0.05, abs=0.006) == np.mean(theirs < 52)
+    for part in (ours < 52, ours >= 52):
+        same = theirs < 52 if part[ours.argmin()] else theirs >= 52
+        assert ours[part].mean() == pytest.approx(theirs[same].mean(), abs=0.6)
+        assert ours[part].std() == pytest.approx(theirs[same].std(), abs=0.5)
+
+
+def test_no_window_is_shorter_than_five() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = {random_length(6, generator) for _ in range(500)}
+    assert min(lengths) == 5 < max(lengths)
+
+
+def training(monkeypatch: pytest.MonkeyPatch, lengths: list[int], **changes: Any) -> tuple[train.Training, list[float]]:
+    """One epoch with given lengths; and the rate of each update."""
+    numbers = iter(lengths)
+    monkeypatch.setattr(train, "random_length", lambda window, generator: next(numbers))
+    model = LanguageModel(ModelSettings("lstm", 6, 1, None, False), 7)
+    model.initialize(0.1, torch.Generator().manual_seed(0))
+    base = {"epochs": 1, "batch_size": 4, "window": 10, "optimizer": "sgd", "clip": None, "learning_rate": 0.5}
+    settings = compose([]).trainer.model_copy(update={**base, **changes})
+    one = train.Training(model, plan({}), settings, TOKENS, torch.Generator().manual_seed(1))
+    rates = []
+
+    def measure(progress: Any) -> None:
+        rates.append(one.update.optimizer.param_groups[0]["lr"])
+
+    one.run(lambda: 1.0, measure)
+    return one, rates
+
+
+def test_the_rate_follows_the_length_that_was_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, rates = training(monkeypatch, [5, 12, 10, 20], random_window=True)
+    assert one.step == 4 and one.history[0]["tokens"] == len(TOKENS) - 1
+    assert rates[:4] == pytest.approx([0.25, 0.6, 0.5, 1.0]) and one.history[0]["learning_rate"] == 0.5
