@@ -188,7 +188,11 @@ class _Run:
         return self._record(
             status,
             error=error,
-            model={"parameters": sum(p.numel() for p in model.parameters()), **asdict(model.sizes)},
+            model={
+                "parameters": sum(p.numel() for p in model.parameters()),
+                **asdict(model.sizes),
+                "paths": training.paths,
+            },
             metrics=metrics,
             timing={
                 "train_seconds": training.seconds,

@@ -187,8 +187,6 @@ def plans() -> dict[str, Plan]:
         rules = {place: rule for place, rule in yaml.safe_load(file.read_text()).items() if isinstance(rule, dict)}
         active = {place: {**rule, "p": P} for place, rule in rules.items() if rule["p"]}
         found[file.name.removesuffix(".yaml")] = plan(active)
-    places = ("input", "hidden", "recurrent", "output")
-    found.setdefault("shared", plan({place: {"kind": "shared", "p": P} for place in places}))
     found.pop("zaremba", None)  # the contest's "nn.LSTM, its own dropout" in our hands: the same step as `none`
     return found
 
