@@ -73,10 +73,11 @@ def test_a_page_from_records(invented: Path) -> None:
     text = (results / "README.md").read_text()
 
     assert "| [`low_data`](#low_data) | 10 | 9 | awd |" in text and "Not yet measured: awd." in text
-    assert "| `none` | – | 3 | 300.0 ± 0.0 | 290.0 ± 0.0 | 150.0 ± 0.0 | 2.00 | – |" in text
+    assert "| `none` | – | 3 | 300.0 ± 0.0 | 290.0 ± 0.0 | 150.0 ± 0.0 | 2.00 | +0.0 % | – |" in text
     naive = next(line for line in text.splitlines() if line.startswith("| `naive` | 0.5 |"))
     assert naive.startswith("| `naive` | 0.5 | 2 | 260.5 ± 0.7 | 255.5 ± 0.7 |") and "-11.9 % [" in naive
     assert "| `naive` | **260.0** | 270.0 |" in text
+    assert "The smallest factor was best, and none beyond it was tried, for naive, variational," in text
     assert "| invented CPU | cpu | 1 | 2 | 0000000 | 35 | 35.0 |" in text and "somewhere" not in text
     figures = sorted(path.name for path in (results / "figures").iterdir())
     assert figures == ["low_data-curves.svg", "low_data-forest.svg"]

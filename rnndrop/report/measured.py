@@ -11,7 +11,7 @@ import pandas as pd
 from rnndrop.report import series
 from rnndrop.report.compare import compare
 from rnndrop.report.reproduced import Outcome, outcomes, settle
-from rnndrop.report.results import read
+from rnndrop.report.results import HISTORY, read
 from rnndrop.reproduction import Plan, Reproduction, load, plans
 from rnndrop.sweep import Job
 
@@ -36,7 +36,7 @@ class Measured:
         table_ = plans(reproduction, scale, [f"seed={','.join(map(str, seeds))}"])
         settle(table_, runs)
         history = results / "history" / f"{name}.csv"
-        epochs = pd.read_csv(history, dtype={"run_id": str}) if history.exists() else pd.DataFrame({"run_id": []})
+        epochs = pd.read_csv(history, dtype={"run_id": str}) if history.exists() else pd.DataFrame(columns=HISTORY)
         return cls(reproduction, scale, table_, runs, epochs)
 
     @property
@@ -102,12 +102,20 @@ class Measured:
                 figure = figures.forest(table, self.runs, "test_perplexity")
             figures.save(figure, results / path)
 
+    def rise(self, identity: str) -> float | None:
+        """How far valid perplexity rose after the best epoch, last ÷ best - 1, the mean over a row's seeds."""
+        seeds = self._epochs(identity).groupby("seed")["valid_perplexity"]
+        return float((seeds.last() / seeds.min() - 1).mean()) if len(seeds) else None
+
+    def _epochs(self, identity: str) -> pd.DataFrame:
+        """The epochs of every seed of a row, by its run id of today."""
+        recorded = self.runs.loc[self.runs["identity"] == identity, "run_id"]
+        return self.history[self.history["run_id"].isin(recorded)]
+
     def _curves(self) -> list[series.Curve]:
         made = []
         for identity, row in zip(self.compared["run_id"], self.compared["row"], strict=True):
-            recorded = self.runs.loc[self.runs["identity"] == identity, "run_id"]
-            epochs = self.history[self.history["run_id"].isin(recorded)]
-            if len(epochs):
+            if len(epochs := self._epochs(identity)):
                 seeds = [part.to_dict("records") for _, part in epochs.groupby("seed")]
                 made.append(
                     series.curve(row, [[{str(k): v for k, v in each.items()} for each in one] for one in seeds])

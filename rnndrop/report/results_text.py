@@ -13,7 +13,7 @@ from rnndrop.report.measured import Measured
 from rnndrop.report.reproduced import HEADER, cells
 from rnndrop.sweep import Job
 
-PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train")
+PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train", "last ÷ best")
 _ALT = {
     "curves": "Train and valid perplexity by epoch; the gap is shaded",
     "forest": "Differences from the baseline with their intervals",
@@ -35,10 +35,11 @@ def section(measured: Measured) -> Iterator[str]:
     if not measured.any:
         return
     yield table(*_ours(measured)) + "\n"
+    yield "Means ± std over n seeds. Last ÷ best: how far valid perplexity rose after the best epoch.\n"
     if measured.reproduction.baseline in measured.rows:
         yield (
             f"Against {measured.reproduction.baseline}: change of test perplexity paired by seed, [95 % t interval of "
-            "the mean log-ratio]. Means ± std over n seeds.\n"
+            "the mean log-ratio].\n"
         )
     if measured.lacking:
         yield f"Not yet measured: {', '.join(measured.lacking)}.\n"
@@ -58,7 +59,9 @@ def _ours(measured: Measured) -> tuple[tuple[str, ...], list[tuple[object, ...]]
         metrics = [_mean(row[f"{split}_perplexity"], row[f"{split}_perplexity_std"]) for split in _SPLITS]
         gap = row["valid_perplexity"] / row["train_perplexity"]
         factor = f"{factors[name]:g}" if factors.get(name) is not None else "–"
-        body.append((f"`{name}`", factor, row["n"], *metrics, f"{gap:.2f}", *([_change(row)] if against else [])))
+        rise = measured.rise(row["run_id"])
+        gaps = [f"{gap:.2f}", "" if rise is None else f"{100 * rise:+.1f} %"]
+        body.append((f"`{name}`", factor, row["n"], *metrics, *gaps, *([_change(row)] if against else [])))
     header = (*PLAIN, f"against {measured.reproduction.baseline}") if against else PLAIN
     if not factors:
         return (PLAIN[0], *header[2:]), [(line[0], *line[2:]) for line in body]
@@ -80,6 +83,9 @@ def _search(measured: Measured) -> Iterator[str]:
         ]
         body.append((f"`{plan.row}`", *marked))
     yield table(("row", *(f"× {factor:g}" for factor in factors)), body) + "\n"
+    for end, word in ((max(factors), "largest"), (min(factors), "smallest")):
+        if rows := [plan.row for plan in searched if plan.factor == end]:
+            yield f"The {word} factor was best, and none beyond it was tried, for {', '.join(rows)}.\n"
 
 
 def _provenance(measured: Measured, command: str) -> Iterator[str]:
