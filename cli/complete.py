@@ -62,10 +62,10 @@ def _values(key: str) -> list[str]:
 
 
 def groups(incomplete: str) -> list[str]:
-    """Groups of settings."""
+    """Groups of settings, and reproductions."""
     from rnndrop.compose import GROUPS
 
-    return [name for name in GROUPS if name.startswith(incomplete)]
+    return [name for name in (*GROUPS, "reproduce") if name.startswith(incomplete)]
 
 
 def plans(incomplete: str) -> list[str]:
@@ -73,6 +73,13 @@ def plans(incomplete: str) -> list[str]:
     from rnndrop.compose import choices
 
     return [name for name in (*choices("dropout"), *choices("experiment")) if name.startswith(incomplete)]
+
+
+def reproductions(incomplete: str) -> list[str]:
+    """What `rnndrop reproduce` knows."""
+    from rnndrop.compose import choices
+
+    return [name for name in choices("reproduce") if name.startswith(incomplete)]
 
 
 def runs(incomplete: str) -> list[str]:

@@ -123,6 +123,23 @@ def ablate(
     raise typer.Exit(command.ablate(plan, mode, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 
+@app.command(epilog="Example: rnndrop reproduce zaremba_small --scale small --jobs 2")
+def reproduce(
+    name: Annotated[str, typer.Argument(help="See `rnndrop ls reproduce`.", autocompletion=_complete("reproductions"))],
+    overrides: Overrides = None,
+    scale: Annotated[str, typer.Option(help="full: as published; small: a stated reduction for two cores.")] = "full",
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+) -> None:
+    """Run the rows of a paper and print ours beside the published: the difference, and whether it is tolerable."""
+    from . import reproduce as command
+    from .sweep import Options
+
+    raise typer.Exit(command.reproduce(name, scale, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
+
+
 @app.command(epilog="Example: rnndrop tune dropout=variational 'dropout.recurrent.p=interval(0,0.7)' --trials 20")
 def tune(
     overrides: Overrides = None,
@@ -271,17 +288,19 @@ def ls(
     group: Annotated[
         str | None,
         typer.Argument(
-            help="task, data, model, dropout, trainer, evaluation, experiment.", autocompletion=_complete("groups")
+            help="task, data, model, dropout, trainer, evaluation, experiment, reproduce.",
+            autocompletion=_complete("groups"),
         ),
     ] = None,
 ) -> None:
-    """List what can be chosen: `rnndrop run GROUP=NAME`."""
+    """List what can be chosen: `rnndrop run GROUP=NAME`, `rnndrop reproduce NAME`."""
     from rnndrop.compose import GROUPS, choices
     from rnndrop.errors import unknown
 
-    if group is not None and group not in GROUPS:
-        raise unknown("group", group, GROUPS)
-    for name in [group] if group else GROUPS:
+    groups = (*GROUPS, "reproduce")
+    if group is not None and group not in groups:
+        raise unknown("group", group, groups)
+    for name in [group] if group else groups:
         if group is None:
             typer.echo(f"{name}:")
         for option, about in choices(name).items():

@@ -131,6 +131,7 @@ class Config(Settings):
     evaluation: EvaluationSettings
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     output: str
+    label: str | None = None  # records written before there were labels have none
 
     @property
     def plan(self) -> Plan:

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save
 
 from rnndrop import checkpoint, data, environment, records, rmse
+from rnndrop.allocation import keep_memory
 from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
 from rnndrop.config import Config, DataSettings, run_id
 from rnndrop.data import Corpus, Reviews
@@ -135,6 +136,7 @@ class _Run:
 
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
+        keep_memory()
         torch.set_num_threads(config.trainer.threads or THREADS)
         self.device = environment.device(config.trainer.device)
         self.corpus, fingerprint = load_corpus(config.data)
@@ -203,7 +205,11 @@ class _Run:
         return self._record(
             status,
             error=error,
-            model={"parameters": sum(p.numel() for p in model.parameters()), **asdict(model.sizes)},
+            model={
+                "parameters": sum(p.numel() for p in model.parameters()),
+                **asdict(model.sizes),
+                "paths": training.paths,
+            },
             metrics=metrics,
             timing={
                 "train_seconds": training.seconds,

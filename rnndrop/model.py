@@ -105,8 +105,12 @@ class LanguageModel(nn.Module):
         return [path(layer) for layer in masks.layers]
 
     def _embed(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """Rows of the embedding (T, B, E) times a mask (B|1, V|1, E|1) on word types."""
-        x = F.embedding(tokens, self.embedding)
+        """Rows of the embedding (T, B, E) times a mask (B|1, V|1, E|1) on word types.
+
+        A matrix of its own gets a sparse gradient: of the rows that the window reads.
+        """
+        sparse = self.decoder is not None and tokens.device.type in ("cpu", "cuda")
+        x = F.embedding(tokens, self.embedding, sparse=sparse)
         if mask is None:
             return x
         sequence = torch.arange(tokens.shape[1], device=tokens.device) if mask.shape[0] > 1 else 0

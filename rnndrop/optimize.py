@@ -17,8 +17,8 @@ class Update:
         self.settings = settings
         self.parameters = list(model.parameters())
         kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.Adam
-        fused = self.parameters[0].device.type in ("cpu", "cuda")
-        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=settings.learning_rate, fused=fused)
+        self._fused = self.parameters[0].device.type in ("cpu", "cuda")
+        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=settings.learning_rate, fused=self._fused)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 1."""
@@ -29,14 +29,44 @@ class Update:
     @torch.no_grad()
     def __call__(self) -> None:
         """Clip the gradients to the norm `clip`, update, decay, and forget the gradients."""
-        if self.settings.clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.settings.clip, foreach=True)
-        self.optimizer.step()
+        rows = self._take_rows()
+        factor = self._clipping([gradient.values() for gradient in rows.values()])
+        self._step(factor)
+        for parameter, gradient in rows.items():
+            change = gradient.values().mul_(-self.learning_rate)
+            parameter.index_add_(0, gradient.indices()[0], change if factor is None else change.mul_(factor))
         self.optimizer.zero_grad()
         if self.settings.weight_decay:
             scaled = self.settings.scaled_decay or self.settings.optimizer == "adamw"
             decay = self.settings.weight_decay * (self.learning_rate if scaled else 1.0)
             torch._foreach_mul_(list[Tensor](self.parameters), 1.0 - decay)
+
+    def _take_rows(self) -> dict[nn.Parameter, Tensor]:
+        """The gradients that hold rows alone, taken from the optimiser, if its rule is to touch those rows alone."""
+        sparse = [each for each in self.parameters if each.grad is not None and each.grad.is_sparse]
+        rows = {}
+        for parameter in sparse:
+            assert parameter.grad is not None
+            if self.settings.optimizer == "sgd":
+                rows[parameter] = parameter.grad.coalesce()
+            parameter.grad = None if parameter in rows else parameter.grad.to_dense()
+        return rows
+
+    def _clipping(self, more: list[Tensor]) -> Tensor | None:
+        """What the gradients, and `more` of them, must be multiplied by."""
+        if self.settings.clip is None:
+            return None
+        gradients = [each.grad for each in self.parameters if each.grad is not None]
+        norm = nn.utils.get_total_norm([*gradients, *more], foreach=True)
+        return (self.settings.clip / (norm + 1e-6)).clamp(max=1.0)
+
+    def _step(self, factor: Tensor | None) -> None:
+        """The optimiser's step with gradients times `factor`: in one pass over memory where it is fused."""
+        if factor is not None and self._fused:
+            self.optimizer.grad_scale = factor.reciprocal()  # type: ignore[attr-defined]
+        elif factor is not None:
+            torch._foreach_mul_([each.grad for each in self.parameters if each.grad is not None], factor)
+        self.optimizer.step()
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the optimiser remembers, by `parameter index/name`."""

@@ -64,6 +64,12 @@ class RatingTraining:
         self.loss_sum, self.count, self.tokens, self.epoch_seconds = 0.0, 0, 0, 0.0
 
     @property
+    def paths(self) -> list[str]:
+        """Which path of the engine each layer takes."""
+        throwaway = torch.Generator(self.generator.device).manual_seed(0)
+        return self.model.paths(draw_masks(self.plan, self.model.sizes, 2, 2, throwaway))
+
+    @property
     def best_epoch(self) -> int:
         """The epoch with the lowest valid RMSE, counted from 1."""
         return 1 + int(np.argmin([row["valid_rmse"] for row in self.history]))

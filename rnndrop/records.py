@@ -19,6 +19,7 @@ SCHEMA = 1  # of the configuration and the record; part of the run id
 NOT_IDENTITY = (
     ("seed",),
     ("output",),
+    ("label",),
     ("data", "root"),
     ("trainer", "device"),
     ("trainer", "threads"),

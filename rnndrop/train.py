@@ -66,6 +66,12 @@ class Training:
         self.memory = self.model.initial_state(self.inputs.shape[1])
 
     @property
+    def paths(self) -> list[str]:
+        """Which path of the engine each layer takes."""
+        throwaway = torch.Generator(self.generator.device).manual_seed(0)
+        return self.model.paths(draw_masks(self.plan, self.model.sizes, 2, 2, throwaway))
+
+    @property
     def best_epoch(self) -> int:
         """The epoch with the lowest valid perplexity, counted from 1."""
         return 1 + int(np.argmin([row["valid_perplexity"] for row in self.history]))

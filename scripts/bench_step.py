@@ -31,6 +31,7 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnndrop.allocation import keep_memory
 from rnndrop.config import TrainerSettings
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan, plan
@@ -62,6 +63,7 @@ def main() -> None:
     options.add_argument("--memory", action="store_true", help="the peak memory of a step instead of its time")
     options.add_argument("--json", action="store_true", help="one JSON list of rows on stdout")
     given = options.parse_args()
+    keep_memory()  # for all contestants
     rows = [
         row
         for threads in given.threads
@@ -185,8 +187,6 @@ def plans() -> dict[str, Plan]:
         rules = {place: rule for place, rule in yaml.safe_load(file.read_text()).items() if isinstance(rule, dict)}
         active = {place: {**rule, "p": P} for place, rule in rules.items() if rule["p"]}
         found[file.name.removesuffix(".yaml")] = plan(active)
-    places = ("input", "hidden", "recurrent", "output")
-    found.setdefault("shared", plan({place: {"kind": "shared", "p": P} for place in places}))
     found.pop("zaremba", None)  # the contest's "nn.LSTM, its own dropout" in our hands: the same step as `none`
     return found
 

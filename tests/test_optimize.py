@@ -52,3 +52,23 @@ def test_adamw_is_torchs() -> None:
 @pytest.mark.parametrize(("epoch", "rate"), [(1, 1.0), (5, 1.0), (6, 0.5), (7, 0.25), (13, 2.0**-8)])
 def test_zaremba_schedule(epoch: int, rate: float) -> None:
     assert learning_rate(compose(["experiment=zaremba_small"]).trainer, epoch) == rate
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("clip", [None, 0.5])
+def test_a_gradient_of_rows_updates_as_a_dense_one(optimizer: str, clip: float | None) -> None:
+    """Rows that a window does not read keep their value under SGD and move on with Adam's moments."""
+    tokens = torch.tensor([[3, 1, 3], [1, 0, 0]])
+    results = []
+    for sparse in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        model = nn.Embedding(6, 2, sparse=sparse)
+        with torch.no_grad():
+            model.weight.normal_(generator=generator)
+        update = Update(model, settings(optimizer=optimizer, clip=clip))
+        update.set_epoch(1)
+        for window in tokens:
+            (model(window) ** 3).sum().backward()
+            update()
+        results.append(model.weight.detach())
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-7)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -92,12 +93,28 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
     Returns a mask with one dimension for each of the location's axes, of length 1 where it does not vary.
     Its mean is 1 (for fill "previous": p, the chance of keeping the previous value).
     """
-    mask = torch.empty(rule.shape(sizes), dtype=dtype, device=generator.device)
+    shape = rule.shape(sizes)
     if rule.noise == "gaussian":
+        mask = torch.empty(shape, dtype=dtype, device=generator.device)
         return mask.normal_(1.0, (rule.p / (1 - rule.p)) ** 0.5, generator=generator)
     if rule.fill == "previous":
-        return mask.bernoulli_(rule.p, generator=generator)
-    return mask.bernoulli_(1 - rule.p, generator=generator).div_(1 - rule.p)
+        return _bernoulli(shape, rule.p, 1.0, generator, dtype)
+    return _bernoulli(shape, 1 - rule.p, 1 / (1 - rule.p), generator, dtype)
+
+
+def _bernoulli(shape: Sequence[int], p: float, value: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """`value` with probability `p`, else 0.
+
+    On a CPU one random word of 64 bits serves four elements, several times as fast as torch's `bernoulli_`; p is
+    thereby rounded to a multiple of 2^-16.
+    """
+    if generator.device.type != "cpu":
+        return torch.empty(shape, dtype=dtype, device=generator.device).bernoulli_(p, generator=generator).mul_(value)
+    count = math.prod(shape)
+    words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    below = min(round(p * 2**16), 2**16 - 1) - 2**15
+    values = torch.tensor([value, 0.0], dtype=dtype)
+    return torch.where(words.view(torch.int16)[:count] < below, values[0], values[1]).view(shape)
 
 
 def expectation(rule: Rule, generator: torch.Generator, dtype: torch.dtype) -> Tensor | None:

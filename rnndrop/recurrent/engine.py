@@ -9,11 +9,14 @@ from torch import Tensor
 
 from rnndrop.dropout.noise import LayerMasks
 from rnndrop.recurrent import gru, lstm, rnn
+from rnndrop.recurrent.gate_product import product_kind
 from rnndrop.recurrent.reference import masked_weight
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
 CELLS: dict[str, Cell] = {"lstm": lstm, "gru": gru, "rnn": rnn}
+
+LIBRARY = "library"  # the fused kernel of torch: nothing changes inside the recurrence
 
 _LIBRARY: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "lstm": torch.lstm,
@@ -26,16 +29,18 @@ def run_layer(
     cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return h (T, B, H) and the memory for the next window."""
-    if path(masks) == "library":
+    if path(masks) == LIBRARY:
         return _library(cell, x, memory, weights, masks)
     return run_sequence(CELLS[cell], x, memory, weights, masks)
 
 
 def path(masks: LayerMasks) -> str:
-    """Which implementation runs a layer with these masks: "library" or "sequence"."""
+    """What runs a layer with these masks, as records say it: "library", or the products of our own function."""
     inside = (masks.recurrent, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
-    return "sequence" if per_gate or any(mask is not None for mask in inside) else "library"
+    if not per_gate and all(mask is None for mask in inside):
+        return LIBRARY
+    return f"sequence: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"
 
 
 def _library(

@@ -17,9 +17,7 @@ _PACK_BACKWARD = 1 << 22  # elements of a weight whose transposed layout pays fo
 
 
 class GateProduct(Protocol):
-    """The product of masked inputs with a weight (G·H, I), its gradients, and what it is called in records."""
-
-    name: str
+    """The product of masked inputs with a weight (G·H, I), and its gradients."""
 
     def pack(self, rows: int) -> None:
         """Lay the weight out for many products of `rows` rows."""
@@ -38,15 +36,23 @@ class GateProduct(Protocol):
         ...
 
 
+def product_kind(mask: Tensor | None) -> str:
+    """Which product serves a mask (T|1, B|1, G|1, I|1): "dense", "per gate" or "kept units"."""
+    if mask is None:
+        return "dense"
+    if mask.shape[2] > 1:
+        return "per gate"
+    return "dense" if kept(mask) is None else "kept units"
+
+
 def gate_product(weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> GateProduct:
     """The cheapest product for a weight (G·H, I), a bias (G·H,) and a mask (T|1, B|1, G|1, I|1)."""
     if mask is None:
         return _Dense(weight, bias, None)
     if mask.shape[2] > 1:
         return _PerGate(weight, bias, mask)
-    if (units := kept(mask)) is not None:
-        return _KeptUnits(weight, bias, units)
-    return _Dense(weight, bias, mask.squeeze(2))
+    units = kept(mask)
+    return _Dense(weight, bias, mask.squeeze(2)) if units is None else _KeptUnits(weight, bias, units)
 
 
 class _Matrix:
@@ -90,8 +96,6 @@ def _flat(x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None) ->
 class _Dense:
     """Without a mask, or with one that all gates share and whose zeros differ between rows or steps."""
 
-    name = "dense"
-
     def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor | None) -> None:
         self._matrix = _Matrix(weight, bias)
         self._mask = mask  # (T|1, B|1, I|1)
@@ -114,8 +118,6 @@ class _Dense:
 class _KeptUnits:
     """With one mask for the whole batch and window: what it drops is left out of the arithmetic."""
 
-    name = "kept units"
-
     def __init__(self, weight: Tensor, bias: Tensor | None, units: Kept) -> None:
         self._units = units
         self._matrix = _Matrix(units.columns(weight), bias)  # (G·H, K)
@@ -135,8 +137,6 @@ class _KeptUnits:
 
 class _PerGate:
     """With one mask for each gate: one product for each gate."""
-
-    name = "per gate"
 
     def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
         gates = mask.shape[2]

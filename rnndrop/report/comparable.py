@@ -17,6 +17,7 @@ def caveats(runs: pd.DataFrame) -> list[str]:
         "parameters": [count(value) for value in sorted(done["parameters"].dropna().unique())],
         "epochs trained": [str(value) for value in sorted(done["epochs"].dropna().unique())],
         "device": _unique(done["device"].dropna()),
+        "label": _unique(done["label"].dropna()),
         "code revision": revisions,
     }
     lines = [f"not alike: {what} {_some(values)}" for what, values in found.items() if len(values) > 1]

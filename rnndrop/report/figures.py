@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import cycle
 from pathlib import Path
@@ -36,6 +36,7 @@ STYLE = {
     "font.size": 9,
     "legend.frameon": False,
     "svg.fonttype": "none",
+    "svg.hashsalt": "rnndrop",  # the same figure is the same file
     "pdf.fonttype": 42,
     "savefig.dpi": 160,
     "figure.constrained_layout.use": True,
@@ -77,10 +78,17 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     shown = series.curves(table, runs, PANELS)
     if not shown:
         raise RequestError("No run here kept its history.")
+    figure = draw_curves(shown, table["floor_perplexity_valid"].dropna().to_list(), task_by_metric(metric).title)
+    _note_missing(figure, len(table[table["n"] > 0]) - len(shown), "groups")
+    return figure
+
+
+@styled
+def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: str = "perplexity") -> Any:
+    """A panel a curve; `floor`: the source's own perplexity, where it is known; `name`: of what is drawn."""
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, axes = _axes(rows, columns, (2.6 * columns + 0.8, 2.1 * rows + 0.7), sharex=True, sharey=True)
-    floor = table["floor_perplexity_valid"].dropna()
     for axis, curve in zip(axes.flat, shown, strict=False):
         train, valid, std = (np.array(values) for values in (curve.train, curve.valid, curve.valid_std))
         axis.fill_between(curve.epochs, train, valid, where=valid > train, color=OKABE_ITO[1], alpha=0.18, lw=0,
@@ -88,18 +96,17 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
         axis.plot(curve.epochs, train, "--", color=OKABE_ITO[0], marker="o", ms=2.5, label="train (as trained)")
         axis.errorbar(curve.epochs, valid, std, color=OKABE_ITO[1], marker="s", ms=2.5, capsize=2, label="valid ± std")
         if len(floor):
-            axis.axhline(floor.iloc[0], color="#555555", ls=":", lw=1, label="floor (valid)")
+            axis.axhline(floor[0], color="#555555", ls=":", lw=1, label="floor (valid)")
         axis.set_title(_short(curve.label))
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     top = max(max(curve.valid) for curve in shown)
-    low = min([*(min(curve.train) for curve in shown), *floor.head(1)])
+    low = min([*(min(curve.train) for curve in shown), *floor[:1]])
     axes[0, 0].set_ylim(low * 0.95, min(top, 3 * min(min(curve.valid) for curve in shown)) * 1.05)
     figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel(task_by_metric(metric).title, fontsize=9)
+    figure.supylabel(name, fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
-    _note_missing(figure, len(table[table["n"] > 0]) - len(shown), "groups")
     return figure
 
 

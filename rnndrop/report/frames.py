@@ -21,6 +21,7 @@ COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed
     "seed": "Int64",
     "task": "string",  # language_model | sentiment
+    "label": "string",  # what it was made for, as "gal_medium-small"
     "status": "string",  # finished | diverged | failed | interrupted
     "data": "string",
     "model": "string",  # as "lstm 2×200"
@@ -115,6 +116,7 @@ def _row(record: Record, folder: Path, plans: dict[str, tuple[dict[str, Any], st
             "run_id": record.run_id,
             "seed": record.seed,
             "task": task_of(record.config).name,
+            "label": record.config.get("label"),
             "status": record.status,
             "data": record.data["name"],
             "model": f"{settings['model.cell']} {settings['model.layers']}×{settings['model.hidden']}",

@@ -97,11 +97,12 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, top: int | None = None) -> l
         if top is not None and len(made) >= top:
             break
         if seeds := histories(folders.get(run, [])):
-            made.append(_curve(name, seeds))
+            made.append(curve(name, seeds))
     return made
 
 
-def _curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
+def curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
+    """The mean of the histories of several seeds."""
     length = min(map(len, seeds))  # where patience ended one seed early, the mean ends too
     train, valid = (
         np.array([[score(row, split) for row in rows[:length]] for rows in seeds]) for split in ("train", "valid")

@@ -29,6 +29,11 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flat.items() if name not in _NOT_IDENTITY}
 
 
+def of_identity(overrides: Iterable[str]) -> list[str]:
+    """The overrides that change what a run computes: not its seed, nor where it runs and what it is called."""
+    return [each for each in overrides if each.lstrip("+").partition("=")[0] not in _NOT_IDENTITY]
+
+
 def varying(settings: Sequence[Settings]) -> list[str]:
     """The names whose value is not the same in all of `settings`, in the order of the configuration."""
     if not settings:

@@ -217,6 +217,8 @@ def _constants(part: pd.DataFrame, varied: list[str], runs: pd.DataFrame) -> str
         words.append(f"{settings['trainer.epochs']} epochs")
     if len(devices := runs["device"].dropna().unique()) == 1:
         words.append(str(devices[0]))
+    if len(labels := runs["label"].dropna().unique()) == 1:
+        words.append(f"label={labels[0]}")
     commits = {revision(*pair) for pair in zip(runs["git_revision"], runs["git_dirty"], strict=True)}
     if len(commits) == 1:
         words.append(f"rev {commits.pop()}")

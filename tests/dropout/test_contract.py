@@ -51,7 +51,7 @@ def one_rule(cell: str, location: str, kind: str, p: float = 0.4) -> Plan:
     return plan({location: {"kind": kind, "p": p}}, cell)
 
 
-def masks_of(model: LanguageModel, dropout: Plan, seed: int = 3, steps: int = T) -> Masks:
+def masks_of(model: LanguageModel, dropout: Plan, seed: int = 4, steps: int = T) -> Masks:
     return draw_masks(dropout, model.sizes, steps, B, torch.Generator().manual_seed(seed), torch.float64)
 
 
@@ -95,7 +95,7 @@ def test_outputs_and_gradients_equal_the_equations(cell: str, location: str, kin
         torch.autograd.grad((theirs * weights).sum(), parameters),
         strict=True,
     ):
-        assert (mine - plain).norm() <= 1e-9 * plain.norm()
+        assert (mine.to_dense() - plain).norm() <= 1e-9 * plain.norm()
 
 
 @every_noise

@@ -1,0 +1,71 @@
+"""`rnndrop reproduce`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from rnndrop.launch import split_launcher
+from rnndrop.report.settings import of_identity
+from rnndrop.reproduction import Plan, Reproduction, load, plans
+
+from .progress import console
+from .run import result_line
+from .sweep import Options, run_all
+
+
+def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options) -> int:
+    """Run every row with every seed and print ours beside the published; return the exit code.
+
+    Where the rates are searched, the search runs first, with the first seed.
+    """
+    reproduction = load(name)
+    launcher, rest = split_launcher(overrides)
+    with console.status("checking every run"):
+        table = plans(reproduction, scale, rest)
+    name = title(reproduction, scale, rest)
+    console.print(name, markup=False, highlight=False, soft_wrap=True)
+    search = [job for plan in table for job in plan.search]
+    silent = replace(options, as_json=options.as_json and options.dry_run, quiet=True)
+    if options.dry_run:
+        known = {job.folder: job for job in [*search, *(job for plan in table for job in plan.chosen)]}
+        return run_all(list(known.values()), silent, launcher)
+    code = run_all(search, silent, launcher) if search else 0
+    code = max(code, run_all([job for plan in table for job in plan.chosen], silent, launcher))
+    for job in {job.folder: job for plan in table for job in [*plan.search, *plan.chosen]}.values():
+        if job.record and job.state != "finished":
+            console.print(f"{job.name}: {result_line(job.record)}", markup=False, highlight=False, soft_wrap=True)
+    if not options.as_json:
+        print(name)
+    _show(reproduction, scale, table, options.as_json)
+    return code
+
+
+def title(reproduction: Reproduction, scale: str, overrides: Sequence[str]) -> str:
+    """What is reproduced, what a reduction changes, and with which overrides."""
+    changes = f": {' '.join(reproduction.small)}; not comparable with the published numbers"
+    asked = f"; with {' '.join(own)}" if (own := of_identity(overrides)) else ""
+    return f"{reproduction.name}, {scale} scale{changes if scale == 'small' else ''}{asked}"
+
+
+def _show(reproduction: Reproduction, scale: str, table: Sequence[Plan], as_json: bool) -> None:
+    """The outcomes on stdout."""
+    from tabulate import tabulate
+
+    from rnndrop.report.reproduced import HEADER, cells, outcomes
+
+    measured = {
+        plan.row: [job.record.metrics for job in plan.chosen if job.record and job.state == "finished"]
+        for plan in table
+    }
+    found = outcomes(reproduction, scale, measured)
+    factors = {plan.row: plan.factor for plan in table if plan.search}
+    if as_json:
+        print(json.dumps([asdict(each) | {"factor": factors.get(each.row)} for each in found], indent=1))
+        return
+    body = [
+        (f"{row} × {factors[row]:g}" if factors.get(row) is not None else row, *others)
+        for row, *others in map(cells, found)
+    ]
+    print(tabulate(body, HEADER, disable_numparse=True))

@@ -1,0 +1,115 @@
+"""A reproduction with the runs of it that are committed in `results/`, and their figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from rnndrop.report import series
+from rnndrop.report.compare import compare
+from rnndrop.report.reproduced import Outcome, outcomes, settle
+from rnndrop.report.results import read
+from rnndrop.reproduction import Plan, Reproduction, load, plans
+from rnndrop.sweep import Job
+
+
+@dataclass
+class Measured:
+    """A reproduction at a scale, with what `results/NAME.csv` and `results/history/NAME.csv` have of it."""
+
+    reproduction: Reproduction
+    scale: str
+    plans: list[Plan]
+    runs: pd.DataFrame
+    history: pd.DataFrame
+
+    @classmethod
+    def read(cls, results: Path, name: str, scale: str) -> Measured:
+        """The plans of a reproduction, their jobs settled by the committed runs alone."""
+        reproduction, path = load(name), results / f"{name}.csv"
+        runs = read(path) if path.exists() else pd.DataFrame({"identity": [], "seed": []})
+        default = {job.config.seed for job in next(iter(plans(reproduction, scale)[0].jobs.values()))}
+        seeds = sorted(default | {int(seed) for seed in runs["seed"]})
+        table_ = plans(reproduction, scale, [f"seed={','.join(map(str, seeds))}"])
+        settle(table_, runs)
+        history = results / "history" / f"{name}.csv"
+        epochs = pd.read_csv(history, dtype={"run_id": str}) if history.exists() else pd.DataFrame({"run_id": []})
+        return cls(reproduction, scale, table_, runs, epochs)
+
+    @property
+    def name(self) -> str:
+        """Of the reproduction."""
+        return self.reproduction.name
+
+    @cached_property
+    def rows(self) -> dict[str, list[Job]]:
+        """The finished jobs of each row that has any, one a seed."""
+        done = {plan.row: [job for job in plan.chosen if job.state == "finished"] for plan in self.plans}
+        return {row: jobs for row, jobs in done.items() if jobs}
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is measured."""
+        return bool(self.rows)
+
+    @property
+    def lacking(self) -> list[str]:
+        """The rows that nothing is measured of."""
+        return [plan.row for plan in self.plans if plan.row not in self.rows]
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """Ours beside the published."""
+        measured = {row: [job.record.metrics for job in jobs if job.record] for row, jobs in self.rows.items()}
+        return outcomes(self.reproduction, self.scale, measured)
+
+    @cached_property
+    def compared(self) -> pd.DataFrame:
+        """The comparison of the rows' runs, the lowest test perplexity first, with the name of each `row`.
+
+        Runs of one row that were recorded under several run ids, by several versions of the program, are one group.
+        """
+        row_of = {job.folder.parent.name: row for row, jobs in self.rows.items() for job in jobs}
+        ids = {(job.folder.parent.name, job.config.seed) for jobs in self.rows.values() for job in jobs}
+        keys = zip(self.runs["identity"], self.runs["seed"], strict=True)
+        runs = self.runs[[key in ids for key in keys]].drop_duplicates(["identity", "seed"], keep="last")
+        baseline = next((run for run, row in row_of.items() if row == self.reproduction.baseline), None)
+        found = compare(runs.assign(run_id=runs["identity"]), baseline=baseline if len(self.rows) > 1 else None)
+        return found.assign(row=[row_of[run] for run in found["run_id"]])
+
+    def figures(self) -> list[Path]:
+        """The figures of its section, relative to the results."""
+        if not self.any:
+            return []
+        stem = self.name if self.scale == "full" else f"{self.name}-small"
+        kinds = ["curves"] if self._curves() else []
+        kinds += ["forest"] if self.reproduction.baseline in self.rows and len(self.rows) > 1 else []
+        return [Path("figures") / f"{stem}-{kind}.svg" for kind in kinds]
+
+    def draw(self, results: Path) -> None:
+        """Write its figures."""
+        from rnndrop.report import figures
+
+        for path in self.figures():
+            (results / path).parent.mkdir(exist_ok=True)
+            if path.stem.endswith("-curves"):
+                figure = figures.draw_curves(self._curves())
+            else:
+                table = self.compared.assign(dropout=self.compared["row"])
+                figure = figures.forest(table, self.runs, "test_perplexity")
+            figures.save(figure, results / path)
+
+    def _curves(self) -> list[series.Curve]:
+        made = []
+        for identity, row in zip(self.compared["run_id"], self.compared["row"], strict=True):
+            recorded = self.runs.loc[self.runs["identity"] == identity, "run_id"]
+            epochs = self.history[self.history["run_id"].isin(recorded)]
+            if len(epochs):
+                seeds = [part.to_dict("records") for _, part in epochs.groupby("seed")]
+                made.append(
+                    series.curve(row, [[{str(k): v for k, v in each.items()} for each in one] for one in seeds])
+                )
+        return made

@@ -1,0 +1,118 @@
+"""Committed results: records as tidy CSVs without paths or host names, and back as a frame of runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rnndrop.compose import compose
+from rnndrop.config import run_id
+from rnndrop.records import read_history
+from rnndrop.report.frames import COLUMNS
+from rnndrop.report.settings import flatten, of_identity
+from rnndrop.task import task_of
+
+SETTINGS = {"train_tokens": "data.train_tokens"}  # columns that are settings: null means all
+ENVIRONMENT = {"hardware": "device_name", "threads": "threads", "torch": "torch", "python": "python",
+               "rnndrop": "rnndrop"}  # fmt: skip
+TIDY = (
+    "run_id", "seed", "label", "status", "data", "train_tokens", "model", "dropout", "plan",
+    "valid_perplexity", "test_perplexity", "train_perplexity", "valid_perplexity_mc", "test_perplexity_mc",
+    "test_perplexity_mc_stderr", "best_epoch", "epochs", "parameters", "train_seconds", "tokens_per_second",
+    "hardware", "device", "threads", "rnndrop", "torch", "python", "git_revision", "git_dirty", "data_sha256",
+    "overrides", "settings",
+)  # fmt: skip
+"""The columns: those of `load_runs()`, where it ran, what was asked for, and `settings`: all of them, but those
+that are null and the rules that drop nothing. Defaults are written out, since they may change."""
+TEXT = ("run_id", "git_revision", "data_sha256", "torch", "python", "rnndrop")  # even where all digits
+HISTORY = ("run_id", "seed", "epoch", "train_perplexity", "valid_perplexity")
+KEY = ["run_id", "seed"]
+
+
+def tidy(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a run of `load_runs()`, in the columns `TIDY`, ordered by run id and seed."""
+    defaults = flatten(compose([]).model_dump(mode="json"))
+    rows = [_tidy(row, defaults) for row in runs.to_dict("records")]
+    table = pd.DataFrame(rows, columns=list(TIDY))
+    return table.astype({name: COLUMNS[name] for name in TIDY if name in COLUMNS and COLUMNS[name] != "object"})
+
+
+def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    settings = row["settings"]
+    said = [
+        f"{key}={_typed(value)}"
+        for key, value in settings.items()
+        if (defaults.get(key) != value if key.startswith("dropout.") else {value, defaults.get(key)} != {None})
+    ]
+    return {
+        **{str(name): value for name, value in row.items() if name in TIDY},
+        **{name: settings.get(key) for name, key in SETTINGS.items()},
+        **{name: row["environment"].get(key) for name, key in ENVIRONMENT.items()},
+        "overrides": shlex.join(of_identity(row["overrides"])),
+        "settings": shlex.join(said),
+    }
+
+
+def _typed(value: Any) -> str:
+    """A setting's value as an override says it, to the last digit."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_typed, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def histories(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row an epoch of each run, in the columns `HISTORY`."""
+    rows = [
+        {name: epoch[name] if name in epoch else row[name] for name in HISTORY}
+        for row in runs[[*KEY, "folder"]].to_dict("records")
+        for epoch in read_history(Path(row["folder"]))
+    ]
+    return pd.DataFrame(rows, columns=list(HISTORY))
+
+
+def write(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV; the runs that it has already and `table` lacks stay in it, to the letter."""
+    table = _as_text(StringIO(table.to_csv(index=False)))
+    if path.exists():
+        old, new = _as_text(path), set(zip(table["run_id"], table["seed"], strict=True))
+        table = pd.concat([old[[key not in new for key in zip(old["run_id"], old["seed"], strict=True)]], table])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    numbers = ["seed", "epoch"] if "epoch" in table else ["seed"]
+    order = table.astype(dict.fromkeys(numbers, int)).reset_index(drop=True).sort_values(["run_id", *numbers]).index
+    table.iloc[order].to_csv(path, index=False, lineterminator="\n")
+
+
+def _as_text(source: Path | StringIO) -> pd.DataFrame:
+    return pd.read_csv(source, dtype=str, keep_default_na=False)
+
+
+def read(path: Path) -> pd.DataFrame:
+    """A tidy CSV as a frame of runs with the columns and types of `load_runs()`, and those of `TIDY` besides.
+
+    `settings` is whole again, composed from those that were written, and `identity` is the run id that these
+    settings have now: the recorded `run_id` came from the program as it was then, which may have had fewer settings.
+    """
+    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
+    configs = {text: compose(shlex.split(text)) for text in table["settings"].fillna("").unique()}
+    whole = {text: (run_id(config), flatten(config.model_dump(mode="json"))) for text, config in configs.items()}
+    found = [whole[text] for text in table["settings"].fillna("")]
+    runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in COLUMNS.items()})
+    extra = {name: table[name] for name in TIDY if name not in COLUMNS}
+    return runs.assign(
+        **extra,
+        overrides=pd.Series([shlex.split(text) for text in table["overrides"].fillna("")], dtype=object),
+        settings=pd.Series([settings for _, settings in found], dtype=object),
+        identity=[identity for identity, _ in found],
+        task=pd.Series([task_of(settings).name for _, settings in found], dtype="string"),
+    )
+
+
+def _column(table: pd.DataFrame, name: str, kind: Any) -> pd.Series:
+    if name not in table or kind == "object":
+        return pd.Series([None] * len(table), dtype=kind if not kind.startswith("datetime") else "object")
+    return table[name].astype(kind)

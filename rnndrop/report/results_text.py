@@ -1,0 +1,134 @@
+"""The text of `results/README.md`: the section of a reproduction, and that of any other CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rnndrop.report.comparable import revision
+from rnndrop.report.measured import Measured
+from rnndrop.report.reproduced import HEADER, cells
+from rnndrop.sweep import Job
+
+PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train")
+_ALT = {
+    "curves": "Train and valid perplexity by epoch; the gap is shaded",
+    "forest": "Differences from the baseline with their intervals",
+}
+_SPLITS = ("valid", "test", "train")
+
+
+def section(measured: Measured) -> Iterator[str]:
+    """The section of a reproduction at one scale, as parts of Markdown."""
+    small = measured.scale == "small"
+    yield f"## {measured.name}{', small scale' if small else ''}\n\n{measured.reproduction.about}\n"
+    command = f"rnndrop reproduce {measured.name}{' --scale small' if small else ''}"
+    if small:
+        yield f"A reduction, not comparable with the published numbers: `{' '.join(measured.reproduction.small)}`\n"
+    if not measured.any:
+        yield f"**Not yet measured.** `{command}`\n"
+    if measured.outcomes and measured.reproduction.published:
+        yield table(HEADER, [cells(outcome) for outcome in measured.outcomes]) + "\n"
+    if not measured.any:
+        return
+    yield table(*_ours(measured)) + "\n"
+    if measured.reproduction.baseline in measured.rows:
+        yield (
+            f"Against {measured.reproduction.baseline}: change of test perplexity paired by seed, [95 % t interval of "
+            "the mean log-ratio]. Means ± std over n seeds.\n"
+        )
+    if measured.lacking:
+        yield f"Not yet measured: {', '.join(measured.lacking)}.\n"
+    yield from (f"![{_ALT[figure.stem.rpartition('-')[2]]}]({figure})\n" for figure in measured.figures())
+    yield from _search(measured)
+    yield from _provenance(measured, command)
+
+
+def _ours(measured: Measured) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Header and rows of our own numbers, the lowest test perplexity first."""
+    compared = measured.compared
+    factors = {plan.row: plan.factor for plan in measured.plans if plan.search}
+    against = "change" in compared
+    body: list[tuple[object, ...]] = []
+    for row in compared.to_dict("records"):
+        name = row["row"]
+        metrics = [_mean(row[f"{split}_perplexity"], row[f"{split}_perplexity_std"]) for split in _SPLITS]
+        gap = row["valid_perplexity"] / row["train_perplexity"]
+        factor = f"{factors[name]:g}" if factors.get(name) is not None else "–"
+        body.append((f"`{name}`", factor, row["n"], *metrics, f"{gap:.2f}", *([_change(row)] if against else [])))
+    header = (*PLAIN, f"against {measured.reproduction.baseline}") if against else PLAIN
+    if not factors:
+        return (PLAIN[0], *header[2:]), [(line[0], *line[2:]) for line in body]
+    return header, body
+
+
+def _search(measured: Measured) -> Iterator[str]:
+    """How the rates were chosen."""
+    searched = [plan for plan in measured.plans if plan.search and plan.row in measured.rows]
+    if not searched:
+        return
+    yield "The search: valid perplexity of the first seed by the factor of all rates; bold is what was kept.\n"
+    factors = list(searched[0].jobs)
+    body = []
+    for plan in searched:
+        shown = [_valid(plan.jobs[factor][0]) for factor in factors]
+        marked = [
+            f"**{value}**" if factor == plan.factor else value for factor, value in zip(factors, shown, strict=True)
+        ]
+        body.append((f"`{plan.row}`", *marked))
+    yield table(("row", *(f"× {factor:g}" for factor in factors)), body) + "\n"
+
+
+def _provenance(measured: Measured, command: str) -> Iterator[str]:
+    """Where the runs were computed."""
+    ids = {jobs[0].folder.parent.name for plan in measured.plans for jobs in plan.jobs.values()}
+    runs = measured.runs[measured.runs["identity"].isin(ids)]
+    keys = ["hardware", "device", "threads", "torch", "git_revision", "git_dirty"]
+    body = [
+        (*key[:4], revision(*key[4:]), len(part), f"{part['train_seconds'].sum() / 3600:.1f}")
+        for key, part in runs.groupby(keys, dropna=False)
+    ]
+    yield table(("hardware", "device", "threads", "torch", "revision", "runs", "hours"), body)
+    yield f"\n`{command}` · runs: [{measured.name}.csv]({measured.name}.csv)\n"
+
+
+def other(path: Path) -> Iterator[str]:
+    """The part of a CSV that is no reproduction: mean ± std of its metrics over whatever tells its groups apart."""
+    rows = pd.read_csv(path)
+    metrics = [
+        name for name in rows.columns.astype(str) if name.endswith(("rmse", "rmse_mc", "perplexity", "perplexity_mc"))
+    ]
+    keys = [name for name in ("task", "split", "model", "cell", "dropout", "plan") if name in rows]
+    yield f"## {path.stem}\n"
+    body = [
+        (*key, len(part), *(_mean(part[name].mean(), part[name].std(), 4) for name in metrics))
+        for key, part in rows.groupby(keys, dropna=False)
+    ]
+    yield table((*keys, "n", *metrics), body) + f"\n\nRuns: [{path.name}]({path.name})\n"
+
+
+def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def _mean(mean: float, std: float, digits: int = 1) -> str:
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
+
+
+def _valid(job: Job) -> str:
+    return f"{job.record.metrics['valid_perplexity']:.1f}" if job.record and job.state == "finished" else job.state
+
+
+def _change(row: Mapping[Any, Any]) -> str:
+    change, low, high = (row[name] for name in ("change", "change_low", "change_high"))
+    if pd.isna(change):
+        return "–"
+    bounds = "" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * change:+.1f} %{bounds}"

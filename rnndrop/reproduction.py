@@ -1,0 +1,143 @@
+"""A reproduction: the rows of a published table, or of an ablation, as runs. `conf/reproduce/*.yaml` lists them.
+
+No torch here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from rnndrop.compose import choices, compose, expand
+from rnndrop.errors import RequestError, unknown
+from rnndrop.sweep import Job, jobs_of
+
+SCALES = ("full", "small")
+SETTLED = ("finished", "failed", "diverged")
+
+
+class Row(BaseModel):
+    """One row: the overrides that make it, and the `label` of the published rows that it stands beside."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: list[str]
+    published: str | None = None
+
+
+class Published(BaseModel):
+    """Which rows of `results/reference/*.csv` the rows' labels are looked up in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    data: str
+    model: str
+
+
+class Reproduction(BaseModel):
+    """What `conf/reproduce/NAME.yaml` holds; `name` and `about` come from the file's name and opening comment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    about: str
+    rows: dict[str, Row]
+    common: list[str] = []  # overrides of every row
+    seeds: str = "range(3)"  # in Hydra's grammar
+    small: list[str]  # what `--scale small` changes
+    published: Published | None = None
+    baseline: str | None = None  # the row that the others are compared with, paired by seed
+    factors: list[float] = [1.0]  # of a row's rates: all are tried with the first seed, the best by valid is kept
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of one row: a list, one job a seed, for each of the factors that its rates can take."""
+
+    row: str
+    jobs: dict[float, list[Job]]
+
+    @property
+    def search(self) -> list[Job]:
+        """The jobs that decide on the rates; none where there is nothing to decide."""
+        return [jobs[0] for jobs in self.jobs.values()] if len(self.jobs) > 1 else []
+
+    @property
+    def factor(self) -> float | None:
+        """The factor with the lowest valid perplexity; None while it is not known."""
+        if len(self.jobs) == 1:
+            return next(iter(self.jobs))
+        if not all(job.state in SETTLED for job in self.search):
+            return None
+        firsts = {factor: jobs[0].record for factor, jobs in self.jobs.items() if jobs[0].state == "finished"}
+        valid = {factor: record.metrics["valid_perplexity"] for factor, record in firsts.items() if record}
+        return min(valid, key=lambda factor: valid[factor], default=None)
+
+    @property
+    def chosen(self) -> list[Job]:
+        """The jobs of the row, one a seed; empty while its rates are not known."""
+        return [] if self.factor is None else self.jobs[self.factor]
+
+
+def load(name: str) -> Reproduction:
+    """Read a reproduction. Raises RequestError, with a suggestion, where there is none of that name."""
+    import yaml
+
+    about = choices("reproduce")
+    if name not in about:
+        raise unknown("reproduction", name, about)
+    text = (Path(str(files("rnndrop.conf"))) / "reproduce" / f"{name}.yaml").read_text(encoding="utf-8")
+    return Reproduction(name=name, about=about[name], **yaml.safe_load(text))
+
+
+def label(name: str, scale: str) -> str:
+    """What marks the runs of a reproduction: its name, and the scale where that is not the published one."""
+    return name if scale == "full" else f"{name}-{scale}"
+
+
+def plans(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ()) -> list[Plan]:
+    """The checked jobs of every row at a scale, with further overrides. Raises RequestError."""
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
+    return [
+        Plan(name, {f: _jobs(name, f, each) for f, each in _candidates(reproduction.factors, request).items()})
+        for name, request in requests(reproduction, scale, overrides).items()
+    ]
+
+
+def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The overrides of each row by its name, not yet expanded to one list a seed."""
+    small = reproduction.small if scale == "small" else []
+    made = {}
+    for name, row in reproduction.rows.items():
+        given = [*reproduction.common, *row.run, *small, *overrides]
+        seed = next((each for each in reversed(given) if each.startswith("seed=")), f"seed={reproduction.seeds}")
+        others = [each for each in given if not each.startswith("seed=")]
+        made[name] = [f"label={label(reproduction.name, scale)}", *others, seed]
+    return made
+
+
+def _candidates(factors: Sequence[float], overrides: list[str]) -> dict[float, list[str]]:
+    """The overrides with every rate of their plan times each factor; only once where the plan drops nothing."""
+    rules = tuple(compose(expand(overrides)[0]).plan.active)
+    if not rules or list(factors) == [1.0]:
+        return {1.0: overrides}
+    return {
+        factor: [*overrides, *(f"dropout.{rule.location}.p={round(rule.p * factor, 4)}" for rule in rules)]
+        for factor in factors
+    }
+
+
+def _jobs(row: str, factor: float, overrides: list[str]) -> list[Job]:
+    jobs = jobs_of(expand(overrides))
+    if len({job.folder.parent for job in jobs}) > 1:
+        raise RequestError(f"{row}: only the seed may take several values here; for a grid use `rnndrop sweep`.")
+    for job in jobs:
+        scaled = "" if factor == 1 else f" × {factor:g}"
+        job.name = f"{row}{scaled}, seed={job.config.seed}"
+    return jobs

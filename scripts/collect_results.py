@@ -1,0 +1,39 @@
+"""Turn records into a tidy CSV for `results/`: `python scripts/collect_results.py RUNS... --to results/NAME.csv`.
+
+One row a run, without paths and host names; the epochs go to `results/history/NAME.csv`. Runs that the CSV holds
+already stay. NAME is a reproduction (`rnndrop ls reproduce`); then `python scripts/results_page.py` writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from rnndrop.errors import RequestError
+from rnndrop.report.frames import load_runs
+from rnndrop.report.results import histories, tidy, write
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Collect; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="folders of runs")
+    parser.add_argument("--to", required=True, type=Path, metavar="CSV")
+    given = parser.parse_args(arguments)
+    try:
+        runs = pd.concat([load_runs(folder) for folder in given.runs]).drop_duplicates(["run_id", "seed"])
+    except RequestError as error:
+        print(error, file=sys.stderr)
+        return 2
+    write(given.to, tidy(runs))
+    write(given.to.parent / "history" / given.to.name, histories(runs))
+    print(f"{given.to}: {len(runs)} runs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

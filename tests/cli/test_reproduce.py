@@ -1,0 +1,94 @@
+"""`rnndrop reproduce` in a real process, on text of its own with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+TOKENS = 600
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> list[str]:
+    """Overrides that leave of any reproduction a run of a second."""
+    words = " ".join(f"w{number * number % 37}" for number in range(TOKENS))
+    (tmp_path / "text.txt").write_text("\n".join(words[start : start + 60] for start in range(0, len(words), 60)))
+    return [
+        "data=text", "data.file=text.txt", "data.train_tokens=400", "model.hidden=8", "trainer.epochs=1",
+        "trainer.threads=1", "trainer.device=cpu", "evaluation.batch_size=2",
+    ]  # fmt: skip
+
+
+def test_ours_beside_the_published_and_nothing_twice(rnndrop: Command, tmp_path: Path, tiny: list[str]) -> None:
+    request = ["reproduce", "zaremba_small", "--scale", "small", *tiny, "seed=0,1", "--jobs", "2"]
+    plan = rnndrop(*request, "--dry-run", "--json")
+    assert [row["would"] for row in json.loads(plan.stdout)] == ["run", "run"]
+    assert not list(tmp_path.rglob("record.json"))
+
+    done = rnndrop(*request)
+    assert done.returncode == 0, done.stderr
+    title, *table = done.stdout.splitlines()
+    assert title.startswith("zaremba_small, small scale: data.train_tokens=100000") and "not comparable" in title
+    assert any(line.split()[:3] == ["small", "test", "2"] and "114.5" in line for line in table)
+
+    records = {path: json.loads(path.read_text()) for path in tmp_path.rglob("record.json")}
+    assert len(records) == 2
+    assert all(record["config"]["label"] == "zaremba_small-small" for record in records.values())
+    assert all("label=zaremba_small-small" in record["overrides"] for record in records.values())
+    times = {path: path.stat().st_mtime_ns for path in records}
+    again = rnndrop(*request, "--json")
+    assert again.returncode == 0 and times == {path: path.stat().st_mtime_ns for path in records}
+    rows = json.loads(again.stdout)
+    tests = [record["metrics"]["test_perplexity"] for record in records.values()]
+    (row,) = [row for row in rows if row["metric"] == "test_perplexity"]
+    assert row["scale"] == "small" and row["n"] == 2 and row["ours"] == pytest.approx(sum(tests) / 2)
+    assert row["published"] == 114.5 and row["within"] is None
+    report = rnndrop("report", "results/runs", "--format", "md")
+    assert "label=zaremba\\_small-small" in report.stdout
+
+
+def test_a_verdict_at_full_scale(rnndrop: Command, tiny: list[str]) -> None:
+    done = rnndrop("reproduce", "zaremba_small", *tiny, "seed=0")
+    assert done.returncode == 0, done.stderr
+    assert "no (± 1.1)" in done.stdout and "not comparable" not in done.stdout
+    assert done.stdout.startswith("zaremba_small, full scale; with data=text ")
+
+
+def test_rates_are_searched_with_the_first_seed(rnndrop: Command, tmp_path: Path, tiny: list[str]) -> None:
+    request = ["reproduce", "low_data", *tiny, "seed=0,1", "--jobs", "2"]
+    done = rnndrop(*request, "--json", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "18 runs: 18 new" in done.stderr and "20 runs: 11 new · 9 finished" in done.stderr
+    rows = [row for row in json.loads(done.stdout) if row["metric"] == "test_perplexity"]
+    assert len(rows) == 10 and all(row["n"] == 2 and row["published"] is None for row in rows)
+    found = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
+    assert Counter(record["seed"] for record in found) == {0: 19, 1: 10}
+    for row in rows:
+        own = [each for each in found if each["config"]["dropout"]["name"] == row["row"]]
+        tried = {each["run_id"]: each["metrics"]["valid_perplexity"] for each in own if each["seed"] == 0}
+        (kept,) = (each["run_id"] for each in own if each["seed"] == 1)
+        assert tried[kept] == min(tried.values())
+        assert row["factor"] in (None, 0.5, 1.0) and (row["factor"] is None) == (row["row"] == "none")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needle"),
+    [
+        (["zaremba_smal"], "Did you mean 'zaremba_small'?"),
+        (["zaremba_small", "--scale", "tiny"], "Valid: full small"),
+        (["zaremba_small", "model.hiden=3"], "Did you mean 'model.hidden'?"),
+        (["zaremba_small", "model.hidden=3,4"], "only the seed"),
+    ],
+)
+def test_a_wrong_request(rnndrop: Command, tmp_path: Path, arguments: list[str], needle: str) -> None:
+    done = rnndrop("reproduce", *arguments)
+    assert done.returncode == 2 and needle in done.stderr and done.stdout == "" and not list(tmp_path.iterdir())
+
+
+def test_ls_names_them(rnndrop: Command) -> None:
+    assert "zaremba_small" in rnndrop("ls", "reproduce").stdout

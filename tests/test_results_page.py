@@ -1,0 +1,100 @@
+"""results/README.md is what the script makes of the committed CSVs, and says what they do not have."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from rnndrop.config import run_id
+from rnndrop.records import HISTORY, RECORD, SCHEMA, Record
+from rnndrop.report.published import published
+from rnndrop.reproduction import load, plans
+from scripts import collect_results, results_page
+from tests.conftest import ROOT
+
+RESULTS = ROOT / "results"
+
+
+def test_the_committed_page_is_up_to_date() -> None:
+    assert results_page.main(["--check"]) == 0, "run: python scripts/results_page.py"
+
+
+def test_its_links_lead_somewhere_and_nothing_names_a_machine() -> None:
+    text = (RESULTS / "README.md").read_text("utf-8")
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert (RESULTS / target).exists(), target
+    for path in [RESULTS / "README.md", *RESULTS.rglob("*.csv"), *RESULTS.rglob("*.svg")]:
+        assert not re.search(r"/(work|home|Users|tmp|root)/", path.read_text("utf-8")), path
+
+
+@pytest.fixture
+def invented(tmp_path: Path) -> Path:
+    """Results of `low_data` without `awd`: of `naive` one seed failed. × 0.5 is best by valid."""
+    for plan in plans(load("low_data"), "full"):
+        for factor, jobs in plan.jobs.items():
+            for job in jobs if factor == 0.5 or plan.row == "none" else jobs[:1]:
+                if plan.row != "awd":
+                    _write(tmp_path / "runs", job.config, plan.row, factor)
+    return tmp_path
+
+
+def _write(folder: Path, config: object, row: str, factor: float) -> None:
+    from rnndrop.config import Config
+
+    assert isinstance(config, Config)
+    valid = 300.0 if row == "none" else 250 + 20 * factor + config.seed
+    metrics = {"valid_perplexity": valid, "test_perplexity": valid - 10 * factor, "train_perplexity": valid / 2,
+               "best_epoch": 2, "epochs": 2}  # fmt: skip
+    failed = row == "naive" and config.seed == 2
+    record = Record(
+        SCHEMA, run_id(config), config.seed, "failed" if failed else "finished", ["data=ptb"],
+        config.model_dump(mode="json"), {"name": "ptb", "sha256": "a" * 64}, {"parameters": 10},
+        {} if failed else metrics, {"train_seconds": 3600.0, "tokens_per_second": 100.0},
+        {"device": "cpu", "device_name": "invented CPU", "threads": 1, "host": "somewhere", "torch": "2",
+         "git_revision": "0" * 40, "git_dirty": False},
+    )  # fmt: skip
+    place = folder / record.run_id / f"seed-{record.seed}"
+    place.mkdir(parents=True)
+    (place / RECORD).write_text(record.to_json())
+    rows = [{"epoch": epoch, "train_perplexity": valid / epoch, "valid_perplexity": valid} for epoch in (1, 2)]
+    (place / HISTORY).write_text("".join(json.dumps(each) + "\n" for each in rows))
+
+
+def test_a_page_from_records(invented: Path) -> None:
+    results = invented / "results"
+    results.mkdir()
+    assert collect_results.main([str(invented / "runs"), "--to", str(results / "low_data.csv")]) == 0
+    assert results_page.main(["--results", str(results), "--check"]) == 1
+    assert results_page.main(["--results", str(results)]) == 0
+    assert results_page.main(["--results", str(results), "--check"]) == 0
+    text = (results / "README.md").read_text()
+
+    assert "| [`low_data`](#low_data) | 10 | 9 | awd |" in text and "Not yet measured: awd." in text
+    assert "| `none` | – | 3 | 300.0 ± 0.0 | 290.0 ± 0.0 | 150.0 ± 0.0 | 2.00 | – |" in text
+    naive = next(line for line in text.splitlines() if line.startswith("| `naive` | 0.5 |"))
+    assert naive.startswith("| `naive` | 0.5 | 2 | 260.5 ± 0.7 | 255.5 ± 0.7 |") and "-11.9 % [" in naive
+    assert "| `naive` | **260.0** | 270.0 |" in text
+    assert "| invented CPU | cpu | 1 | 2 | 0000000 | 35 | 35.0 |" in text and "somewhere" not in text
+    figures = sorted(path.name for path in (results / "figures").iterdir())
+    assert figures == ["low_data-curves.svg", "low_data-forest.svg"]
+    before = {path: path.read_bytes() for path in (results / "figures").iterdir()}
+    assert results_page.main(["--results", str(results)]) == 0
+    assert before == {path: path.read_bytes() for path in (results / "figures").iterdir()}
+    (results / "figures" / "low_data-forest.svg").unlink()
+    assert results_page.main(["--results", str(results), "--check"]) == 1
+
+
+def test_a_page_without_results_says_that_nothing_is_measured(tmp_path: Path) -> None:
+    assert results_page.main(["--results", str(tmp_path)]) == 0
+    text = (tmp_path / "README.md").read_text()
+    assert "**Not yet measured.** `rnndrop reproduce zaremba_small`" in text
+    assert "| small | test | 0 | not yet measured | 114.5 |" in text
+    assert f"of the {len(published())} published rows" in text
+
+
+def test_a_folder_without_runs_is_a_wrong_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert collect_results.main([str(tmp_path), "--to", str(tmp_path / "x.csv")]) == 2
+    assert "No runs" in capsys.readouterr().err and not (tmp_path / "x.csv").exists()
