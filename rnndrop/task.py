@@ -59,6 +59,9 @@ def check_task(tree: Mapping[str, Any]) -> None:
         )
     if task.name != "sentiment":
         return
+    for key in ("split_by", "chunk_tokens"):
+        if tree["data"][key] is None:
+            raise RequestError(f"data.{key}=null: task=sentiment needs it.")
     if tree["model"]["tie_weights"]:
         raise RequestError("model.tie_weights has no meaning for task=sentiment: its decoder gives one number.")
     if tree["dropout"]["weight_decoder"]["p"]:
