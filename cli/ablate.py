@@ -36,7 +36,7 @@ def _text(measured: Sequence[Effect]) -> str:
             effect.variant,
             effect.rule,
             effect.n,
-            "" if effect.test is None else f"{effect.test:.1f}",
+            "" if effect.test is None else f"{effect.test:.4g}",
             "" if effect.percent is None else f"{effect.percent:+.1f} %",
             "" if effect.low is None or effect.high is None else f"[{effect.low:+.1f}, {effect.high:+.1f}]",
         )

@@ -8,6 +8,7 @@ from rnndrop.errors import unknown
 from rnndrop.finished import evaluate as evaluate_finished
 from rnndrop.finished import find
 from rnndrop.records import Record
+from rnndrop.task import score, task_of
 
 from .progress import console
 
@@ -40,12 +41,13 @@ def evaluate(
 
 
 def _line(record: Record, split: str) -> str:
-    """A split's perplexities, those of earlier evaluations too."""
-    metrics = record.metrics
-    parts = [f"{split:<6} {metrics[f'{split}_perplexity']:.2f}"]
+    """A split's scores, those of earlier evaluations too."""
+    metrics, task = record.metrics, task_of(record.config)
+    digits = max(task.digits, 2)
+    parts = [f"{split:<6} {score(metrics, split):.{digits}f}"]
     for mode, title in MODES.items():
         if mode in metrics:
-            value, error = metrics[f"{split}_perplexity_{mode}"], metrics.get(f"{split}_perplexity_{mode}_stderr")
-            number = "diverged" if value is None else f"{value:.2f}"
-            parts.append(f"{title.format(**metrics[mode])} {number}{'' if error is None else f' ± {error:.2f}'}")
+            value, error = (metrics.get(f"{split}_{task.metric}_{mode}{part}") for part in ("", "_stderr"))
+            number = "diverged" if value is None else f"{value:.{digits}f}"
+            parts.append(f"{title.format(**metrics[mode])} {number}{'' if error is None else f' ± {error:.{digits}f}'}")
     return "   ".join(parts)

@@ -78,7 +78,7 @@ def run(
     cfg: Annotated[bool, typer.Option("--cfg", help="Print the composed settings and stop.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again even if it has finished before.")] = False,
 ) -> None:
-    """Train one model and record its perplexities."""
+    """Train one model and record its perplexities, or its RMSE (task=sentiment)."""
     from . import run as command
 
     raise typer.Exit(command.show_config(overrides or []) if cfg else command.run(overrides or [], as_json, force))
@@ -192,7 +192,9 @@ def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
 def report(
     path: Folder = "results/runs",
     style: Annotated[str, typer.Option("--format", help="rich, md, csv, json, latex or html.")] = "rich",
-    metric: Annotated[str, typer.Option(help="What to rank by, as test_perplexity_mc.")] = "test_perplexity",
+    metric: Annotated[
+        str | None, typer.Option(help="What to rank by, as test_perplexity_mc; else test_perplexity or test_rmse.")
+    ] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Differences, paired by seed, from this dropout, run id or KEY=VALUE.")
     ] = None,
@@ -274,7 +276,7 @@ def plot(
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FIG.{png,svg,pdf}", help="Without it: in the terminal.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="As test_perplexity or valid_perplexity.")] = "test_perplexity",
+    metric: Annotated[str | None, typer.Option(help="As valid_perplexity; else test_perplexity or test_rmse.")] = None,
     baseline: Annotated[str | None, typer.Option(help="For forest; none unless given.")] = None,
     location: Annotated[str | None, typer.Option(help="For rates: only this location.")] = None,
     where: Where = None,
@@ -291,7 +293,8 @@ def ls(
     group: Annotated[
         str | None,
         typer.Argument(
-            help="data, model, dropout, trainer, evaluation, experiment, reproduce.", autocompletion=_complete("groups")
+            help="task, data, model, dropout, trainer, evaluation, experiment, reproduce.",
+            autocompletion=_complete("groups"),
         ),
     ] = None,
 ) -> None:

@@ -12,17 +12,17 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import METRICS
 from rnndrop.report.tables import terminal_width
 
-from .report import load
+from .report import load, tasks
 
 KINDS = ("curves", "forest", "rates", "heatmap", "calibration")
 
 
-def plot(kind: str, path: str, output: str | None, metric: str, baseline: str | None, location: str | None,
+def plot(kind: str, path: str, output: str | None, metric: str | None, baseline: str | None, location: str | None,
          conditions: list[str], span: str | None) -> int:  # fmt: skip
     """Draw in the terminal, or into the file `output`; return the exit code."""
     if kind not in KINDS:
         raise unknown("plot", kind, KINDS)
-    if metric not in METRICS:
+    if metric is not None and metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
@@ -30,6 +30,7 @@ def plot(kind: str, path: str, output: str | None, metric: str, baseline: str | 
     if runs["data_sha256"].nunique(dropna=False) > 1:
         names = ", ".join(runs["data"].unique())
         raise RequestError(f"These runs saw different data ({names}): choose with --where data=… or data_sha256=…")
+    metric = metric or f"test_{tasks(runs)[0].metric}"
     table = compare(runs, metric, (baseline or "none") if kind == "forest" else None)
     options = {"location": location} if kind == "rates" else {}
     if output is None:

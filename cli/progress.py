@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnndrop.config import Config
 from rnndrop.progress import Progress as TrainingProgress
+from rnndrop.task import score, task_by_metric, task_of_row
 
 console = Console(stderr=True)
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -30,11 +31,11 @@ def headline(config: Config) -> str:
 def epoch_line(progress: TrainingProgress) -> str:
     """The last finished epoch in one line."""
     row = progress.history[-1]
-    earlier = [past["valid_perplexity"] for past in progress.history[:-1]]
-    arrow = "↓" if not earlier or row["valid_perplexity"] < min(earlier) else "↑"
+    train, valid, digits = score(row, "train"), score(row, "valid"), task_of_row(row).digits
+    arrow = "↓" if valid < min([math.inf, *(score(past, "valid") for past in progress.history[:-1])]) else "↑"
     return (
-        f"epoch {row['epoch']:>2}/{progress.epochs}  train {row['train_perplexity']:.1f}  "
-        f"valid {row['valid_perplexity']:.1f} {arrow}  {row['tokens_per_second'] / 1000:.1f}k tok/s"
+        f"epoch {row['epoch']:>2}/{progress.epochs}  train {train:.{digits}f}  "
+        f"valid {valid:.{digits}f} {arrow}  {row['tokens_per_second'] / 1000:.1f}k tok/s"
     )
 
 
@@ -94,7 +95,7 @@ class RunDisplay:
     def watch(self, progress: TrainingProgress) -> None:
         """Show where the training stands."""
         assert self.task is not None
-        if len(progress.history) > self.shown and "valid_perplexity" in progress.history[-1]:
+        if len(progress.history) > self.shown:
             self.shown = len(progress.history)
             console.print(epoch_line(progress), markup=False, highlight=False)
         rate = f"{progress.tokens_per_second / 1000:.1f}k tok/s"
@@ -102,5 +103,5 @@ class RunDisplay:
             self.task,
             completed=(progress.epoch - 1 + progress.fraction) / progress.epochs,
             description=f"epoch {progress.epoch:>2}/{progress.epochs}",
-            numbers=f"train {progress.train_perplexity:.1f}  {rate}  {time_left(progress)}",
+            numbers=f"train {progress.train:.{task_by_metric(progress.metric).digits}f}  {rate}  {time_left(progress)}",
         )

@@ -14,6 +14,7 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import METRICS, load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.tables import DATA, STYLES, render
+from rnndrop.task import TASKS, Task, task_by_metric
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Request:
 
     path: str
     style: str = "rich"
-    metric: str = "test_perplexity"
+    metric: str | None = None
     baseline: str | None = None
     where: list[str] = field(default_factory=list)
     last: str | None = None
@@ -39,32 +40,53 @@ def report(request: Request) -> int:
     """Print the comparison, or write the page; return the exit code. Skipped records are named on stderr."""
     if request.style not in STYLES:
         raise unknown("report format", request.style, STYLES)
-    if request.metric not in METRICS:
+    if request.metric is not None and request.metric not in METRICS:
         raise unknown("metric", request.metric, METRICS)
     runs, skipped = load(request.path, request.where, request.last)
     shown = runs[runs["status"] == "finished"] if request.hide_failed else runs
     if shown.empty:
         raise RequestError(f"None of the {len(runs)} runs in {request.path} has finished.")
-    table = compare(shown, request.metric, request.baseline, request.bootstrap, intervals=request.style in DATA)
-    if request.sort:
-        table = sort(table, request.sort)
-    if request.published:
-        from rnndrop.report.published import beside
-
-        table = beside(table)
+    metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(shown)]
+    tables = [_table(request, shown, metric) for metric in metrics]
     if request.html:
+        if len(tables) > 1:
+            raise RequestError("These runs are of several tasks, and a page shows one: --where task=sentiment")
         from rnndrop.report.page import write_page
 
-        write_page(Path(request.html), table, shown, request.metric)
+        write_page(Path(request.html), tables[0], shown, metrics[0])
         print(f"{request.html}: {len(shown)} runs, {Path(request.html).stat().st_size / 1e6:.1f} MB")
     else:
-        print(render(table, shown, request.style, request.metric, request.only_changed))
+        if request.style in DATA:  # one table for programs, with the columns of both tasks
+            tables = [pd.concat(tables, ignore_index=True)] if len(tables) > 1 else tables
+        print(
+            "\n\n".join(
+                render(table, shown, request.style, metric, request.only_changed)
+                for table, metric in zip(tables, metrics, strict=False)
+            )
+        )
         if request.style in DATA:
             from rnndrop.report.sheet import failures
 
-            for line in failures(shown, table):
+            for line in failures(shown, tables[0]):
                 print(line, file=sys.stderr)
     return 1 if skipped and request.strict else 0
+
+
+def tasks(runs: pd.DataFrame) -> list[Task]:
+    """The tasks of some runs, in the order of `TASKS`."""
+    return [task for task in TASKS.values() if (runs["task"] == task.name).any()]
+
+
+def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The comparison of the runs that have the metric."""
+    table = compare(runs, metric, request.baseline, request.bootstrap, intervals=request.style in DATA)
+    if request.sort:
+        table = sort(table, request.sort)
+    if request.published and task_by_metric(metric).name == "language_model":
+        from rnndrop.report.published import beside
+
+        table = beside(table)
+    return table
 
 
 def load(path: str, conditions: list[str], span: str | None) -> tuple[pd.DataFrame, int]:

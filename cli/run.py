@@ -9,6 +9,7 @@ from typing import Any
 from rnndrop.compose import compose
 from rnndrop.config import run_id
 from rnndrop.records import Record, run_folder
+from rnndrop.task import score, task_of
 
 
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
@@ -27,7 +28,7 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
 
 
 def result_line(record: Record) -> str:
-    """One line for people: perplexities, epoch, distance from the floor, folder."""
+    """One line for people: scores, epoch, distance from the floor, folder."""
     folder = run_folder(record.config["output"], record.run_id, record.seed)
     if record.status != "finished":
         reason = (record.error or "").strip().splitlines()
@@ -35,8 +36,9 @@ def result_line(record: Record) -> str:
     metrics = record.metrics
     where = f"epoch {metrics['best_epoch']}"
     if floor := record.data.get("floor_perplexity"):
-        where += f", {metrics['test_perplexity'] / floor:.2f} × floor"
-    numbers = f"valid {metrics['valid_perplexity']:.1f}  test {metrics['test_perplexity']:.1f}"
+        where += f", {score(metrics, 'test') / floor:.2f} × floor"
+    digits = task_of(record.config).digits
+    numbers = "  ".join(f"{split} {score(metrics, split):.{digits}f}" for split in ("valid", "test"))
     return f"✓ {numbers}  ({where})   {folder}"
 
 

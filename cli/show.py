@@ -9,7 +9,7 @@ from typing import Any
 
 from rnndrop import records
 from rnndrop.compose import compose
-from rnndrop.standing import Standing, find, standing
+from rnndrop.standing import Standing, find, standing, task
 
 from .progress import sparkline
 from .run import flat
@@ -67,11 +67,13 @@ def _lines(run: Standing) -> list[str]:
             lines += ["", "error", *(f"  {line}" for line in record.error.splitlines())]
         lines += ["", "environment", *environment]
     if run.valid:
+        digits = task(run).digits
         lines += [
             "",
-            f"valid perplexity by epoch   {sparkline(run.valid, 60)}   {run.valid[0]:.1f} → {run.valid[-1]:.1f}",
+            f"valid {task(run).title} by epoch   {sparkline(run.valid, 60)}   "
+            f"{run.valid[0]:.{digits}f} → {run.valid[-1]:.{digits}f}",
         ]
-        lines += [f"  {epoch:>3}  {value:.1f}" for epoch, value in enumerate(run.valid, 1)]
+        lines += [f"  {epoch:>3}  {value:.{digits}f}" for epoch, value in enumerate(run.valid, 1)]
     if record:
         lines += ["", "again", f"  {command(record.overrides, record.seed)}"]
     return lines

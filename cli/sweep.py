@@ -118,7 +118,7 @@ def _table(jobs: Sequence[Job]) -> Table:
     for job in jobs:
         if job.state == "running":
             now = job.progress
-            state = f"epoch {now['epoch']}/{now['epochs']}  train {now['train_perplexity']:.1f}" if now else "starting"
+            state = f"epoch {now['epoch']}/{now['epochs']}  train {now['train']:.4g}" if now else "starting"
             table.add_row(job.name, state)
     counts = Counter(job.state for job in jobs)
     table.add_row("", " · ".join(f"{count} {state}" for state, count in counts.items()), style="dim")

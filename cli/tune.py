@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnndrop.records import Record
+from rnndrop.task import score
 from rnndrop.tuning import space, tune
 
 from .progress import console, resumable
@@ -21,7 +22,7 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
         values = " ".join(f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"
                           for key, value in params.items())  # fmt: skip
         state = "pruned" if record is None else record.status
-        valid = f"  valid {record.metrics['valid_perplexity']:.1f}" if record and record.status == "finished" else ""
+        valid = f"  valid {score(record.metrics, 'valid'):.4g}" if record and record.status == "finished" else ""
         console.print(f"trial {number:>3}  {state}{valid}  {values}", markup=False, highlight=False)
 
     with resumable():
@@ -33,7 +34,7 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
         print(json.dumps({"study": study.study_name, "trials": rows}, indent=1))
     elif done:
         best = study.best_trial
-        print(f"✓ valid {best.value:.1f}   {shlex.join(['rnndrop', 'run', *best.user_attrs['overrides']])}")
+        print(f"✓ valid {best.value:.4g}   {shlex.join(['rnndrop', 'run', *best.user_attrs['overrides']])}")
     else:
         console.print("No trial finished.")
     return 0 if done else 1

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from rnndrop.errors import RequestError
-from rnndrop.standing import Standing, folders, standing
+from rnndrop.standing import Standing, folders, standing, task
 
 from .progress import sparkline
 
@@ -47,7 +47,7 @@ def _row(run: Standing) -> dict[str, Any]:
         "state": run.state,
         "dropout": config.get("dropout", {}).get("name"),
         "folder": str(run.folder),
-        "valid_perplexities": run.valid,
+        f"valid_{'perplexities' if task(run).metric == 'perplexity' else task(run).metric}": run.valid,
         "now": now if run.beat else None,
     }
 
@@ -56,12 +56,12 @@ def _table(path: str) -> Table:
     """Running ones first, then what failed, then the rest; those that are new are only counted."""
     runs = [standing(folder) for folder in folders(path)]
     order = ["running", "damaged", "failed", "diverged", "resumable", "finished"]
-    table = Table("run", "state", "epoch", "valid perplexity", "", "tok/s", "host", box=None, header_style="bold")
+    table = Table("run", "state", "epoch", "valid", "best", "tok/s", "host", box=None, header_style="bold")
     for run in sorted((run for run in runs if run.state in order), key=lambda run: order.index(run.state)):
         beat = run.beat if run.state == "running" else {}
         epoch = f"{beat['epoch']}/{beat['epochs']}" if "epoch" in beat else str(len(run.valid) or "")
         rate = f"{beat['tokens_per_second']:.0f}" if "epoch" in beat else ""
-        best = f"{min(run.valid):.1f}" if run.valid else ""
+        best = f"{min(run.valid):.{task(run).digits}f}" if run.valid else ""
         row = [run.name, run.state, epoch, sparkline(run.valid), best, rate, str(beat.get("host", ""))]
         table.add_row(*row, style=STYLES.get(run.state))
     counts = Counter(run.state for run in runs)

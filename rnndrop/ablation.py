@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rnndrop.compose import choices, compose, expand
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweep import Job, jobs_of
+from rnndrop.task import score
 
 MODES = {"drop": "the plan without one of its locations", "add": "no dropout but at one of the plan's locations"}
 SEEDS = "seed=range(3)"
@@ -24,7 +25,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant does to the test perplexity, against the baseline; positive: worse. Paired by seed."""
+    """What a variant does to the test score, against the baseline; positive: worse. Paired by seed."""
 
     variant: str
     rule: str
@@ -118,6 +119,6 @@ def _percent(log_ratio: float) -> float:
 
 
 def _by_seed(row: Row) -> dict[int, float]:
-    """The test perplexity of each finished job."""
+    """The test score of each finished job."""
     done = [job.record for job in row.jobs if job.record and job.record.status == "finished"]
-    return {record.seed: record.metrics["test_perplexity"] for record in done}
+    return {record.seed: score(record.metrics, "test") for record in done}

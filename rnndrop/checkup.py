@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from filelock import FileLock
 
 from rnndrop import environment
 from rnndrop.config import Config
-from rnndrop.experiment import build, generator, load_corpus
-from rnndrop.train import Training
+from rnndrop.data import Corpus, Reviews
+from rnndrop.experiment import build, load_corpus, train
 
 LITTLE = 2**30  # bytes: less free disk than this is worth a complaint
 
@@ -94,17 +94,21 @@ def _data(config: Config) -> str:
 
 
 def _step(config: Config) -> str:
-    """Train on two windows; time the second."""
+    """Train on two windows or batches; time the second."""
     corpus, _ = load_corpus(config.data)
-    device = environment.device(config.trainer.device)
-    model = build(config, corpus, device)
-    needed = 2 * config.trainer.window * config.trainer.batch_size + 1
-    settings = config.trainer.model_copy(update={"epochs": 1})
-    masks = generator(config.seed, "masks", device)
-    training = Training(model, config.plan, settings, corpus.train[:needed], masks)
+    model = build(config, corpus, environment.device(config.trainer.device))
+    short = config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": 1})})
+    window, batch = config.trainer.window, config.trainer.batch_size
+    if isinstance(corpus, Reviews):
+        few: Corpus | Reviews = corpus.thinned(2 * batch)
+        window, tokens = corpus.train.tokens.shape[1], corpus.train.tokens.size
+    else:
+        few = replace(corpus, train=corpus.train[: 2 * window * batch + 1])
+        tokens = len(corpus.train)
+    training = train(short, few, model)
     times = [time.perf_counter()]
     training.run(lambda: 1.0, lambda progress: times.append(time.perf_counter()))
     seconds = times[2] - times[1] if len(times) > 3 else times[1] - times[0]
-    rate = config.trainer.window * config.trainer.batch_size / seconds
-    epoch = len(corpus.train) / rate
+    rate = window * batch / seconds
+    epoch = tokens / rate
     return f"{seconds * 1000:.0f} ms · {rate:,.0f} tokens/s · about {epoch:,.0f} s an epoch"

@@ -17,7 +17,7 @@ from rnndrop.config import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, suggestion, unknown
 
-GROUPS = ("data", "model", "dropout", "trainer", "evaluation", "experiment")
+GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
 _NO_CHOICE = ("base", "default")  # what the others start from
 
 

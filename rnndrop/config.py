@@ -13,6 +13,7 @@ from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, suggestion, unknown
 from rnndrop.records import NOT_IDENTITY, SCHEMA
+from rnndrop.task import check_task
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -39,6 +40,9 @@ class DataSettings(Settings):
     file: str | None
     split: tuple[Fraction, Fraction, Fraction]
     min_count: Positive
+    split_by: Literal["review", "chunk"] | None
+    chunk_tokens: Positive | None
+    types: Positive | None
 
 
 class ModelSettings(Settings):
@@ -147,6 +151,7 @@ class EvaluationSettings(Settings):
 class Config(Settings):
     """Everything that one run depends on."""
 
+    task: Literal["language_model", "sentiment"]
     data: DataSettings
     model: ModelSettings
     dropout: DropoutSettings
@@ -163,6 +168,13 @@ class Config(Settings):
 
 
 _OWN_FILES = ("train", "valid", "test", "file")
+# Settings that came later, with the value that stands for what was before: with it they are no part of the identity.
+_LATER: tuple[tuple[tuple[str, ...], Any], ...] = (
+    (("task",), "language_model"),
+    (("data", "split_by"), None),
+    (("data", "chunk_tokens"), None),
+    (("data", "types"), None),
+)
 
 
 def run_id(config: Config) -> str:
@@ -171,11 +183,12 @@ def run_id(config: Config) -> str:
     The user's own files count by content, not by path.
     """
     identity = config.model_dump(mode="json")
-    for *parents, leaf in NOT_IDENTITY:
+    for path, neutral in [*((path, ...) for path in NOT_IDENTITY), *_LATER]:
         group = identity
-        for parent in parents:
+        for parent in path[:-1]:
             group = group[parent]
-        del group[leaf]
+        if neutral is ... or group[path[-1]] == neutral:
+            del group[path[-1]]
     for key in _OWN_FILES:
         if identity["data"][key] is not None:
             identity["data"][key] = _content_hash(identity["data"][key])
@@ -200,6 +213,7 @@ def checked(tree: dict[str, Any]) -> Config:
     except ValidationError as error:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
     _ = config.plan  # a rule without meaning is refused here
+    check_task(config.model_dump())
     return config
 
 

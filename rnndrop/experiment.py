@@ -18,11 +18,11 @@ import yaml
 from filelock import FileLock, Timeout
 from safetensors.torch import save
 
-from rnndrop import checkpoint, data, environment, records
+from rnndrop import checkpoint, data, environment, records, rmse
 from rnndrop.allocation import keep_memory
 from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
 from rnndrop.config import Config, DataSettings, run_id
-from rnndrop.data import Corpus
+from rnndrop.data import Corpus, Reviews
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
 from rnndrop.heartbeat import Heartbeat
@@ -32,7 +32,10 @@ from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.progress import Watcher
+from rnndrop.rating import RatingTraining
 from rnndrop.records import SCHEMA, Record
+from rnndrop.regressor import Regressor
+from rnndrop.task import TASKS
 from rnndrop.trackers import Tracker
 from rnndrop.train import DivergedError, Training
 
@@ -88,25 +91,40 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
 
 
 @lru_cache(maxsize=2)
-def _corpus(settings: DataSettings, stamps: tuple[Any, ...]) -> tuple[Corpus, dict[str, Any]]:
-    corpus = data.load(settings)
+def _corpus(settings: DataSettings, stamps: tuple[Any, ...]) -> tuple[Corpus | Reviews, dict[str, Any]]:
+    corpus = data.load_reviews(settings) if settings.name in data.REVIEWS else data.load(settings)
     return corpus, corpus.fingerprint()
 
 
-def load_corpus(settings: DataSettings) -> tuple[Corpus, dict[str, Any]]:
-    """A corpus and its fingerprint, kept for the next run of this process unless the user's files change."""
+def load_corpus(settings: DataSettings) -> tuple[Corpus | Reviews, dict[str, Any]]:
+    """A corpus, or reviews, and the fingerprint, kept for the next run unless the user's files change."""
     paths = [Path(path) for path in (settings.train, settings.valid, settings.test, settings.file) if path]
     stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
     return _corpus(settings, stamps)
 
 
-def build(config: Config, corpus: Corpus, device: torch.device) -> LanguageModel:
+def build(config: Config, corpus: Corpus | Reviews, device: torch.device) -> LanguageModel:
     """The model of a configuration with its initial weights, which depend on the seed alone."""
     settings = ModelSettings(**config.model.model_dump())
-    model = LanguageModel(settings, len(corpus.vocabulary))
+    kind = Regressor if isinstance(corpus, Reviews) else LanguageModel
+    model = kind(settings, len(corpus.vocabulary))
     trainer = config.trainer
     model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
     return model.to(device)
+
+
+def train(config: Config, corpus: Corpus | Reviews, model: LanguageModel) -> Training | RatingTraining:
+    """The training of a model that `build` made, at its beginning."""
+    masks = generator(config.seed, "masks", model.embedding.device)
+    if isinstance(corpus, Corpus):
+        return Training(model, config.plan, config.trainer, corpus.train, masks)
+    assert isinstance(model, Regressor)
+
+    def order(epoch: int) -> torch.Tensor:
+        return torch.randperm(count, generator=generator(config.seed, f"order {epoch}", torch.device("cpu")))
+
+    count = len(corpus.train)
+    return RatingTraining(model, config.plan, config.trainer, corpus, masks, order)
 
 
 def generator(seed: int, purpose: str, device: torch.device) -> torch.Generator:
@@ -173,14 +191,13 @@ class _Run:
     def _train(self, heartbeat: Heartbeat, watch: Watcher) -> Record:
         config, corpus = self.config, self.corpus
         model = build(config, corpus, self.device)
-        masks = generator(config.seed, "masks", self.device)
-        training = Training(model, config.plan, config.trainer, corpus.train, masks)
+        training = train(config, corpus, model)
         keeper = Keeper(self.folder, training, config.trainer, self.blank["data"]["sha256"], self.stop)
         keeper.resume()
 
         status, error = "finished", None
         try:
-            training.run(lambda: self._perplexity(model, "valid"), keeper.watcher(heartbeat, watch))
+            training.run(lambda: self._score(model, "valid"), keeper.watcher(heartbeat, watch))
         except DivergedError as divergence:
             status, error = "diverged", str(divergence)
         except Interrupted:
@@ -203,16 +220,23 @@ class _Run:
             },
         )
 
-    def _measure(self, model: LanguageModel, training: Training) -> dict[str, Any]:
+    def _measure(self, model: LanguageModel, training: Training | RatingTraining) -> dict[str, Any]:
         """Save the best weights and measure them on all splits."""
         records.write_atomically(self.folder / records.WEIGHTS, save(training.best))
         model.load_state_dict(training.best)
-        splits = {f"{split}_perplexity": self._perplexity(model, split) for split in ("valid", "test", "train")}
+        metric = TASKS[self.config.task].metric
+        splits = {f"{split}_{metric}": self._score(model, split) for split in ("valid", "test", "train")}
         with self.stop.anywhere():
             modes = measure_modes(model, self.config, self.corpus)
         return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history), **modes}
 
-    def _perplexity(self, model: LanguageModel, split: str) -> float:
+    def _score(self, model: LanguageModel, split: str) -> float:
+        """The task's metric on a split, deterministic."""
+        if isinstance(self.corpus, Reviews):
+            assert isinstance(model, Regressor)
+            with self.stop.anywhere():
+                rated = rmse.deterministic(model, self.config.plan, self.corpus, split, self.config.evaluation)
+            return rmse.rmse(rated, self.corpus.split(split).ratings)
         tokens = getattr(self.corpus, split)[:TRAIN_SAMPLE] if split == "train" else getattr(self.corpus, split)
         with self.stop.anywhere():
             nll = stream_nll(model, self.config.plan, tokens, self.config.evaluation)
@@ -221,23 +245,31 @@ class _Run:
         return perplexity(nll)
 
 
-def measure_modes(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
+def measure_modes(model: LanguageModel, config: Config, corpus: Corpus | Reviews) -> dict[str, Any]:
     """What the evaluation's settings ask for beside deterministic perplexity, as metrics."""
     asked = config.evaluation
-    modes = {measure_mc: asked.mc.samples, measure_cache: asked.cache.size, measure_dynamic: asked.dynamic.rule}
-    return {
-        name: value
-        for measure, wanted in modes.items()
-        if wanted
-        for name, value in measure(model, config, corpus).items()
-    }
+    metrics = measure_mc(model, config, corpus) if asked.mc.samples else {}
+    if isinstance(corpus, Reviews):
+        if asked.cache.size or asked.dynamic.rule:
+            raise RequestError("evaluation=cache and evaluation=dynamic read a stream of text; reviews have none.")
+        return metrics
+    if asked.cache.size:
+        metrics |= measure_cache(model, config, corpus)
+    if asked.dynamic.rule:
+        metrics |= measure_dynamic(model, config, corpus)
+    return metrics
 
 
-def measure_mc(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
-    """Monte-Carlo perplexities of the valid and test splits, with standard errors and the settings, as metrics."""
+def measure_mc(model: LanguageModel, config: Config, corpus: Corpus | Reviews) -> dict[str, Any]:
+    """Monte-Carlo scores of the valid and test splits, with standard errors (of perplexities) and the settings."""
     metrics: dict[str, Any] = {"mc": config.evaluation.mc.model_dump()}
     for split in ("valid", "test"):
         masks = generator(config.seed, f"mc {split}", model.embedding.device)
+        if isinstance(corpus, Reviews):
+            assert isinstance(model, Regressor)
+            rated = rmse.monte_carlo(model, config.plan, corpus, split, config.evaluation, masks)
+            metrics[f"{split}_rmse_mc"] = rmse.rmse(rated, corpus.split(split).ratings)
+            continue
         result = monte_carlo(model, config.plan, getattr(corpus, split), config.evaluation, masks)
         metrics[f"{split}_perplexity_mc"] = result.perplexity
         metrics[f"{split}_perplexity_mc_stderr"] = None if math.isnan(result.standard_error) else result.standard_error

@@ -14,20 +14,20 @@ from rnndrop import data, environment, records
 from rnndrop.compose import compose
 from rnndrop.config import Config, checked
 from rnndrop.errors import RequestError
-from rnndrop.experiment import build, measure_modes
+from rnndrop.experiment import build, load_corpus, measure_modes
 from rnndrop.model import LanguageModel
 from rnndrop.records import Record
 from rnndrop.standing import find as find
 
 
-def load(folder: Path) -> tuple[Record, Config, LanguageModel, data.Corpus]:
+def load(folder: Path) -> tuple[Record, Config, LanguageModel, data.Corpus | data.Reviews]:
     """The record, configuration, trained model and corpus of a finished run. Raises RequestError."""
     record = records.read_record(folder)
     if record is None or record.status != "finished":
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
     config = checked(completed(record.config, compose([]).model_dump(mode="json")))
-    corpus = data.load(config.data)
-    if corpus.fingerprint()["sha256"] != record.data["sha256"]:
+    corpus, fingerprint = load_corpus(config.data)
+    if fingerprint["sha256"] != record.data["sha256"]:
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model = build(config, corpus, environment.device(config.trainer.device))
     try:

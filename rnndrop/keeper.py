@@ -14,6 +14,7 @@ from rnndrop.errors import RequestError
 from rnndrop.heartbeat import Heartbeat
 from rnndrop.interrupt import Stop
 from rnndrop.progress import Progress, Watcher
+from rnndrop.rating import RatingTraining
 from rnndrop.train import Training
 
 PATIENCE = 20.0  # checkpoints by time come no closer than this many times what one takes: they cost 5 % at most
@@ -24,7 +25,9 @@ log = logging.getLogger("rnndrop")
 class Keeper:
     """Watches a training in `folder`: hand it to `Training.run` as `watch`. `data` is the corpus' sha256."""
 
-    def __init__(self, folder: Path, training: Training, settings: TrainerSettings, data: str, stop: Stop) -> None:
+    def __init__(
+        self, folder: Path, training: Training | RatingTraining, settings: TrainerSettings, data: str, stop: Stop
+    ) -> None:
         self.folder, self.training, self.settings, self.stop = folder, training, settings, stop
         self.circumstances = {"data": data, "device": training.generator.device.type}
         self.resumed_from: list[int] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.errors import RequestError
+from rnndrop.task import task_of
 
 SCHEMA = 1  # of the configuration and the record; part of the run id
 # The settings that do not change what a run computes, so that they are no part of its identity, its run id.
@@ -84,7 +85,8 @@ class Record:
         if record.status not in STATUSES or not all(isinstance(part, dict) for part in record._parts()):
             raise DamagedRecordError(f"not a record: status {record.status!r}")
         if record.status == "finished":
-            for name in ("valid_perplexity", "test_perplexity"):
+            metric = task_of(record.config).metric
+            for name in (f"valid_{metric}", f"test_{metric}"):
                 if not isinstance(record.metrics.get(name), int | float):
                     raise DamagedRecordError(f"not a whole record: metrics.{name} is {record.metrics.get(name)!r}")
         return record

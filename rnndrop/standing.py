@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rnndrop import checkpoint, heartbeat, records
 from rnndrop.errors import RequestError, unknown
 from rnndrop.records import DamagedRecordError, Record
+from rnndrop.task import Task, score, task_of_row
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,18 @@ class Standing:
 
     @property
     def valid(self) -> list[float]:
-        """The valid perplexity of each epoch so far."""
+        """The valid score of each epoch so far."""
         try:
-            return [row["valid_perplexity"] for row in records.read_history(self.folder)]
+            return [score(row, "valid") for row in records.read_history(self.folder)]
         except (OSError, ValueError, KeyError):
             return []
+
+
+def task(run: Standing) -> Task:
+    """What a run's scores are, as far as its history shows."""
+    with suppress(OSError, ValueError):
+        return task_of_row(next(iter(records.read_history(run.folder)), {}))
+    return task_of_row({})
 
 
 def standing(folder: Path) -> Standing:

@@ -32,8 +32,8 @@ _FACTS = ("step", "row", "loss_sum", "count", "epoch_seconds", "seconds", "histo
 class DivergedError(ArithmeticError):
     """The loss became NaN or exploded."""
 
-    def __init__(self, step: int, loss: float) -> None:
-        super().__init__(f"the loss of step {step} is {loss:g} nats a token")
+    def __init__(self, step: int, loss: float, unit: str = "nats a token") -> None:
+        super().__init__(f"the loss of step {step} is {loss:g} {unit}")
         self.step = step
 
 

@@ -21,6 +21,7 @@ from rnndrop.errors import RequestError
 from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress, Watcher
 from rnndrop.records import Record, prepare
+from rnndrop.task import score
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -115,7 +116,7 @@ def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, watch: W
             reported = trial.storage.get_trial(trial._trial_id).intermediate_values
             for row in progress.history:
                 if row["epoch"] not in reported:
-                    trial.report(row["valid_perplexity"], row["epoch"])
+                    trial.report(score(row, "valid"), row["epoch"])
             if progress.epoch < progress.epochs and trial.should_prune():
                 raise Pruned
 
@@ -129,7 +130,7 @@ def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, watch: W
         raise optuna.TrialPruned(record.status)
     trial.set_user_attr("run", f"{record.run_id}/seed-{record.seed}")
     trial.set_user_attr("overrides", overrides)
-    return float(record.metrics["valid_perplexity"])
+    return score(record.metrics, "valid")
 
 
 def _suggest(trial: Trial, key: str, values: tuple[float, float] | list[Any]) -> Any:

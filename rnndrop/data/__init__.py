@@ -1,16 +1,17 @@
-"""Corpora by name: from the settings under `data` to token ids. Imports numpy, not torch nor Hydra."""
+"""Corpora and reviews by name: from the settings under `data` to token ids. Imports numpy, not torch nor Hydra."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from rnndrop.data import english, published, synthetic, text
+from rnndrop.data import english, movie_reviews, published, synthetic, text
 from rnndrop.data.corpus import Corpus
+from rnndrop.data.reviews import Reviews
 from rnndrop.data.vocabulary import LEVELS
 from rnndrop.errors import RequestError, unknown
 
-__all__ = ["CORPORA", "Corpus", "load"]
+__all__ = ["CORPORA", "REVIEWS", "Corpus", "Reviews", "load", "load_reviews"]
 
 CORPORA: dict[str, Callable[[Any], Corpus]] = {
     "synthetic": synthetic.load,
@@ -42,3 +43,16 @@ def load(settings: Any) -> Corpus:
         )
     corpus = CORPORA[settings.name](settings)
     return corpus if settings.train_tokens is None else corpus.first(settings.train_tokens)
+
+
+REVIEWS: dict[str, Callable[[Any], Reviews]] = {"movie_reviews": movie_reviews.load, "reviews": movie_reviews.load}
+
+
+def load_reviews(settings: Any) -> Reviews:
+    """Load the rated reviews that `settings` describes: as for `load`, and `split_by`, `chunk_tokens` and `types`.
+
+    Raises `RequestError` for anything that the user can mend.
+    """
+    if settings.name not in REVIEWS:
+        raise unknown("set of reviews", settings.name, REVIEWS)
+    return REVIEWS[settings.name](settings)

@@ -45,7 +45,7 @@ class Published:
 
     url: str
     folder: str
-    files: tuple[File, File, File]
+    files: tuple[File, ...]
     types: int
 
 

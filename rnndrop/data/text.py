@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rnndrop.data.assemble import assemble
 from rnndrop.data.corpus import SPLITS, Corpus
@@ -14,6 +14,7 @@ from rnndrop.data.vocabulary import tokens_of
 from rnndrop.errors import RequestError
 
 DEFAULT_SPLIT = (0.8, 0.1, 0.1)
+Item = TypeVar("Item")
 
 
 def load(settings: Any) -> Corpus:
@@ -33,8 +34,8 @@ def load(settings: Any) -> Corpus:
     return assemble("text", settings.level, parts, settings.min_count)
 
 
-def cut(lines: list[str], shares: Sequence[float]) -> list[list[str]]:
-    """Cut lines into three neighbouring parts, `shares` (positive, adding up to 1) of the lines each.
+def cut(lines: list[Item], shares: Sequence[float]) -> list[list[Item]]:
+    """Cut lines (or what else) into three neighbouring parts, `shares` (positive, adding up to 1) of the lines each.
 
     Raises `RequestError` for other shares.
     """

@@ -11,11 +11,12 @@ import pandas as pd
 from rnndrop import stats
 from rnndrop.blocks import read_blocks
 from rnndrop.errors import RequestError, unknown
-from rnndrop.report.frames import METRICS
+from rnndrop.report.frames import METRICS, metrics_of
 from rnndrop.report.settings import dropout_labels, show, varying
+from rnndrop.task import task_by_metric
 
 GROUP = ["data_sha256", "run_id"]
-MEANS = [*METRICS, "best_epoch", "epochs", "train_seconds", "tokens_per_second", "test_perplexity_mc_stderr"]
+MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second", "test_perplexity_mc_stderr"]
 FIRSTS = ["data", "model", "plan", "parameters", "floor_perplexity", "floor_perplexity_valid"]
 UNFINISHED = ("diverged", "failed", "interrupted")
 MODEL = ("model.cell", "model.layers", "model.hidden")  # one column says all three: "lstm 2×200"
@@ -30,6 +31,8 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each corpus and run id, the lowest `metric` of a corpus first; corpora are never ranked together.
 
+    Runs of another task than the metric's are left out.
+
     Columns: `data`, `data_sha256`, `run_id`, `model`, `dropout` (a label that tells the plans apart), `plan`, one
     column for each further setting that varies, `n` finished seeds, how many `diverged`, `failed` or were
     `interrupted`; for each metric its mean, `_std` and the bounds `_low` and `_high` of the 95 % interval of the
@@ -41,7 +44,11 @@ def compare(
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    table = _groups(runs, intervals)
+    task = task_by_metric(metric)
+    runs = runs[runs["task"] == task.name]
+    if runs.empty:
+        raise RequestError(f"No run here has {metric}: none is of task={task.name}.")
+    table = _groups(runs, metrics_of(task), intervals)
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
     table = pd.concat(labelled).sort_values(["data", "data_sha256", metric], na_position="last", ignore_index=True)
     best = table.groupby("data_sha256", dropna=False)[metric].transform("min")
@@ -53,7 +60,7 @@ def compare(
     return table
 
 
-def _groups(runs: pd.DataFrame, intervals: bool) -> pd.DataFrame:
+def _groups(runs: pd.DataFrame, metrics: Sequence[str], intervals: bool) -> pd.DataFrame:
     """Every group with its counts, means and intervals, whether a run of it finished or not."""
     every = runs.groupby(GROUP, sort=False, dropna=False)
     table = every[[*FIRSTS, "dropout", "settings", "overrides"]].first()
@@ -61,12 +68,13 @@ def _groups(runs: pd.DataFrame, intervals: bool) -> pd.DataFrame:
         table[status] = (runs["status"] == status).groupby([runs[key] for key in GROUP], dropna=False).sum()
     done = runs[runs["status"] == "finished"]
     seeds = done.groupby(GROUP, dropna=False)
+    columns = [*metrics, *MEANS]
     table["n"] = seeds.size().reindex(table.index, fill_value=0)
-    numbers = done[[*GROUP, *MEANS]].astype(dict.fromkeys(MEANS, "float64")).groupby(GROUP, dropna=False)
-    means, stds, counts = (getattr(numbers[MEANS], what)().reindex(table.index) for what in ("mean", "std", "count"))
-    for name in MEANS:
+    numbers = done[[*GROUP, *columns]].astype(dict.fromkeys(columns, "float64")).groupby(GROUP, dropna=False)
+    means, stds, counts = (getattr(numbers[columns], what)().reindex(table.index) for what in ("mean", "std", "count"))
+    for name in columns:
         table[name] = means[name]
-        if name in METRICS:
+        if name in metrics:
             table[f"{name}_std"] = stds[name]
             if intervals:
                 margin = stats.t_margin(stds[name], counts[name])

@@ -15,7 +15,8 @@ import pandas as pd
 from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.extras import need
-from rnndrop.report.sheet import SHORT
+from rnndrop.report.sheet import title
+from rnndrop.task import task_by_metric
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -77,14 +78,14 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     shown = series.curves(table, runs, PANELS)
     if not shown:
         raise RequestError("No run here kept its history.")
-    figure = draw_curves(shown, table["floor_perplexity_valid"].dropna().to_list())
+    figure = draw_curves(shown, table["floor_perplexity_valid"].dropna().to_list(), task_by_metric(metric).title)
     _note_missing(figure, len(table[table["n"] > 0]) - len(shown), "groups")
     return figure
 
 
 @styled
-def draw_curves(shown: list[series.Curve], floor: Sequence[float] = ()) -> Any:
-    """A panel a curve; `floor`: the source's own perplexity, where it is known."""
+def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: str = "perplexity") -> Any:
+    """A panel a curve; `floor`: the source's own perplexity, where it is known; `name`: of what is drawn."""
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, axes = _axes(rows, columns, (2.6 * columns + 0.8, 2.1 * rows + 0.7), sharex=True, sharey=True)
@@ -103,7 +104,7 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = ()) -> Any:
     low = min([*(min(curve.train) for curve in shown), *floor[:1]])
     axes[0, 0].set_ylim(low * 0.95, min(top, 3 * min(min(curve.valid) for curve in shown)) * 1.05)
     figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel("perplexity", fontsize=9)
+    figure.supylabel(name, fontsize=9)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
     return figure
@@ -125,7 +126,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     name = table.loc[table["run_id"].isin(table["baseline"].dropna()), "dropout"].iloc[0]
-    axis.set_xlabel(f"{SHORT[metric]} perplexity against {name}, per cent (paired by seed, 95 %; filled: Holm p < .05)")
+    axis.set_xlabel(f"{title(metric)} against {name}, per cent (paired by seed, 95 %; filled: Holm p < .05)")
     _note_missing(figure, int(table["change"].notna().sum()) - ROWS, "plans")
     return figure
 
@@ -144,7 +145,7 @@ def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | 
     if len(floor) and metric.startswith("test"):
         axis.axhline(floor.iloc[0], color="#555555", ls=":", lw=1, label="floor")
     axis.set_xlabel("rate p")
-    axis.set_ylabel(f"{SHORT[metric]} perplexity (± std over seeds)")
+    axis.set_ylabel(f"{title(metric)} (± std over seeds)")
     axis.legend(fontsize=8)
     _note_missing(figure, len(every) - LINES, "lines")
     return figure
@@ -162,12 +163,12 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
         value = grid.value[row, column]
         red, green, blue, _ = image.cmap(image.norm(value))
         ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-        text = f"{value:+.1f} %" if grid.relative_to else f"{value:.1f}"
+        text = f"{value:+.1f} %" if grid.relative_to else f"{value:.4g}"
         axis.text(column, row, f"{text}\np={grid.p[row, column]:g}", ha="center", va="center", color=ink, fontsize=7.5)
     axis.set_xticks(range(len(grid.kinds)), grid.kinds)
     axis.set_yticks(range(len(grid.locations)), grid.locations)
     axis.grid(visible=False)
-    what = f"{SHORT[metric]} perplexity"
+    what = title(metric)
     axis.set_title(f"{what} against {grid.relative_to} (best rate)" if grid.relative_to else f"{what} (best rate)")
     return figure
 
@@ -175,7 +176,7 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
 @styled
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Monte-Carlo against deterministic test perplexity; below the diagonal, averaging over masks helps."""
-    rows = series.calibration(table)
+    rows = series.calibration(table, metric)
     figure, ((axis,),) = _axes(size=(5.2, 4.6))
     names = len(rows) <= LINES
     for row, colour, mark in zip(rows, cycle(OKABE_ITO), cycle(MARKS), strict=False):
@@ -185,8 +186,9 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
                       label=_short(row.label) if names else None)  # fmt: skip
     ends = [0.98 * min(row.sampled for row in rows), 1.02 * max(row.plain for row in rows)]
     axis.plot(ends, ends, color="black", lw=0.8, label="equal")
-    axis.set_xlabel("test perplexity, deterministic")
-    axis.set_ylabel("test perplexity, Monte-Carlo")
+    name = task_by_metric(metric).title
+    axis.set_xlabel(f"test {name}, deterministic")
+    axis.set_ylabel(f"test {name}, Monte-Carlo")
     axis.legend(fontsize=8)
     return figure
 

@@ -15,10 +15,12 @@ import pandas as pd
 from rnndrop.errors import RequestError
 from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, read_record
 from rnndrop.report.settings import flatten, plan_text
+from rnndrop.task import Task, task_by_metric, task_of
 
 COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed
     "seed": "Int64",
+    "task": "string",  # language_model | sentiment
     "label": "string",  # what it was made for, as "gal_medium-small"
     "status": "string",  # finished | diverged | failed | interrupted
     "data": "string",
@@ -31,6 +33,11 @@ COLUMNS = {
     "test_perplexity_mc": "Float64",
     "test_perplexity_mc_stderr": "Float64",
     "valid_perplexity_mc": "Float64",
+    "valid_rmse": "Float64",  # task=sentiment, as are the next four; in units of the ratings
+    "test_rmse": "Float64",
+    "train_rmse": "Float64",
+    "test_rmse_mc": "Float64",
+    "valid_rmse_mc": "Float64",
     "best_epoch": "Int64",
     "epochs": "Int64",  # that were trained
     "floor_perplexity": "Float64",  # of the source itself, on test
@@ -51,8 +58,16 @@ COLUMNS = {
 }
 """The columns of `load_runs()` and their types."""
 
-METRICS = ("test_perplexity", "valid_perplexity", "train_perplexity", "test_perplexity_mc", "valid_perplexity_mc")
+METRICS = (
+    *("test_perplexity", "valid_perplexity", "train_perplexity", "test_perplexity_mc", "valid_perplexity_mc"),
+    *("test_rmse", "valid_rmse", "train_rmse", "test_rmse_mc", "valid_rmse_mc"),
+)
 _NUMBERS = [name for name, kind in COLUMNS.items() if kind in ("Int64", "Float64")]
+
+
+def metrics_of(task: Task) -> list[str]:
+    """Those of `METRICS` that runs of a task have."""
+    return [name for name in METRICS if task_by_metric(name) is task]
 
 
 class SkippedRecordWarning(UserWarning):
@@ -100,6 +115,7 @@ def _row(record: Record, folder: Path, plans: dict[str, tuple[dict[str, Any], st
             **record.timing,
             "run_id": record.run_id,
             "seed": record.seed,
+            "task": task_of(record.config).name,
             "label": record.config.get("label"),
             "status": record.status,
             "data": record.data["name"],

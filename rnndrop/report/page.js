@@ -43,9 +43,9 @@ function curves(table, chosen) {
       const shared = { x, legendgroup: run, mode: "lines", name: plain(group.label), type: "scatter" };
       const hover = `<b>%{fullData.name}</b><br>seed ${seed} · epoch %{x}<br>`;
       traces.push({ ...shared, y: valid, line: { color: colour, width: 2 }, showlegend: !named,
-        hovertemplate: hover + "valid %{y:.1f}<extra></extra>" });
+        hovertemplate: hover + "valid %{y:.5g}<extra></extra>" });
       traces.push({ ...shared, y: train, line: { color: colour, width: 1, dash: "dash" }, showlegend: false,
-        hovertemplate: hover + "train %{y:.1f}<extra></extra>" });
+        hovertemplate: hover + "train %{y:.5g}<extra></extra>" });
       named = true;
     });
   });
@@ -66,7 +66,7 @@ function drawCurves(place, table, chosen) {
   Plotly.react(place, traces, layout({
     height: 420, shapes, annotations, hovermode: "closest", legend: { orientation: "h", y: -0.18 },
     xaxis: { title: { text: "epoch" } },
-    yaxis: { title: { text: "perplexity" }, range: finite.length ? [bottom * 0.93, top * 1.6] : undefined },
+    yaxis: { title: { text: data.title }, range: finite.length ? [bottom * 0.93, top * 1.6] : undefined },
   }), { responsive: true, displayModeBar: false });
 }
 
@@ -108,7 +108,7 @@ function detail(table, run) {
   const runs = element("table", null, element("div", null, made, "grid"), "settings");
   const head = element("tr", null, runs);
   ["seed", "status", "valid", "test", "computed on", "folder"].forEach((name) => element("th", name, head));
-  const number = (value) => (value === null ? "" : value.toFixed(2));
+  const number = (value) => (value === null ? "" : value.toPrecision(5));
   group.runs.forEach((each) => {
     const row = element("tr", null, runs), where = data.environments[each.environment];
     const place = `${where.device_name ?? where.device} · ${where.host} · torch ${where.torch} · rnndrop ${where.rnndrop} · rev ${where.revision}`;

@@ -29,6 +29,7 @@ from rnndrop.report.compare import compare
 from rnndrop.report.extras import need
 from rnndrop.report.settings import Settings, show, varying
 from rnndrop.report.sheet import Sheet, sheets
+from rnndrop.task import TASKS, score, task_by_metric
 
 FOREST = 60  # rows of the forest plot
 LIBRARIES = {
@@ -99,7 +100,7 @@ def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> dict[str,
     made = [
         _table(sheet, part, runs, environments) for sheet, part in zip(sheets(table, runs, metric), parts, strict=True)
     ]
-    return {"metric": metric, "tables": made, "environments": environments}
+    return {"metric": metric, "title": task_by_metric(metric).title, "tables": made, "environments": environments}
 
 
 def _table(sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, environments: list[dict[str, Any]]) -> dict[str, Any]:
@@ -149,16 +150,17 @@ def _run(row: dict[Any, Any], environments: list[dict[str, Any]]) -> dict[str, A
     }
     if environment not in environments:
         environments.append(environment)
+    metric = TASKS[row["task"]].metric
     history = next(iter(series.histories([row["folder"]])), [])
     return {
         "seed": row["seed"],
         "status": row["status"],
-        "valid": row["valid_perplexity"],
-        "test": row["test_perplexity"],
+        "valid": row[f"valid_{metric}"],
+        "test": row[f"test_{metric}"],
         "folder": row["folder"],
         "error": None if pd.isna(row["error"]) else row["error"].strip().splitlines()[-1:],
         "environment": environments.index(environment),
-        "curve": [[_rounded(epoch[key]) for epoch in history] for key in ("train_perplexity", "valid_perplexity")],
+        "curve": [[_rounded(score(epoch, split)) for epoch in history] for split in ("train", "valid")],
     }
 
 

@@ -15,6 +15,7 @@ from rnndrop.config import run_id
 from rnndrop.records import read_history
 from rnndrop.report.frames import COLUMNS
 from rnndrop.report.settings import flatten, of_identity
+from rnndrop.task import task_of
 
 SETTINGS = {"train_tokens": "data.train_tokens"}  # columns that are settings: null means all
 ENVIRONMENT = {"hardware": "device_name", "threads": "threads", "torch": "torch", "python": "python",
@@ -107,6 +108,7 @@ def read(path: Path) -> pd.DataFrame:
         overrides=pd.Series([shlex.split(text) for text in table["overrides"].fillna("")], dtype=object),
         settings=pd.Series([settings for _, settings in found], dtype=object),
         identity=[identity for identity, _ in found],
+        task=pd.Series([task_of(settings).name for _, settings in found], dtype="string"),
     )
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from rnndrop.errors import RequestError
 from rnndrop.records import read_history
 from rnndrop.report.compare import context_columns
+from rnndrop.task import score, task_by_metric, task_of_row
 
 Rules = tuple[tuple[str, str, float], ...]
 """The active rules of a plan: (location, kind, p)."""
@@ -43,7 +44,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Point:
-    """A group's test perplexity, deterministic (`plain`) and Monte-Carlo (`sampled`), with their std over seeds."""
+    """A group's test score, deterministic (`plain`) and Monte-Carlo (`sampled`), with their std over seeds."""
 
     label: str
     plain: float
@@ -81,7 +82,8 @@ def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
             rows = read_history(Path(folder))
         except (OSError, ValueError):
             continue
-        if rows and all("train_perplexity" in row and "valid_perplexity" in row for row in rows):
+        task = task_of_row(rows[0]) if rows else None
+        if task and all(f"{split}_{task.metric}" in row for row in rows for split in ("train", "valid")):
             found.append(rows)
     return found
 
@@ -103,8 +105,7 @@ def curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
     """The mean of the histories of several seeds."""
     length = min(map(len, seeds))  # where patience ended one seed early, the mean ends too
     train, valid = (
-        np.array([[row[key] for row in rows[:length]] for rows in seeds])
-        for key in ("train_perplexity", "valid_perplexity")
+        np.array([[score(row, split) for row in rows[:length]] for rows in seeds]) for split in ("train", "valid")
     )
     std = valid.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(length)
     epochs = [int(row["epoch"]) for row in seeds[0][:length]]
@@ -205,11 +206,12 @@ def heatmap(table: pd.DataFrame, metric: str) -> Grid:
     return Grid(locations, kinds, value, rate, "none" if none else None)
 
 
-def calibration(table: pd.DataFrame) -> list[Point]:
-    """Deterministic and Monte-Carlo test perplexity of each group that has both."""
-    columns = [table[f"test_perplexity{part}"].astype(float) for part in ("", "_std", "_mc", "_mc_std")]
+def calibration(table: pd.DataFrame, metric: str) -> list[Point]:
+    """Deterministic and Monte-Carlo test scores of each group that has both."""
+    test = f"test_{task_by_metric(metric).metric}"
+    columns = [table[f"{test}{part}"].astype(float) for part in ("", "_std", "_mc", "_mc_std")]
     found = [Point(*row) for row in zip(labels(table), *columns, strict=True)]
     both = [each for each in found if not math.isnan(each.plain + each.sampled)]
     if not both:
-        raise RequestError("No run here has a Monte-Carlo perplexity. Try: rnndrop sweep … evaluation.mc.samples=20")
+        raise RequestError("No run here has a Monte-Carlo score. Try: rnndrop sweep … evaluation.mc.samples=20")
     return both

@@ -11,14 +11,16 @@ import pandas as pd
 from rnndrop.report.comparable import caveats, count, revision
 from rnndrop.report.compare import UNFINISHED, settings_columns
 from rnndrop.stats import stars
+from rnndrop.task import TASKS, task_by_metric
 
+_SHORT = {"test": "test", "valid": "valid", "train": "train", "test_mc": "test MC", "valid_mc": "valid MC"}
 SHORT = {
-    "test_perplexity": "test",
-    "valid_perplexity": "valid",
-    "train_perplexity": "train",
-    "test_perplexity_mc": "test MC",
-    "valid_perplexity_mc": "valid MC",
+    f"{split}_{task.metric}{mc}": header
+    for task in TASKS.values()
+    for name, header in _SHORT.items()
+    for split, _, mc in [name.replace("_mc", " _mc").partition(" ")]
 }
+"""The headers of `METRICS`."""
 FAILURES_NAMED = 3
 
 
@@ -99,11 +101,10 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         header = brief if short.count(brief) == 1 else name
         columns.append(Column(header, 8, _setting(name), key=name))
     columns.append(Column("n", 0, _seeds, key="n"))
-    shown = [name for name in SHORT if part[name].notna().any() or name == metric]
-    for name in sorted(shown, key=["valid_perplexity", "test_perplexity", "test_perplexity_mc", "valid_perplexity_mc",
-                                   "train_perplexity"].index):  # fmt: skip
-        keep = 0 if name == metric else 7 if name == "valid_perplexity" else 6 if name == "test_perplexity" else 5
-        columns.append(Column(SHORT[name], keep, _perplexity(name, ranked=name == metric), key=name))
+    shown = [name for name in SHORT if name in part and (part[name].notna().any() or name == metric)]
+    for name in sorted(shown, key=lambda name: ["valid", "test", "test MC", "valid MC", "train"].index(SHORT[name])):
+        keep = 0 if name == metric else {"valid": 7, "test": 6}.get(SHORT[name], 5)
+        columns.append(Column(SHORT[name], keep, _score(name, ranked=name == metric), key=name))
     if "change" in part:
         columns.append(Column("against baseline", 0, _change, left=True, key="change"))
     if "test_low" in part:
@@ -135,20 +136,21 @@ def _number(name: str, text: Callable[[float], str]) -> Callable[[Any], str]:
     return lambda row: "" if pd.isna(row[name]) else text(row[name])
 
 
-def _perplexity(name: str, ranked: bool) -> Callable[[Any], str]:
+def _score(name: str, ranked: bool) -> Callable[[Any], str]:
     def text(row: Any) -> str:
         value, std = row[name], row[f"{name}_std"]
         if pd.isna(value):
             return _state(row) if ranked and not row["n"] else ""
-        shown = decimal(value) if pd.isna(std) else f"{decimal(value)} ± {std:.1f}"
+        digits = task_by_metric(name).digits
+        shown = decimal(value, digits) if pd.isna(std) else f"{decimal(value, digits)} ± {std:.{digits}f}"
         return f"{shown} ({row['ratio']:.2f})" if ranked and not pd.isna(row["ratio"]) else shown
 
     return text
 
 
-def decimal(value: float) -> str:
-    """One decimal, and none where five digits stand before it."""
-    return f"{value:.1f}" if value < 9999.95 else f"{value:.3g}"
+def decimal(value: float, digits: int = 1) -> str:
+    """One decimal (or `digits`), and none where five digits stand before it."""
+    return f"{value:.{digits}f}" if value < 9999.95 else f"{value:.3g}"
 
 
 def _seeds(row: Any) -> str:
@@ -171,6 +173,11 @@ def _change(row: Any) -> str:
         return shown
     bounds = f"[{signed(row['change_low'])}, {signed(row['change_high'])}]"
     return f"{shown} {bounds} {stars(row['p_holm'])}".rstrip()
+
+
+def title(metric: str) -> str:
+    """A metric in words: test perplexity, valid MC RMSE."""
+    return f"{SHORT[metric]} {task_by_metric(metric).title}"
 
 
 def signed(fraction: float) -> str:
@@ -226,11 +233,13 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
     words.append(f"(ratio to the best {SHORT[metric]})")
     if ours["floor_perplexity"].notna().any():
         words.append("floor: the source's own perplexity")
+    if metric.split("_")[1] == "rmse":
+        words.append("RMSE in units of the ratings")
     notes = [" · ".join(words)]
     if "change" in ours and (tests := int(ours["p_holm"].notna().sum())):
         name = ours.loc[ours["run_id"].isin(ours["baseline"].dropna()), "dropout"].iloc[0]
         notes.append(
-            f"against {name}: change of {SHORT[metric]} perplexity paired by seed "
+            f"against {name}: change of {title(metric)} paired by seed "
             f"[95 % t interval of the mean log-ratio], "
             f"* p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}"
         )

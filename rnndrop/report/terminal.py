@@ -12,9 +12,10 @@ import pandas as pd
 
 from rnndrop.report import series
 from rnndrop.report.extras import need
-from rnndrop.report.sheet import SHORT, signed
+from rnndrop.report.sheet import signed, title
 from rnndrop.report.tables import plain
 from rnndrop.stats import stars
+from rnndrop.task import task_by_metric
 
 LINES = 5
 MARKS = "ox+*#"
@@ -48,7 +49,7 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
     """Valid perplexity by epoch of the best groups."""
     found = series.curves(table, runs, LINES)
     lines = [(curve.label, curve.epochs, curve.valid) for curve in found]
-    return _plot(lines, "epoch", f"valid perplexity, the best {len(lines)}", width, colour)
+    return _plot(lines, "epoch", f"valid {task_by_metric(metric).title}, the best {len(lines)}", width, colour)
 
 
 def rates(
@@ -56,15 +57,17 @@ def rates(
 ) -> str:
     """Perplexity against the rate at a location."""
     lines = [(line.label, line.p, line.mean) for line in series.rates(table, metric, location)[:LINES]]
-    return _plot(lines, "rate p", f"{SHORT[metric]} perplexity", width, colour)
+    return _plot(lines, "rate p", f"{title(metric)}", width, colour)
 
 
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
     """Monte-Carlo against deterministic perplexity."""
-    rows = series.calibration(table)
+    rows = series.calibration(table, metric)
     ends = [min(row.plain for row in rows), max(row.plain for row in rows)]
     lines = [("plans", [row.plain for row in rows], [row.sampled for row in rows]), ("equal", ends, ends)]
-    return _plot(lines, "deterministic", "Monte-Carlo test perplexity", width, colour, joined=False)
+    return _plot(
+        lines, "deterministic", f"Monte-Carlo test {task_by_metric(metric).title}", width, colour, joined=False
+    )
 
 
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
@@ -88,7 +91,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
         axis[place(row.change)] = "●" if row.p < 0.05 else "○"
         label = plain(row.label)[:name_width].ljust(name_width)
         lines.append(f"{label}  {''.join(axis)}  {signed(row.change / 100):>7} % {stars(row.p)}".rstrip())
-    note = f"change of {SHORT[metric]} perplexity, paired by seed, 95 %; │ the baseline; ● Holm-corrected p < .05"
+    note = f"change of {title(metric)}, paired by seed, 95 %; │ the baseline; ● Holm-corrected p < .05"
     return "\n".join([*lines, *textwrap.wrap(note, width)])
 
 
@@ -105,7 +108,7 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, co
         ]
         lines.append(name.ljust(first) + "".join(text.rjust(size) for text in shown))
     against = f", against {grid.relative_to}" if grid.relative_to else ""
-    return "\n".join([*lines, f"{SHORT[metric]} perplexity of the best rate (p){against}"])
+    return "\n".join([*lines, f"{title(metric)} of the best rate (p){against}"])
 
 
 DRAWINGS: dict[str, Callable[..., Any]] = {

@@ -1,0 +1,76 @@
+"""What is predicted, and what that is scored by. No torch here: displays and reports read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnndrop.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task: the `metric` of its splits (lower is better), how it is written, and the `corpora` it takes."""
+
+    name: str
+    metric: str  # part of the names in records: `valid_<metric>`
+    title: str
+    digits: int  # decimals that are worth showing
+    corpora: tuple[str, ...]
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("language_model", "perplexity", "perplexity", 1, ("synthetic", "pydoc", "ptb", "wikitext2", "text")),
+        Task("sentiment", "rmse", "RMSE", 4, ("movie_reviews", "reviews")),
+    )
+}
+
+
+def task_of(config: Mapping[str, Any]) -> Task:
+    """The task of a record's configuration; those from before there were two are language models."""
+    return TASKS[config.get("task", "language_model")]
+
+
+def task_by_metric(name: str) -> Task:
+    """The task that a metric as `test_rmse_mc` belongs to. Raises KeyError."""
+    return next((task for task in TASKS.values() if task.metric in name.split("_")), TASKS["language_model"])
+
+
+def score(row: Mapping[str, Any], split: str) -> float:
+    """A split's score in a record's metrics or in a row of a history, whatever the task. Raises KeyError."""
+    return float(row[f"{split}_{task_of_row(row).metric}"])
+
+
+def task_of_row(row: Mapping[str, Any]) -> Task:
+    """The task whose score a record's metrics or a row of a history holds."""
+    return next((task for task in TASKS.values() if f"valid_{task.metric}" in row), TASKS["language_model"])
+
+
+def check_task(tree: Mapping[str, Any]) -> None:
+    """Raise RequestError where the settings of a checked configuration do not fit its task."""
+    task, name = TASKS[tree["task"]], tree["data"]["name"]
+    if any(name in other.corpora for other in TASKS.values()) and name not in task.corpora:
+        home = next(other for other in TASKS.values() if name in other.corpora)
+        raise RequestError(
+            f"data={name} is for task={home.name}, and this is task={task.name}, which takes: {' '.join(task.corpora)}"
+        )
+    if task.name != "sentiment":
+        return
+    for key in ("split_by", "chunk_tokens"):
+        if tree["data"][key] is None:
+            raise RequestError(f"data.{key}=null: task=sentiment needs it.")
+    if tree["model"]["tie_weights"]:
+        raise RequestError("model.tie_weights has no meaning for task=sentiment: its decoder gives one number.")
+    if tree["dropout"]["weight_decoder"]["p"]:
+        raise RequestError("dropout.weight_decoder has no meaning for task=sentiment: its decoder gives one number.")
+    trainer, modes = tree["trainer"], tree["evaluation"]
+    for key in ("random_window", "ar", "tar", "nonmono", "finetune_epochs"):
+        if trainer[key]:
+            raise RequestError(f"trainer.{key} has no meaning for task=sentiment: it is of training on a stream.")
+    if modes["cache"]["size"] or modes["dynamic"]["rule"]:
+        raise RequestError("evaluation=cache and evaluation=dynamic read a stream of text; task=sentiment has none.")
+    if tree["data"]["train_tokens"] is not None:
+        raise RequestError("data.train_tokens cuts a stream of text; reviews have none.")
