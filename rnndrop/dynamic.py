@@ -39,7 +39,7 @@ def dynamic_perplexity(
             gradients = _gradients(loss / number, weights)
             with torch.no_grad():
                 for weight, first, gradient, pull, rate in zip(weights, start, gradients, pulls, rates, strict=True):
-                    weight.addcmul_(first - weight, pull).addcmul_(gradient, rate, value=-1)
+                    weight.lerp_(first, pull).addcmul_(gradient, rate, value=-1)
     finally:
         with torch.no_grad():
             for weight, first in zip(weights, start, strict=True):
