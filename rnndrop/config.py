@@ -174,6 +174,12 @@ _LATER: tuple[tuple[tuple[str, ...], Any], ...] = (
     (("data", "split_by"), None),
     (("data", "chunk_tokens"), None),
     (("data", "types"), None),
+    (("trainer", "random_window"), False),
+    (("trainer", "ar"), 0.0),
+    (("trainer", "tar"), 0.0),
+    (("trainer", "nonmono"), None),
+    (("trainer", "finetune_epochs"), 0),
+    (("trainer", "init_by_width"), False),
 )
 
 
@@ -189,6 +195,9 @@ def run_id(config: Config) -> str:
             group = group[parent]
         if neutral is ... or group[path[-1]] == neutral:
             del group[path[-1]]
+    for mode, switch in (("cache", "size"), ("dynamic", "rule")):
+        if not identity["evaluation"][mode][switch]:
+            del identity["evaluation"][mode]
     for key in _OWN_FILES:
         if identity["data"][key] is not None:
             identity["data"][key] = _content_hash(identity["data"][key])

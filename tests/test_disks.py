@@ -20,7 +20,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of a size that `remount` changes; unmounted at the end."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", "size=760k", "tmpfs", folder]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
         pytest.skip("full and read-only disks are NOT tested here: mounting takes root")
     yield folder

@@ -50,7 +50,7 @@ def segments(model: LanguageModel, tokens: np.ndarray, columns: int, window: int
         loss = F.cross_entropy(logits, targets[rows].flatten(), ignore_index=-1)
         model.zero_grad()
         loss.backward()
-        yield loss.item(), [weight.grad for weight in model.parameters()], int((targets[rows] >= 0).sum())
+        yield loss.item(), [weight.grad.to_dense() for weight in model.parameters()], int((targets[rows] >= 0).sum())
 
 
 def naive(model: LanguageModel, at: DynamicSettings, rms: list[Tensor]) -> float:

@@ -19,7 +19,7 @@ from rnndrop.data.reviews import Chunks
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.errors import RequestError
 from rnndrop.experiment import build, load_corpus, train
-from rnndrop.finished import evaluate_mc
+from rnndrop.finished import evaluate
 from rnndrop.interrupt import Interrupted
 from rnndrop.regressor import Regressor
 from tests.reviews import SMALL, write
@@ -132,7 +132,7 @@ def test_monte_carlo_averages_ratings_and_is_reached_by_eval_too(small: list[str
     request = [*small, "dropout=naive", f"output={tmp_path / 'one'}"]
     with_mc = rnndrop.run([*request, "evaluation.mc.samples=3"])
     rnndrop.run(request)
-    later = evaluate_mc(folder_of(request), 3, "pass", False)
+    later = evaluate(folder_of(request), ["evaluation.mc.samples=3"])
     for split in ("valid", "test"):
         value = with_mc.metrics[f"{split}_rmse_mc"]
         assert value == later.metrics[f"{split}_rmse_mc"] != with_mc.metrics[f"{split}_rmse"]

@@ -97,6 +97,8 @@ class ByHand:
             loss = nll_sum(features, *self.model.decoder_weights(masks), targets[rows])
             self.optimizer.zero_grad()
             (loss / (targets[rows] >= 0).sum()).backward()
+            embedding = self.model.embedding
+            embedding.grad = embedding.grad.to_dense()  # ASGD of torch takes no sparse gradient
             self.optimizer.step()
         averaged = isinstance(self.optimizer, torch.optim.ASGD)
         return {
