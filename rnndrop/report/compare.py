@@ -16,7 +16,8 @@ from rnndrop.report.settings import dropout_labels, show, varying
 from rnndrop.task import task_by_metric
 
 GROUP = ["data_sha256", "run_id"]
-MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second", "test_perplexity_mc_stderr"]
+MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second"]
+MC_ERROR = "test_perplexity_mc_stderr"
 FIRSTS = ["data", "model", "plan", "parameters", "floor_perplexity", "floor_perplexity_valid"]
 UNFINISHED = ("diverged", "failed", "interrupted")
 MODEL = ("model.cell", "model.layers", "model.hidden")  # one column says all three: "lstm 2×200"
@@ -48,7 +49,8 @@ def compare(
     runs = runs[runs["task"] == task.name]
     if runs.empty:
         raise RequestError(f"No run here has {metric}: none is of task={task.name}.")
-    table = _groups(runs, metrics_of(task), intervals)
+    more = [MC_ERROR] if task.name == "language_model" else []
+    table = _groups(runs, metrics_of(task), [*MEANS, *more], intervals)
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
     table = pd.concat(labelled).sort_values(["data", "data_sha256", metric], na_position="last", ignore_index=True)
     best = table.groupby("data_sha256", dropna=False)[metric].transform("min")
@@ -60,7 +62,7 @@ def compare(
     return table
 
 
-def _groups(runs: pd.DataFrame, metrics: Sequence[str], intervals: bool) -> pd.DataFrame:
+def _groups(runs: pd.DataFrame, metrics: Sequence[str], others: Sequence[str], intervals: bool) -> pd.DataFrame:
     """Every group with its counts, means and intervals, whether a run of it finished or not."""
     every = runs.groupby(GROUP, sort=False, dropna=False)
     table = every[[*FIRSTS, "dropout", "settings", "overrides"]].first()
@@ -68,7 +70,7 @@ def _groups(runs: pd.DataFrame, metrics: Sequence[str], intervals: bool) -> pd.D
         table[status] = (runs["status"] == status).groupby([runs[key] for key in GROUP], dropna=False).sum()
     done = runs[runs["status"] == "finished"]
     seeds = done.groupby(GROUP, dropna=False)
-    columns = [*metrics, *MEANS]
+    columns = [*metrics, *others]
     table["n"] = seeds.size().reindex(table.index, fill_value=0)
     numbers = done[[*GROUP, *columns]].astype(dict.fromkeys(columns, "float64")).groupby(GROUP, dropna=False)
     means, stds, counts = (getattr(numbers[columns], what)().reindex(table.index) for what in ("mean", "std", "count"))

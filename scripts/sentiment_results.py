@@ -1,0 +1,118 @@
+"""The sentiment experiment's committed results: `python scripts/sentiment_results.py [RUNS]`.
+
+With a folder of runs, writes their records to `results/sentiment.csv` (a row a run) and `results/history/sentiment.csv`
+(a row an epoch). Always writes the tables of docs/guide/sentiment.md from the CSV; `--check` only says whether they are
+up to date.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from rnndrop.records import read_history
+from rnndrop.report.frames import load_runs
+from rnndrop.stats import paired
+
+ROOT = Path(__file__).parent.parent
+CSV, HISTORY = ROOT / "results" / "sentiment.csv", ROOT / "results" / "history" / "sentiment.csv"
+GUIDE = ROOT / "docs" / "guide" / "sentiment.md"
+COLUMNS = (
+    "run_id", "seed", "task", "split_by", "cell", "dropout", "plan", "valid_rmse", "test_rmse", "train_rmse",
+    "best_epoch", "epochs", "parameters", "train_seconds", "hardware", "device", "threads", "torch", "git_revision",
+    "git_dirty", "data_sha256", "overrides",
+)  # fmt: skip
+ORDER = ["split_by", "cell", "dropout", "seed"]
+PATHS = ("output=", "data.root=", "seed=", "trainer.threads=")
+PLANS = ("none", "naive", "variational")
+
+
+def tidy(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a finished run of task=sentiment, in the columns `COLUMNS`, without paths and host names."""
+    runs = runs[(runs["task"] == "sentiment") & (runs["status"] == "finished")]
+    return pd.DataFrame(
+        {
+            **row,
+            "split_by": row["settings"]["data.split_by"],
+            "cell": row["settings"]["model.cell"],
+            "hardware": row["environment"]["device_name"],
+            "threads": row["environment"]["threads"],
+            "torch": row["environment"]["torch"],
+            "overrides": " ".join(each for each in row["overrides"] if not each.startswith(PATHS)),
+        }
+        for row in runs.to_dict("records")
+    ).sort_values(ORDER)
+
+
+def tables(csv: pd.DataFrame) -> str:
+    """Mean ± std over the seeds of each cell and plan, a table a split, and `variational` against the others."""
+    parts = []
+    for split, rows in sorted(csv.groupby("split_by"), reverse=True):
+        parts += [
+            f"**`data.split_by={split}`**",
+            "",
+            "| cell | dropout | seeds | valid | test | train | test − train | best epoch of | seconds |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for cell in sorted(rows["cell"].unique(), reverse=True):
+            own = rows[rows["cell"] == cell]
+            parts += [_row(cell, plan, own[own["dropout"] == plan]) for plan in PLANS if (own["dropout"] == plan).any()]
+        parts += ["", *(_against(cell, own) for cell, own in sorted(rows.groupby("cell"), reverse=True)), ""]
+    return "\n".join(parts).strip()
+
+
+def _row(cell: str, plan: str, runs: pd.DataFrame) -> str:
+    scores = [_spread(runs[f"{split}_rmse"]) for split in ("valid", "test", "train")]
+    gap = f"{(runs['test_rmse'] - runs['train_rmse']).mean():+.4f}".replace("-", "−")
+    epochs = f"{', '.join(map(str, runs['best_epoch']))} of {', '.join(map(str, runs['epochs']))}"
+    cells = [cell, f"`{plan}`", str(len(runs)), *scores, gap, epochs, f"{runs['train_seconds'].mean():.0f}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def _spread(values: pd.Series) -> str:
+    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
+
+
+def _against(cell: str, runs: pd.DataFrame) -> str:
+    """What variational changes in test RMSE, paired by seed."""
+    by_seed = {plan: own.set_index("seed")["test_rmse"] for plan, own in runs.groupby("dropout")}
+    words = []
+    for plan in ("none", "naive"):
+        common = sorted(set(by_seed.get("variational", {}).keys()) & set(by_seed.get(plan, {}).keys()))
+        if common:
+            found = paired(list(by_seed["variational"][common]), list(by_seed[plan][common]))
+            per_cent = f"{100 * (by_seed['variational'][common] / by_seed[plan][common] - 1).mean():+.1f} %"
+            p = f", paired t test p = {found.p:.2g}" if len(common) > 1 else ""
+            words.append(f"{found.difference:+.4f} ({per_cent}) against `{plan}`{p}".replace("-", "−"))
+    return f"- {cell}: `variational` changes test RMSE by {' and by '.join(words)}." if words else f"- {cell}"
+
+
+def main(arguments: list[str]) -> int:
+    """Write, or check; return the exit code."""
+    check, folders = "--check" in arguments, [each for each in arguments if each != "--check"]
+    for folder in folders:
+        runs = load_runs(folder)
+        CSV.write_text(tidy(runs)[list(COLUMNS)].to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+        epochs = [
+            {
+                "run_id": run["run_id"],
+                "seed": run["seed"],
+                **{key: row[key] for key in ("epoch", "train_rmse", "valid_rmse")},
+            }
+            for run in tidy(runs).to_dict("records")
+            for row in read_history(Path(run["folder"]))
+        ]
+        HISTORY.write_text(pd.DataFrame(epochs).to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    text = GUIDE.read_text(encoding="utf-8")
+    made = tables(pd.read_csv(CSV, dtype={"run_id": str}))
+    new = re.sub(r"(?<=<!-- tables -->\n).*?(?=\n<!-- end -->)", lambda _: made, text, flags=re.DOTALL)
+    if not check:
+        GUIDE.write_text(new, encoding="utf-8")
+    return int(check and new != text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
