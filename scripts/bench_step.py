@@ -16,9 +16,11 @@ import argparse
 import functools
 import gc
 import importlib.util
+import itertools
 import json
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib import resources
@@ -32,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnndrop.allocation import keep_memory
+from rnndrop.compose import choices
 from rnndrop.config import TrainerSettings
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan, plan
@@ -54,7 +57,7 @@ def main() -> None:
     options.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     options.add_argument("--window", type=int, nargs="+", default=[35])
     options.add_argument("--batch", type=int, nargs="+", default=[20])
-    options.add_argument("--vocabulary", type=int, default=VOCABULARY)
+    options.add_argument("--vocabulary", type=int, nargs="+", default=[VOCABULARY])
     options.add_argument("--rounds", type=int, default=9)
     options.add_argument(
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for one thread on a busy machine"
@@ -64,15 +67,14 @@ def main() -> None:
     options.add_argument("--json", action="store_true", help="one JSON list of rows on stdout")
     given = options.parse_args()
     keep_memory()  # for all contestants
-    rows = [
-        row
-        for threads in given.threads
-        for hidden in given.hidden
-        for window in given.window
-        for batch in given.batch
-        for row in measure(Size(hidden, window, batch, given.vocabulary), threads, given)
-    ]
-    print(json.dumps(rows, indent=1) if given.json else table(rows))
+    rows = []
+    for threads, *size in itertools.product(given.threads, given.hidden, given.window, given.batch, given.vocabulary):
+        found = measure(Size(*size), threads, given)
+        rows += found
+        if not given.json:
+            print(table(found), end="\n\n", flush=True)
+    if given.json:
+        print(json.dumps(rows, indent=1))
 
 
 class Size:
@@ -109,7 +111,8 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
         step()  # warm
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     times: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(given.rounds):
+    for round_number in range(1, given.rounds + 1):
+        print(f"H={size.hidden}: round {round_number} of {given.rounds}", file=sys.stderr, flush=True)
         for name, step in steps.items():
             start = clock()
             step()
@@ -147,15 +150,11 @@ def peak_memory(step: Step) -> int:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows for people."""
-    lines, last = [], None
+    """The rows of one size, for people."""
+    size = "H={hidden} window={window} batch={batch} V={vocabulary} threads={threads}".format(**rows[0])
+    rate = f", large product {rows[0]['gflops']:.0f} GFLOP/s" if "gflops" in rows[0] else ""
+    lines = [f"{size}{rate}, load {os.getloadavg()[0]:.1f}"]
     for row in rows:
-        size = "H={hidden} window={window} batch={batch} V={vocabulary} threads={threads}".format(**row)
-        if size != last:
-            lines.append("" if last is None else "\n")
-            rate = f", large product {row['gflops']:.0f} GFLOP/s" if "gflops" in row else ""
-            lines.append(f"{size}{rate}, load {os.getloadavg()[0]:.1f}")
-            last = size
         if "peak_bytes" in row:
             lines.append(f"  {row['name']:<28}{row['peak_bytes'] / 2**20:9.1f} MiB{row['ratio']:8.2f}×")
         else:
@@ -183,10 +182,11 @@ def contestants() -> dict[str, Callable[[Size], Step]]:
 def plans() -> dict[str, Plan]:
     """The named plans of `conf/dropout`, each active location at p = .5."""
     found = {}
-    for file in sorted(resources.files("rnndrop.conf").joinpath("dropout").iterdir(), key=lambda file: file.name):
-        rules = {place: rule for place, rule in yaml.safe_load(file.read_text()).items() if isinstance(rule, dict)}
+    for name in sorted(choices("dropout")):
+        text = resources.files("rnndrop.conf").joinpath(f"dropout/{name}.yaml").read_text()
+        rules = {place: rule for place, rule in yaml.safe_load(text).items() if isinstance(rule, dict)}
         active = {place: {**rule, "p": P} for place, rule in rules.items() if rule["p"]}
-        found[file.name.removesuffix(".yaml")] = plan(active)
+        found[name] = plan(active)
     found.pop("zaremba", None)  # the contest's "nn.LSTM, its own dropout" in our hands: the same step as `none`
     return found
 
