@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 class Kept(NamedTuple):
@@ -17,18 +15,16 @@ class Kept(NamedTuple):
     width: int
 
     def select(self, x: Tensor) -> Tensor:
-        """The kept features (…, K) of x (…, width), without the scale."""
-        return x.index_select(-1, self.indices)
+        """The kept features (…, K) of x (…, width), masked."""
+        return x.index_select(-1, self.indices) * self.scale
 
     def columns(self, weight: Tensor) -> Tensor:
-        """The columns (O, K) of a weight (O, width) that belong to `select(x)`, with the scale; differentiable."""
-        columns: Tensor = _Columns.apply(weight, self)  # type: ignore[no-untyped-call]
-        return columns
+        """The columns (O, K) of a weight (O, width) that `select(x)` meets; differentiable."""
+        return weight.index_select(-1, self.indices)
 
-    def spread(self, gradient: Tensor) -> Tensor:
-        """The gradient (O, width) of a weight from that of its columns (O, K), which is overwritten."""
-        gradient *= self.scale
-        return gradient.new_zeros(len(gradient), self.width).index_add_(1, self.indices, gradient)
+    def spread(self, columns: Tensor) -> Tensor:
+        """What `columns` (…, K) are the kept part of (…, width), zero elsewhere."""
+        return columns.new_zeros(*columns.shape[:-1], self.width).index_add_(-1, self.indices, columns)
 
 
 def kept(mask: Tensor | None) -> Kept | None:
@@ -38,15 +34,3 @@ def kept(mask: Tensor | None) -> Kept | None:
     values = mask.flatten()
     indices = values.nonzero().squeeze(1)
     return None if len(indices) == len(values) else Kept(indices, values[indices], len(values))
-
-
-class _Columns(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, units: Kept) -> Tensor:
-        ctx.units = units
-        return units.select(weight).mul_(units.scale)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.units.spread(gradient.clone()), None

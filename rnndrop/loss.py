@@ -1,7 +1,9 @@
 """The decoder's softmax and the negative log-likelihood of the targets; a target of -1 is padding.
 
 The logits of all tokens are never there at once: they are formed for a chunk of tokens that fits the cache, turned into
-probabilities in place, and what they give to the gradients is taken before the next chunk overwrites them.
+exponentials in place, and what they give to the gradients is taken before the next chunk overwrites them. They lie
+with the words first, (V, N), as the products of the gradients want them, and are never divided by their sums: the
+few features are.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.product import OuterSum, linear
+from rnndrop.product import linear, outer
 
 PADDING = -1
 
-_CHUNK = {"cpu": 7 << 18, "other": 1 << 25}  # logits a chunk: 7 MiB of float32 on a CPU
+_CHUNK = {"cpu": 7 << 19, "other": 1 << 25}  # logits a chunk: 14 MiB of float32 on a CPU
+_BLOCK = {"cpu": 1 << 17, "other": 1 << 25}  # logits that become exponentials at a time: what a core's own cache holds
+_PLAIN = 1e-20, 1e30  # sums of exponentials that lost nothing, though no maximum was subtracted
 
 
 def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -37,7 +41,8 @@ def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
 def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """-ln p of each target (T, B), in nats; 0 at padding. Never differentiated."""
     flat, to = features.flatten(0, 1), targets.flatten()
-    nll = torch.cat([_softmax(flat[rows], weight, bias, to[rows].clamp(min=0))[0] for rows in _chunks(flat, weight)])
+    parts = [_exponentials(flat[rows], weight, bias, to[rows].clamp(min=0))[0] for rows in _chunks(flat, weight)]
+    nll = torch.cat(parts)
     return nll.masked_fill_(to == PADDING, 0).view_as(targets)
 
 
@@ -47,20 +52,21 @@ class _NLL(torch.autograd.Function):
         loss = features.new_zeros(())
         need_features, need_weight, need_bias = ctx.needs_input_grad[:3]
         to_features = torch.empty_like(features) if need_features else None
-        to_weight = OuterSum(weight, len(features)) if need_weight else None
+        to_weight = None if not need_weight or len(features) else torch.zeros_like(weight)
         to_bias = torch.zeros_like(bias) if need_bias else None
         for rows in _chunks(features, weight):
             x, to = features[rows], targets[rows]
-            nll, p = _softmax(x, weight, bias, to)
+            nll, e, sums = _exponentials(x, weight, bias, to)
             loss += nll.sum()
-            p.scatter_add_(1, to.unsqueeze(1), p.new_full((len(p), 1), -1.0))  # now the gradient of the logits
+            e[to, torch.arange(len(to), device=to.device)] -= sums  # over the sums: the gradient of the logits
             if to_features is not None:
-                to_features[rows] = linear(p, weight.t())
-            if to_weight is not None:
-                to_weight.add(p, x)
+                torch.div(outer(e, weight), sums.unsqueeze(1), out=to_features[rows])
+            if need_weight:
+                product = linear(e, (x / sums.unsqueeze(1)).t())
+                to_weight = product if to_weight is None else to_weight.add_(product)
             if to_bias is not None:
-                to_bias += torch.mv(p.t(), p.new_ones(len(p)))
-        ctx.gradients = to_features, None if to_weight is None else to_weight.result(), to_bias
+                to_bias += torch.mv(e, 1 / sums)
+        ctx.gradients = to_features, to_weight, to_bias
         return loss
 
     @staticmethod
@@ -72,18 +78,32 @@ class _NLL(torch.autograd.Function):
         return *(None if part is None else part.mul_(loss) for part in gradients), None
 
 
-def _softmax(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """-ln p of the targets (N,) and the probabilities (N, V) for features x (N, H)."""
-    logits = linear(x, weight, bias)
-    of_target = logits.gather(1, targets.unsqueeze(1)).squeeze(1)
-    top = logits.amax(1)
-    p = torch.softmax(logits, 1, out=logits)
-    # ln Σ exp: top - ln p(top), where p(top) is at least 1/V and cannot underflow
-    return top - p.amax(1).log() - of_target, p
+def _exponentials(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For features x (N, H): -ln p of the targets (N,), exp(logits) (V, N) up to a factor a token, and their sums (N,).
+
+    The largest logit is subtracted only where the exponentials would be too large or too small without.
+    """
+    for shifted in (False, True):
+        logits = linear(weight, x)  # (V, N), without the bias
+        of_target = logits.gather(0, targets.unsqueeze(0)).squeeze(0) + bias[targets]
+        largest = (logits + bias.unsqueeze(1)).amax(0) if shifted else torch.zeros_like(of_target)
+        sums = torch.zeros_like(of_target)
+        for words in _slices(logits.shape[0], logits.shape[1], _BLOCK, logits):
+            block = logits[words].add_(bias[words].unsqueeze(1))
+            sums += (block.sub_(largest) if shifted else block).exp_().sum(0)
+        if shifted or bool(((sums > _PLAIN[0]) & (sums < _PLAIN[1])).all()):
+            break
+    return largest + sums.log() - of_target, logits, sums
 
 
 def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
-    """Slices of the rows of features (N, H)."""
-    size = _CHUNK["cpu" if features.device.type == "cpu" else "other"]
-    rows = max(1, size // len(weight))
-    return (slice(row, row + rows) for row in range(0, len(features), rows))
+    """Slices of the rows of features (N, H), each with logits of a chunk."""
+    return _slices(len(features), len(weight), _CHUNK, features)
+
+
+def _slices(length: int, width: int, limits: dict[str, int], like: Tensor) -> Iterator[slice]:
+    """Nearly equal slices of `length` rows with `width` elements, for the limit of the device of `like`."""
+    limit = limits["cpu" if like.device.type == "cpu" else "other"]
+    parts = max(1, -(-length * width // limit))
+    rows = max(1, -(-length // parts))
+    return (slice(row, row + rows) for row in range(0, length, rows))

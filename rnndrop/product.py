@@ -1,8 +1,9 @@
 """Matrix products for functions that form their own gradients: nothing here is recorded by autograd.
 
-On a CPU in float32 they go through oneDNN, which is what `nn.LSTM` uses too: its products with few rows, and on AMD
-processors all of its products, are up to twice as fast as those of `torch.mm` (docs/performance.md). The operator
-is private to torch, so everything falls back to `torch.mm` where it is missing.
+On a CPU in float32 most of them go through oneDNN, which is what `nn.LSTM` uses too. Which library is faster depends on
+the processor and on the shapes; the rules here are what was measured (docs/performance.md), and depend on nothing
+else, so that a machine always computes the same. oneDNN's operators are private to torch: where they are missing,
+everything falls back to `torch.mm`.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ def _onednn() -> tuple[Any, Any] | None:
 
 
 _ONEDNN = _onednn()
+WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"  # there oneDNN is always the faster one
+
+_SMALL = 1 << 20  # elements of the larger factor below which `torch.mm` is the faster one, unless WIDE
 
 
-_BLOCK = 1 << 20  # elements of a product that is added to something
-
-
-def uses_onednn(tensor: Tensor) -> bool:
-    """Whether products of `tensor` go through oneDNN."""
-    return _ONEDNN is not None and tensor.dtype == torch.float32 and tensor.device.type == "cpu"
+def _uses_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether the product of `x` with `weight` goes through oneDNN."""
+    possible = _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
+    return possible and max(x.numel(), weight.numel()) >= (1 if WIDE else _SMALL)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias + add` for x (N, I), weight (O, I), bias (O,), add (N, O); the weight may be transposed."""
-    if _ONEDNN is not None and uses_onednn(x) and x.numel() and weight.numel():
+    if _ONEDNN is not None and _uses_onednn(x, weight):
         if not (weight.is_mkldnn or weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # with other strides oneDNN falls back to a loop, hundreds of times slower
         if add is None:
@@ -48,44 +50,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
 
 def outer(rows: Tensor, columns: Tensor) -> Tensor:
     """`rows.T @ columns` (O, I) for rows (N, O), columns (N, I): the gradient of a weight."""
-    if uses_onednn(rows):
-        return linear(rows.t().contiguous(), columns.t())
+    if _uses_onednn(rows, columns) and (WIDE or len(rows) <= rows.shape[1]):  # else the copy costs more than it gains
+        return linear(_transposed(rows), columns.t())
     return torch.mm(rows.t(), columns)
 
 
-class OuterSum:
-    """The sum (O, I) of `rows.T @ columns` over chunks, for rows (N, O), columns (N, I); `total` rows in all."""
-
-    def __init__(self, like: Tensor, total: int) -> None:
-        self._onednn = uses_onednn(like)
-        self._flipped = self._onednn and like.shape[1] < total  # one of the factors or the sum must be transposed
-        self._sum = like.new_zeros(like.shape[::-1] if self._flipped else like.shape)
-
-    def add(self, rows: Tensor, columns: Tensor) -> None:
-        """Add the product of a chunk."""
-        if not self._onednn:
-            self._sum.addmm_(rows.t(), columns)
-            return
-        if self._flipped:
-            rows, columns = columns, rows
-        rows, columns = rows.t().contiguous(), columns.t()
-        size = max(1, _BLOCK // max(1, len(columns)))  # a mask may leave no columns
-        for block in range(0, len(rows), size):  # a block is added while it is in the cache
-            self._sum[block : block + size] += linear(rows[block : block + size], columns)
-
-    def result(self) -> Tensor:
-        """The sum."""
-        return self._sum.t().contiguous() if self._flipped else self._sum
+def _transposed(x: Tensor) -> Tensor:
+    """x.T, contiguous. torch copies a transposed matrix with one thread, but not one in three dimensions."""
+    return x.t().unsqueeze(0).contiguous().squeeze(0)
 
 
 class Packed:
     """A weight (O, I) and bias (O,), laid out once for many products with few rows each."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
-        self._weight = weight
         self._bias = bias
-        if _ONEDNN is not None and uses_onednn(weight) and weight.numel():
-            self._weight = _ONEDNN[1](weight, rows)
+        packs = _ONEDNN is not None and _uses_onednn(weight, weight)
+        self._weight = _ONEDNN[1](weight, rows) if _ONEDNN is not None and packs else weight
 
     def linear(self, x: Tensor, add: Tensor | None = None) -> Tensor:
         """`x @ weight.T + bias + add` for x (rows, I), add (rows, O)."""

@@ -48,11 +48,16 @@ def test_value_and_gradients(
     torch.testing.assert_close(each, plain(*inputs, targets, "none").detach().view(T, B), rtol=within, atol=within)
 
 
-def test_a_target_without_any_probability_has_a_finite_loss() -> None:
-    features, weight, bias, targets = problem(5, torch.float32, scale=30.0)
-    torch.testing.assert_close(
-        nll_sum(features, weight, bias, targets).detach(), plain(features, weight, bias, targets, "sum").detach()
-    )
+@pytest.mark.parametrize(("scale", "shift"), [(30.0, 0.0), (1.0, 200.0), (1.0, -200.0)])
+def test_logits_whose_exponentials_overflow_or_vanish(scale: float, shift: float) -> None:
+    features, weight, bias, targets = problem(5, torch.float32, scale)
+    with torch.no_grad():
+        bias += shift
+    inputs = (features, weight, bias)
+    ours, truth = nll_sum(*inputs, targets), plain(*inputs, targets, "sum")
+    torch.testing.assert_close(ours.detach(), truth.detach(), rtol=1e-5, atol=1e-3)
+    for a, b in zip(torch.autograd.grad(ours, inputs), torch.autograd.grad(truth, inputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
 
 
 def test_only_padding_is_a_loss_of_0() -> None:

@@ -113,8 +113,8 @@ def _bernoulli(shape: Sequence[int], p: float, value: float, generator: torch.Ge
     count = math.prod(shape)
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
     below = min(round(p * 2**16), 2**16 - 1) - 2**15
-    values = torch.tensor([value, 0.0], dtype=dtype)
-    return torch.where(words.view(torch.int16)[:count] < below, values[0], values[1]).view(shape)
+    kept = torch.lt(words.view(torch.int16)[:count], below, out=torch.empty(count, dtype=dtype))  # 1 and 0
+    return kept.mul_(value).view(shape)
 
 
 def expectation(rule: Rule, generator: torch.Generator, dtype: torch.dtype) -> Tensor | None:

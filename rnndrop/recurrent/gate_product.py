@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rnndrop.kept import Kept, kept
-from rnndrop.product import Packed, linear, outer
+from rnndrop.product import WIDE, Packed, linear, outer
 
-_PACK_BACKWARD = 1 << 22  # elements of a weight whose transposed layout pays for itself within a window
+_PACK_BACKWARD = 1 << (22 if WIDE else 20)  # elements of a weight whose transposed layout pays within a window
 
 
 class GateProduct(Protocol):
@@ -127,9 +127,8 @@ class _KeptUnits:
         return self._matrix.forward(self._units.select(x), add)
 
     def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        product = self._matrix.backward(gradient, None)
-        into = product.new_zeros(*product.shape[:-1], self._units.width) if add is None else add
-        return into.index_add_(-1, self._units.indices, product)
+        product = self._matrix.backward(gradient, None).mul_(self._units.scale)
+        return self._units.spread(product) if add is None else add.index_add_(-1, self._units.indices, product)
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
         return self._units.spread(outer(gradient.flatten(0, 1), self._units.select(x).flatten(0, 1)))
