@@ -105,6 +105,7 @@ class TrainerSettings(Settings):
     init_by_width: bool
     patience: Positive | None
     device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["float32", "tf32", "bf16"]
     threads: Positive | None
     checkpoint_epochs: Positive | None
     checkpoint_seconds: Annotated[float, Field(ge=0)] | None
@@ -180,6 +181,7 @@ _LATER: tuple[tuple[tuple[str, ...], Any], ...] = (
     (("trainer", "nonmono"), None),
     (("trainer", "finetune_epochs"), 0),
     (("trainer", "init_by_width"), False),
+    (("trainer", "precision"), "float32"),
 )
 
 

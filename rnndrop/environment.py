@@ -24,6 +24,15 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+_PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}  # torch's words
+
+
+def set_precision(name: str) -> None:
+    """Let the products of float32 matrices round their factors as `trainer.precision` says, where the device can."""
+    torch.set_float32_matmul_precision(_PRECISIONS[name])
+    torch.backends.cudnn.allow_tf32 = name != "float32"  # torch's default allows it in cuDNN's recurrent kernels
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """Versions, revision of the code, host, device and threads."""
     revision, dirty = git_revision()

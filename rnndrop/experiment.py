@@ -140,6 +140,7 @@ class _Run:
         self.config, self.folder, self.stop = config, folder, Stop()
         keep_memory()
         torch.set_num_threads(config.trainer.threads or THREADS)
+        environment.set_precision(config.trainer.precision)
         self.device = environment.device(config.trainer.device)
         self.corpus, fingerprint = load_corpus(config.data)
         self.blank: dict[str, Any] = {

@@ -58,6 +58,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     record, config, model, corpus = load(folder)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    environment.set_precision(config.trainer.precision)
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
     config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
     record.metrics |= measure_modes(model, config, corpus)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from rnndrop.dropout.noise import LayerMasks
 from rnndrop.recurrent import gru, lstm, rnn
+from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.gate_product import product_kind
-from rnndrop.recurrent.reference import masked_weight
+from rnndrop.recurrent.reference import masked_weights
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
@@ -29,33 +30,29 @@ def run_layer(
     cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return h (T, B, H) and the memory for the next window."""
-    if path(masks) == LIBRARY:
+    if path(masks, x.device) == LIBRARY:
         return _library(cell, x, memory, weights, masks)
-    return run_sequence(CELLS[cell], x, memory, weights, masks)
+    run = run_fused if x.is_cuda else run_sequence
+    return run(CELLS[cell], x, memory, weights, masks)
 
 
-def path(masks: LayerMasks) -> str:
-    """What runs a layer with these masks, as records say it: "library", or the products of our own function."""
+def path(masks: LayerMasks, device: torch.device) -> str:
+    """What runs a layer with these masks, as records say it: "library", or our own function and its products."""
     inside = (masks.recurrent, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
     if not per_gate and all(mask is None for mask in inside):
         return LIBRARY
-    return f"sequence: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"
+    own = "fused" if device.type == "cuda" else "sequence"
+    return f"{own}: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"
 
 
 def _library(
     cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The fused kernel: nothing changes inside the recurrence."""
-    gates = CELLS[cell].GATES
     if masks.input is not None:
         x = x * masks.input.squeeze(2)
-    flat = [
-        masked_weight(weights.weight_ih, masks.weight_ih, gates),
-        masked_weight(weights.weight_hh, masks.weight_hh, gates),
-        weights.bias_ih,
-        weights.bias_hh,
-    ]
+    flat = list(masked_weights(weights, masks, CELLS[cell].GATES))
     state = tuple(part.unsqueeze(0) for part in memory)  # each (1, B, H)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     options = (True, 1, 0.0, torch.is_grad_enabled(), False, False)

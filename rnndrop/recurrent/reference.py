@@ -18,14 +18,13 @@ def unroll(
     The memory (each (B, H)) that crosses windows is the kept one: no scale is carried.
     """
     gates = cell.GATES
-    weight_ih = masked_weight(weights.weight_ih, masks.weight_ih, gates)
-    weight_hh = masked_weight(weights.weight_hh, masks.weight_hh, gates)
-    from_input = gate_products(x, masks.input, weight_ih, weights.bias_ih, gates)  # (T, B, G, H)
+    weights = masked_weights(weights, masks, gates)
+    from_input = gate_products(x, masks.input, weights.weight_ih, weights.bias_ih, gates)  # (T, B, G, H)
     read, outputs = memory[0], []
     for t in range(x.shape[0]):
         now = at_step(masks, t)
         recurrent = None if now.recurrent is None else now.recurrent.unsqueeze(0)
-        from_state = gate_products(read.unsqueeze(0), recurrent, weight_hh, weights.bias_hh, gates)[0]
+        from_state = gate_products(read.unsqueeze(0), recurrent, weights.weight_hh, weights.bias_hh, gates)[0]
         read, memory = cell.step(from_input[t], from_state, memory, now)
         outputs.append(read)
     return torch.stack(outputs), memory
@@ -42,9 +41,15 @@ def gate_products(x: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor, 
     return product.view(*product.shape[:2], gates, -1)
 
 
-def masked_weight(weight: Tensor, mask: Tensor | None, gates: int) -> Tensor:
-    """Weight (G·H, I) times a mask (G|1, H|1, I|1)."""
-    return weight if mask is None else (weight.view(gates, -1, weight.shape[1]) * mask).view_as(weight)
+def masked_weights(weights: LayerWeights, masks: LayerMasks, gates: int) -> LayerWeights:
+    """The weights (G·H, I) and (G·H, H) times their masks (G|1, H|1, I|1) and (G|1, H|1, H|1); differentiable."""
+
+    def masked(weight: Tensor, mask: Tensor | None) -> Tensor:
+        return weight if mask is None else (weight.view(gates, -1, weight.shape[1]) * mask).view_as(weight)
+
+    return weights._replace(
+        weight_ih=masked(weights.weight_ih, masks.weight_ih), weight_hh=masked(weights.weight_hh, masks.weight_hh)
+    )
 
 
 def at_step(masks: LayerMasks, t: int) -> LayerMasks:

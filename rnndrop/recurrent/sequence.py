@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.dropout.noise import LayerMasks
 from rnndrop.recurrent.gate_product import gate_product
-from rnndrop.recurrent.reference import masked_weight
+from rnndrop.recurrent.reference import masked_weights
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
 
@@ -27,10 +27,7 @@ def run_sequence(
 
     The same as `reference.unroll`, but the result can be differentiated only once.
     """
-    weights = weights._replace(
-        weight_ih=masked_weight(weights.weight_ih, masks.weight_ih, cell.GATES),
-        weight_hh=masked_weight(weights.weight_hh, masks.weight_hh, cell.GATES),
-    )
+    weights = masked_weights(weights, masks, cell.GATES)
     output, *last = _Sequence.apply(cell, masks, x, *weights, *memory)  # type: ignore[no-untyped-call]
     return output, tuple(last)
 
