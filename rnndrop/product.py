@@ -27,13 +27,16 @@ def _onednn() -> tuple[Any, Any] | None:
 _ONEDNN = _onednn()
 WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"  # there oneDNN is always the faster one
 
-_SMALL = 1 << 20  # elements of the larger factor below which `torch.mm` is the faster one, unless WIDE
+# `torch.mm` is the faster one, unless WIDE, …
+_SMALL = 1 << 20  # … where the largest matrix of a product has fewer elements,
+_NARROW = 256  # … or where the product has fewer columns
 
 
 def _uses_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether the product of `x` with `weight` goes through oneDNN."""
     possible = _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
-    return possible and max(x.numel(), weight.numel()) >= (1 if WIDE else _SMALL)
+    largest = max(x.numel(), weight.numel(), len(x) * len(weight))
+    return possible and (WIDE or (largest >= _SMALL and len(weight) >= _NARROW)) and weight.numel() > 0
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
