@@ -29,20 +29,28 @@ WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"  # there oneDNN is al
 
 # `torch.mm` is the faster one, unless WIDE, …
 _SMALL = 1 << 20  # … where the largest matrix of a product has fewer elements,
-_NARROW = 256  # … or where the product has fewer columns
+_NARROW = 256  # … or where the product has fewer columns,
+_PACK = 1 << 18  # … and, of a weight for many products with few rows, where the weight has fewer elements
 
 
-def _uses_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether the product of `x` with `weight` goes through oneDNN."""
-    possible = _ONEDNN is not None and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
-    largest = max(x.numel(), weight.numel(), len(x) * len(weight))
-    return possible and (WIDE or (largest >= _SMALL and len(weight) >= _NARROW)) and weight.numel() > 0
+def _can_use_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Whether oneDNN has this product at all."""
+    on_cpu = x.dtype == torch.float32 and x.device.type == "cpu"
+    return _ONEDNN is not None and on_cpu and x.numel() > 0 and weight.numel() > 0
+
+
+def _is_faster(rows: int, inner: int, columns: int) -> bool:
+    """Whether oneDNN is the faster one for a product (rows, inner) × (inner, columns)."""
+    largest = max(rows * inner, inner * columns, rows * columns)
+    return WIDE or (largest >= _SMALL and columns >= _NARROW)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
     """`x @ weight.T + bias + add` for x (N, I), weight (O, I), bias (O,), add (N, O); the weight may be transposed."""
-    if _ONEDNN is not None and _uses_onednn(x, weight):
-        if not (weight.is_mkldnn or weight.is_contiguous() or weight.t().is_contiguous()):
+    packed = weight.is_mkldnn
+    if packed or (_can_use_onednn(x, weight) and _is_faster(len(x), x.shape[1], len(weight))):
+        assert _ONEDNN is not None
+        if not (packed or weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # with other strides oneDNN falls back to a loop, hundreds of times slower
         if add is None:
             return _ONEDNN[0](x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
@@ -53,7 +61,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
 
 def outer(rows: Tensor, columns: Tensor) -> Tensor:
     """`rows.T @ columns` (O, I) for rows (N, O), columns (N, I): the gradient of a weight."""
-    if _uses_onednn(rows, columns) and (WIDE or len(rows) <= rows.shape[1]):  # else the copy costs more than it gains
+    inner, out = rows.shape
+    pays = WIDE or inner <= out  # else the copy costs more than it gains
+    if pays and _can_use_onednn(rows, columns) and _is_faster(out, inner, columns.shape[1]):
         return linear(_transposed(rows), columns.t())
     return torch.mm(rows.t(), columns)
 
@@ -68,7 +78,7 @@ class Packed:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
         self._bias = bias
-        packs = _ONEDNN is not None and _uses_onednn(weight, weight)
+        packs = _can_use_onednn(weight, weight) and (WIDE or weight.numel() >= _PACK)
         self._weight = _ONEDNN[1](weight, rows) if _ONEDNN is not None and packs else weight
 
     def linear(self, x: Tensor, add: Tensor | None = None) -> Tensor:

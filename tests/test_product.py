@@ -9,7 +9,16 @@ from torch import Tensor
 from rnndrop import product
 from rnndrop.product import Packed, linear, outer
 
-SHAPES = [(3, 5, 4), (20, 700, 1600), (1600, 700, 20), (700, 1600, 20), (0, 5, 4), (3, 0, 4)]
+SHAPES = [
+    (3, 5, 4),
+    (20, 400, 1600),
+    (20, 325, 2600),
+    (20, 700, 1600),
+    (1600, 700, 20),
+    (700, 1600, 20),
+    (0, 5, 4),
+    (3, 0, 4),
+]
 
 
 @pytest.fixture(params=[False, True], ids=["avx2", "avx512"])
