@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +66,15 @@ def sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, tuple[float, 
 
 @cache
 def choices(group: str) -> dict[str, str]:
-    """The options of a configuration group, each with the first line of its comment."""
+    """The options of a configuration group, each with the comment that it opens with."""
     folder = Path(str(files("rnndrop.conf"))) / group
     return {file.stem: _opening(file) for file in sorted(folder.glob("*.yaml")) if file.stem not in _NO_CHOICE}
 
 
 def _opening(file: Path) -> str:
-    """The first sentence of the comment that a YAML file opens with."""
-    lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# "))
-    return " ".join(lines)
+    """The comment that a YAML file opens with, without its package directive and launch lines."""
+    comment = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    return " ".join(line.removeprefix("# ") for line in comment if not line.startswith(("# @", "#   ")))
 
 
 def _compose_tree(overrides: Sequence[str]) -> Any:

@@ -187,7 +187,6 @@ def plans() -> dict[str, Plan]:
         rules = {place: rule for place, rule in yaml.safe_load(text).items() if isinstance(rule, dict)}
         active = {place: {**rule, "p": P} for place, rule in rules.items() if rule["p"]}
         found[name] = plan(active)
-    found.pop("zaremba", None)  # the contest's "nn.LSTM, its own dropout" in our hands: the same step as `none`
     return found
 
 

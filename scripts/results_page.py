@@ -78,8 +78,8 @@ def _standing(measured: Sequence[Measured]) -> Iterator[str]:
     beside = pd.concat([their_row(each.reproduction, row) for each in full for row in each.reproduction.rows.values()])
     with_numbers = sum(1 for each in full for outcome in each.outcomes if outcome.ours and outcome.published)
     yield (
-        f"\n{len(beside.drop_duplicates())} of the {len(published())} published rows stand beside one of ours; "
-        f"{with_numbers} published numbers are compared below.\n"
+        f"\n{len(beside.drop_duplicates())} of the {len(published())} published rows have a reproduction; "
+        f"{with_numbers} of their numbers are measured, below.\n"
     )
 
 

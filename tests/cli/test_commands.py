@@ -67,7 +67,9 @@ def test_sweep_skips_what_has_finished_and_report_compares(rnndrop: Command, tmp
 
 def test_ls_and_version(rnndrop: Command) -> None:
     assert "variational" in rnndrop("ls", "dropout").stdout
-    assert "ptb" in rnndrop("ls").stdout
+    everything = rnndrop("ls").stdout
+    assert "ptb" in everything
+    assert "@package" not in everything
     assert rnndrop("--version").stdout.startswith("rnndrop ")
 
 
