@@ -272,8 +272,8 @@ def measure_mc(model: LanguageModel, config: Config, corpus: Corpus | Reviews) -
             metrics[f"{split}_rmse_mc"] = rmse.rmse(rated, corpus.split(split).ratings)
             continue
         result = monte_carlo(model, config.plan, getattr(corpus, split), config.evaluation, masks)
-        metrics[f"{split}_perplexity_mc"] = result.perplexity
-        metrics[f"{split}_perplexity_mc_stderr"] = None if math.isnan(result.standard_error) else result.standard_error
+        for name, value in (("mc", result.perplexity), ("mc_stderr", result.standard_error)):
+            metrics[f"{split}_perplexity_{name}"] = value if math.isfinite(value) else None
     return metrics
 
 

@@ -22,7 +22,7 @@ from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.loss import token_nll
 from rnndrop.model import LanguageModel
 
-POSITIONS = 4000  # tokens × samples in one window: bounds the memory
+POSITIONS = 4000  # tokens × samples at a time: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def summarise(nll: np.ndarray) -> MonteCarlo:
     average = float((lowest - np.log(mean)).mean())
     moves = (np.exp(lowest - nll) / mean - 1).mean(axis=1)  # (S,)
     error = float(moves.std(ddof=1)) / math.sqrt(samples) if samples > 1 else math.nan
-    return MonteCarlo(math.exp(average), math.exp(average) * error)
+    perplexity = math.exp(average) if average < 700 else math.inf
+    return MonteCarlo(perplexity, perplexity * error)
 
 
 def _sampled(plan: Plan, settings: MonteCarloSettings) -> Plan:
@@ -86,16 +87,18 @@ def _pass(
     steps = max(1, POSITIONS // (columns * samples))
     fixed = _drawer(model, _part(plan, False), generator, samples, columns)
     fresh = _drawer(model, _part(plan, True), generator, samples, columns)
-    once = fixed(1)
+    once: Masks | None = None
     state = model.initial_state(samples * columns)
     parts = []
-    for x, y in batching.windows(inputs, targets, steps):
-        once = fixed(1) if settings.mc.masks == "window" else once
-        masks = merge_masks(once, fresh(len(x)))
-        words, next_words = (torch.from_numpy(part).to(generator.device).tile(1, samples) for part in (x, y))
-        features, state = model.features(words, state, masks)  # (T, S·C, H)
-        nll = token_nll(features, *model.decoder_weights(masks), next_words)
-        parts.append(nll.view(len(x), samples, columns).cpu().numpy())
+    for window in batching.windows(inputs, targets, settings.window):
+        if once is None or settings.mc.masks == "window":
+            once = fixed(1)
+        for x, y in batching.windows(*window, steps):
+            masks = merge_masks(once, fresh(len(x)))
+            words, next_words = (torch.from_numpy(part).to(generator.device).tile(1, samples) for part in (x, y))
+            features, state = model.features(words, state, masks)  # (T, S·C, H)
+            nll = token_nll(features, *model.decoder_weights(masks), next_words)
+            parts.append(nll.view(len(x), samples, columns).cpu().numpy())
     stream = np.concatenate(parts).transpose(1, 2, 0)  # (S, C, L)
     scored: np.ndarray = stream[:, targets.T != batching.IGNORED]  # (S, N)
     return scored.astype(np.float64)

@@ -29,9 +29,9 @@ def model_of(cell: str = "lstm") -> LanguageModel:
     return model.double()
 
 
-def settings(samples: int, columns: int = 1, **mc: Any) -> EvaluationSettings:
+def settings(samples: int, columns: int = 1, window: int = 100, **mc: Any) -> EvaluationSettings:
     sampling = MonteCarloSettings(samples=samples, **({"masks": "pass", "embedding": False} | mc))
-    return compose([]).evaluation.model_copy(update={"batch_size": columns, "window": 100, "mc": sampling})
+    return compose([]).evaluation.model_copy(update={"batch_size": columns, "window": window, "mc": sampling})
 
 
 def measure(model: LanguageModel, rules: Any, at: EvaluationSettings, seed: int = 0) -> MonteCarlo:
@@ -99,13 +99,16 @@ def test_kinds_that_vary_over_time_are_sampled_at_every_step(kind: str) -> None:
 
 
 def test_masks_once_a_window_differ_between_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnndrop.montecarlo.POSITIONS", 4)  # windows of one or two steps
     model, rules = model_of(), {"output": {"kind": "locked", "p": 0.5}}
-    once, fresh = (measure(model, rules, settings(2, masks=masks)) for masks in ("pass", "window"))
+    once, fresh = (measure(model, rules, settings(2, window=3, masks=masks)) for masks in ("pass", "window"))
     assert once.perplexity != fresh.perplexity
+    monkeypatch.setattr("rnndrop.montecarlo.POSITIONS", 4)  # memory for one or two steps at a time
+    again = measure(model, rules, settings(2, window=3, masks="window"))
+    assert again.perplexity == pytest.approx(fresh.perplexity, rel=1e-5)
 
 
 def test_averages_probabilities_not_log_probabilities() -> None:
     nll = -np.log(np.array([[0.5, 0.1], [0.1, 0.3]]))
     assert summarise(nll).perplexity == pytest.approx(1 / math.sqrt(0.3 * 0.2))
     assert math.isnan(summarise(nll[:1]).standard_error)
+    assert summarise(np.full((2, 3), 800.0)).perplexity == math.inf
