@@ -19,6 +19,7 @@ class Update:
         kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.Adam
         self._fused = self.parameters[0].device.type in ("cpu", "cuda")
         self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=settings.learning_rate, fused=self._fused)
+        self.set_epoch(1)
 
     def set_epoch(self, epoch: int) -> None:
         """Set the learning rate of an epoch, counted from 1."""
@@ -26,17 +27,21 @@ class Update:
 
     @torch.no_grad()
     def __call__(self, scale: float = 1.0) -> None:
-        """Clip the gradients to the norm `clip`, update at `scale` times the rate, decay, and forget the gradients."""
+        """Clip the gradients to the norm `clip`, decay, update at `scale` times the rate, and forget the gradients."""
         rate = self.learning_rate * scale
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         rows = self._take_rows()
         factor = self._clipping([gradient.values() for gradient in rows.values()])
+        self._decay(rate)
         self._step(factor)
         for parameter, gradient in rows.items():
             change = gradient.values().mul_(-rate)
             parameter.index_add_(0, gradient.indices()[0], change if factor is None else change.mul_(factor))
         self.optimizer.zero_grad()
+
+    def _decay(self, rate: float) -> None:
+        """Shrink the weights before the step: scaled by the rate, that is torch's AdamW, and its SGD's weight decay."""
         if self.settings.weight_decay:
             scaled = self.settings.scaled_decay or self.settings.optimizer == "adamw"
             decay = self.settings.weight_decay * (rate if scaled else 1.0)
