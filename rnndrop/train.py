@@ -154,8 +154,6 @@ class Training:
         self.step += 1
         steps, batch = inputs.shape
         masks = draw_masks(self.plan, self.model.sizes, steps, batch, self.generator)
-        # Cloned, so that a state taken up from a checkpoint lies in memory as this one does: sums may depend on it.
-        state = tuple(tuple(part.detach().clone() for part in memory) for memory in state)
         top, state = self.model.top(inputs, state, masks)
         loss = nll_sum(self.model.seen(top, masks), *self.model.decoder_weights(masks), targets)
         tokens = int((targets != batching.IGNORED).sum())
@@ -168,7 +166,9 @@ class Training:
         (objective / (tokens if self.settings.loss == "mean" else batch)).backward()  # type: ignore[no-untyped-call]
         self.update(scale)
         self.stage.updated()
-        return loss.item(), tokens, state
+        # Without its graph, which holds the whole window. Cloned, so that a state taken up from a checkpoint lies in
+        # memory as this one does: sums may depend on it.
+        return loss.item(), tokens, tuple(tuple(part.detach().clone() for part in memory) for memory in state)
 
     def _progress(self, epoch: int, fraction: float, train: float, rate: float) -> Progress:
         epochs = self.settings.epochs + self.settings.finetune_epochs

@@ -23,6 +23,8 @@ from rnndrop.recurrent.weights import Cell, LayerWeights
 
 log = logging.getLogger("rnndrop")
 
+_STRUCTURES = 64  # a cell's step is compiled anew for each combination of masks, up to so many
+
 Step = Callable[..., Any]
 
 
@@ -111,6 +113,7 @@ def _steps(cell: Any) -> tuple[Step, Step]:
 
 def _compiled(function: Step) -> Step:
     """`function`, compiled at its first call; as it stands from then on if that fails."""
+    torch._dynamo.config.recompile_limit = _STRUCTURES
     chosen = torch.compile(function, fullgraph=True)
 
     def call(*arguments: Any) -> Any:
@@ -118,7 +121,7 @@ def _compiled(function: Step) -> Step:
         try:
             return chosen(*arguments)
         except Exception as error:
-            if chosen is function:
+            if chosen is function or isinstance(error, torch.OutOfMemoryError):
                 raise
             log.warning("torch.compile failed, going on without: %s", str(error).partition("\n")[0])
             chosen = function
