@@ -25,9 +25,9 @@ _PLAIN = 1e-20, 1e30  # sums of exponentials that lost nothing, though no maximu
 
 
 def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -ln p(target) over features (T, B, H), weight (V, H), bias (V,), targets (T, B).
+    """Sum of -ln p(target), padding left out, for features (T, B, H), weight (V, H), bias (V,), targets (T, B).
 
-    Differentiable once: the gradients are formed with the loss.
+    Of float32 or float64. The gradients are formed with the loss: a second way back raises RuntimeError.
     """
     features, targets = features.flatten(0, 1), targets.flatten()  # (T·B, H), (T·B,)
     real = targets != PADDING
@@ -40,10 +40,9 @@ def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
 @torch.no_grad()
 def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """-ln p of each target (T, B), in nats; 0 at padding. Never differentiated."""
-    flat, to = features.flatten(0, 1), targets.flatten()
-    parts = [_exponentials(flat[rows], weight, bias, to[rows].clamp(min=0))[0] for rows in _chunks(flat, weight)]
-    nll = torch.cat(parts)
-    return nll.masked_fill_(to == PADDING, 0).view_as(targets)
+    flat, to = features.flatten(0, 1), targets.flatten().masked_fill(targets.flatten() == PADDING, 0)
+    parts = [_exponentials(flat[rows], weight, bias, to[rows])[0] for rows in _chunks(flat, weight)]
+    return torch.cat(parts).view_as(targets).masked_fill_(targets == PADDING, 0)
 
 
 class _NLL(torch.autograd.Function):

@@ -66,6 +66,8 @@ def main() -> None:
     options.add_argument("--memory", action="store_true", help="the peak memory of a step instead of its time")
     options.add_argument("--json", action="store_true", help="one JSON list of rows on stdout")
     given = options.parse_args()
+    for name in set(given.only or ()) - set(contestants()):
+        options.error(f"no contestant {name!r}; there are: {', '.join(contestants())}")
     keep_memory()  # for all contestants
     rows = []
     for threads, *size in itertools.product(given.threads, given.hidden, given.window, given.batch, given.vocabulary):

@@ -91,7 +91,7 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
     """Draw the mask of one rule; `sizes` maps each axis of the location to its length.
 
     Returns a mask with one dimension for each of the location's axes, of length 1 where it does not vary.
-    Its mean is 1 (for fill "previous": p, the chance of keeping the previous value).
+    Its mean is 1 up to the rounding of p (for fill "previous": p, the chance of keeping the previous value).
     """
     shape = rule.shape(sizes)
     if rule.noise == "gaussian":
@@ -106,13 +106,13 @@ def _bernoulli(shape: Sequence[int], p: float, value: float, generator: torch.Ge
     """`value` with probability `p`, else 0.
 
     On a CPU one random word of 64 bits serves four elements, several times as fast as torch's `bernoulli_`; p is
-    thereby rounded to a multiple of 2^-16.
+    thereby rounded to a multiple of 2^-16, but not to 0 or 1.
     """
     if generator.device.type != "cpu":
         return torch.empty(shape, dtype=dtype, device=generator.device).bernoulli_(p, generator=generator).mul_(value)
     count = math.prod(shape)
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    below = min(round(p * 2**16), 2**16 - 1) - 2**15
+    below = min(max(round(p * 2**16), 1), 2**16 - 1) - 2**15
     kept = torch.lt(words.view(torch.int16)[:count], below, out=torch.empty(count, dtype=dtype))  # 1 and 0
     return kept.mul_(value).view(shape)
 

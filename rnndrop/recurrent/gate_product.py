@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnndrop.kept import Kept, kept
 from rnndrop.product import WIDE, Packed, linear, outer
+from rnndrop.recurrent.memory import at
 
 _PACK_BACKWARD = 1 << (22 if WIDE else 20)  # elements of a weight whose transposed layout pays within a window
 
@@ -166,7 +167,7 @@ class _PerGate:
 
 def _at(mask: Tensor, t: int | None) -> Tensor:
     """A mask (T|1, B|1, I|1), or its (B|1, I|1) at step `t`."""
-    return mask if t is None else mask[t if mask.shape[0] > 1 else 0]
+    return mask if t is None else at(mask, t)
 
 
 def _times(x: Tensor, mask: Tensor | None, t: int | None) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnndrop.dropout.noise import LayerMasks, MemoryMask
+from rnndrop.recurrent.memory import at
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
 
@@ -55,15 +56,15 @@ def masked_weights(weights: LayerWeights, masks: LayerMasks, gates: int) -> Laye
 def at_step(masks: LayerMasks, t: int) -> LayerMasks:
     """The masks of step `t`, with the time axis removed."""
 
-    def at(mask: Tensor | None) -> Tensor | None:
-        return None if mask is None else mask[t if mask.shape[0] > 1 else 0]
+    def gates_at(mask: Tensor | None) -> Tensor | None:
+        return None if mask is None else at(mask, t)
 
     def memory_at(mask: MemoryMask | None) -> MemoryMask | None:
-        return None if mask is None else mask._replace(values=mask.values[t if mask.values.shape[0] > 1 else 0])
+        return None if mask is None else mask._replace(values=at(mask.values, t))
 
     return LayerMasks(
-        recurrent=at(masks.recurrent),
-        update=at(masks.update),
+        recurrent=gates_at(masks.recurrent),
+        update=gates_at(masks.update),
         cell=memory_at(masks.cell),
         state=memory_at(masks.state),
     )

@@ -48,13 +48,13 @@ class _Sequence(torch.autograd.Function):
 
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
-        ctx.cell, ctx.trace, ctx.products = cell, trace, (from_input, from_state)
+        ctx.trace, ctx.products = trace, (from_input, from_state)
         return trace.reads[1:], *trace.memory()
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, output: Tensor | None, *last: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, *rest = ctx.saved_tensors
+        x = ctx.saved_tensors[0]
         needs_x, *needs = ctx.needs_input_grad[2:]
         from_input, from_state = ctx.products
         trace = ctx.trace
@@ -68,7 +68,7 @@ class _Sequence(torch.autograd.Function):
             gates = gradients.step(t, read)
             if t:
                 read = from_state.backward(gates, t, output[t - 1])
-        memory: tuple[Tensor | None, ...] = (None,) * len(rest[4:])
+        memory: tuple[Tensor | None, ...] = (None,) * len(needs[4:])
         if any(needs[4:]):
             memory = gradients.memory(from_state.backward(gates, 0))
 

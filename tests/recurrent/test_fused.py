@@ -13,7 +13,7 @@ from rnndrop.recurrent import fused
 from rnndrop.recurrent.engine import path
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.reference import unroll
-from tests.recurrent.test_sequence import POINTS, drawn, outcome
+from tests.recurrent.cases import POINTS, drawn, outcome
 
 TOGETHER = {
     "recurrent": {"kind": "locked", "p": 0.5},

@@ -8,49 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import rnndrop
-from rnndrop.dropout.noise import LayerMasks, Sizes, draw_masks
-from rnndrop.dropout.plan import plan
-from rnndrop.dropout.rule import LOCATIONS, kinds_at
+from rnndrop.dropout.noise import LayerMasks
+from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.recurrent.engine import CELLS, path, run_layer
 from rnndrop.recurrent.reference import unroll
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import LayerWeights
+from tests.recurrent.cases import POINTS, B, D, H, T, drawn, outcome
 
-T, B, D, H = 5, 3, 6, 7
-PLACES = ["input", "recurrent", "update", "cell", "state", "weight_ih", "weight_hh"]
-POINTS = [
-    (cell, location, kind)
-    for location in PLACES
-    for kind in kinds_at(location)
-    if kind != "none"
-    for cell in LOCATIONS[location].cells
-]
 every_cell = pytest.mark.parametrize("cell", sorted(CELLS))
-
-
-def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = torch.float64) -> LayerMasks:
-    sizes = Sizes(11, D, ((D, H),), CELLS[cell].GATES)
-    masks = draw_masks(plan(settings, cell), sizes, T, B, torch.Generator().manual_seed(4), dtype)
-    return masks.layers[0]
-
-
-def outcome(run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """Output, last memory, and the gradients of a random sum of them by x, every weight and the first memory."""
-    generator = torch.Generator().manual_seed(5)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-    gates = CELLS[cell].GATES
-    shapes = [(T, B, D), (gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
-    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * CELLS[cell].MEMORIES])
-    output, last = run(CELLS[cell], x, tuple(rest[4:]), LayerWeights(*rest[:4]), masks)
-    results = [output, *last]
-    total = torch.stack([(part * random(*part.shape)).sum() for part in results]).sum()
-    return [part.detach() for part in [*results, *torch.autograd.grad(total, [x, *rest])]]
 
 
 def assert_equal(cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64, within: float = 1e-9) -> None:
@@ -144,6 +112,6 @@ def test_the_record_names_the_path(tmp_path: Path, place: str, kind: str, named:
     (tmp_path / "text.txt").write_text("to be or not to be\n" * 40)
     record = rnndrop.run(
         ["data=text", f"data.file={tmp_path}/text.txt", "trainer.epochs=1", "model.hidden=16", f"output={tmp_path}",
-         f"dropout.{place}.kind={kind}", f"dropout.{place}.p=0.5"]
+         "trainer.device=cpu", f"dropout.{place}.kind={kind}", f"dropout.{place}.p=0.5"]
     )  # fmt: skip
     assert record.model["paths"] == [named, named]

@@ -1,0 +1,46 @@
+"""Every kind of mask at every location of every cell, and what a layer makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnndrop.dropout.noise import LayerMasks, Sizes, draw_masks
+from rnndrop.dropout.plan import plan
+from rnndrop.dropout.rule import LOCATIONS, kinds_at
+from rnndrop.recurrent.engine import CELLS
+from rnndrop.recurrent.weights import LayerWeights
+
+T, B, D, H = 5, 3, 6, 7
+PLACES = ["input", "recurrent", "update", "cell", "state", "weight_ih", "weight_hh"]
+POINTS = [
+    (cell, location, kind)
+    for location in PLACES
+    for kind in kinds_at(location)
+    if kind != "none"
+    for cell in LOCATIONS[location].cells
+]
+
+
+def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = torch.float64) -> LayerMasks:
+    sizes = Sizes(11, D, ((D, H),), CELLS[cell].GATES)
+    masks = draw_masks(plan(settings, cell), sizes, T, B, torch.Generator().manual_seed(4), dtype)
+    return masks.layers[0]
+
+
+def outcome(run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """Output, last memory, and the gradients of a random sum of them by x, every weight and the first memory."""
+    generator = torch.Generator().manual_seed(5)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    gates = CELLS[cell].GATES
+    shapes = [(T, B, D), (gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
+    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * CELLS[cell].MEMORIES])
+    output, last = run(CELLS[cell], x, tuple(rest[4:]), LayerWeights(*rest[:4]), masks)
+    results = [output, *last]
+    total = torch.stack([(part * random(*part.shape)).sum() for part in results]).sum()
+    return [part.detach() for part in [*results, *torch.autograd.grad(total, [x, *rest])]]
