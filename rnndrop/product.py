@@ -29,7 +29,6 @@ WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"  # there oneDNN is al
 
 # `torch.mm` is the faster one, unless WIDE, …
 _SMALL = 1 << 20  # … where the largest matrix of a product has fewer elements,
-_NARROW = 256  # … or where the product has fewer columns,
 _PACK = 1 << 18  # … and, of a weight for many products with few rows, where the weight has fewer elements
 
 
@@ -41,8 +40,7 @@ def _can_use_onednn(x: Tensor, weight: Tensor) -> bool:
 
 def _is_faster(rows: int, inner: int, columns: int) -> bool:
     """Whether oneDNN is the faster one for a product (rows, inner) × (inner, columns)."""
-    largest = max(rows * inner, inner * columns, rows * columns)
-    return WIDE or (largest >= _SMALL and columns >= _NARROW)
+    return WIDE or max(rows * inner, inner * columns, rows * columns) >= _SMALL
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
