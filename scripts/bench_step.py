@@ -62,6 +62,7 @@ def main() -> None:
     options.add_argument(
         "--clock", choices=["wall", "cpu"], default="wall", help="cpu: for one thread on a busy machine"
     )
+    options.add_argument("--device", default="cpu", help="cpu or cuda")
     options.add_argument("--only", nargs="+", help="names of contestants; nn.LSTM always takes part")
     options.add_argument("--memory", action="store_true", help="the peak memory of a step instead of its time")
     options.add_argument("--json", action="store_true", help="one JSON list of rows on stdout")
@@ -71,7 +72,7 @@ def main() -> None:
     keep_memory()  # for all contestants
     rows = []
     for threads, *size in itertools.product(given.threads, given.hidden, given.window, given.batch, given.vocabulary):
-        found = measure(Size(*size), threads, given)
+        found = measure(Size(*size, given.device), threads, given)
         rows += found
         if not given.json:
             print(table(found), end="\n\n", flush=True)
@@ -80,12 +81,13 @@ def main() -> None:
 
 
 class Size:
-    """The size of a step, and the data of one."""
+    """The size of a step, the data of one, and where it runs."""
 
-    def __init__(self, hidden: int, window: int, batch: int, vocabulary: int) -> None:
+    def __init__(self, hidden: int, window: int, batch: int, vocabulary: int, device: str) -> None:
         self.hidden, self.window, self.batch, self.vocabulary = hidden, window, batch, vocabulary
+        self.device = torch.device(device)
         generator = torch.Generator().manual_seed(0)
-        self.tokens, self.targets = torch.randint(vocabulary, (2, window, batch), generator=generator)
+        self.tokens, self.targets = torch.randint(vocabulary, (2, window, batch), generator=generator).to(device)
 
     @property
     def flop(self) -> float:
@@ -107,17 +109,20 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
             {"name": name, **common, "threads": threads, "peak_bytes": peak, "ratio": peak / peaks[BASELINE]}
             for name, peak in peaks.items()
         ]
-    square = torch.randn(LARGE, LARGE)
+    square = torch.randn(LARGE, LARGE, device=size.device)
     steps["large mm"], steps["large oneDNN"] = lambda: _ignore(square @ square), lambda: _ignore(linear(square, square))
+    clock = time.perf_counter if given.clock == "wall" else time.process_time
+    wait = torch.cuda.synchronize if size.device.type == "cuda" else lambda: None
     for step in steps.values():
         step()  # warm
-    clock = time.perf_counter if given.clock == "wall" else time.process_time
+    wait()
     times: dict[str, list[float]] = {name: [] for name in steps}
     for round_number in range(1, given.rounds + 1):
         print(f"H={size.hidden}: round {round_number} of {given.rounds}", file=sys.stderr, flush=True)
         for name, step in steps.items():
             start = clock()
             step()
+            wait()
             times[name].append(clock() - start)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     rate = 2 * LARGE**3 / min(medians["large mm"], medians["large oneDNN"])
@@ -195,12 +200,12 @@ def plans() -> dict[str, Plan]:
 def ours(size: Size, dropout: Plan) -> Step:
     """Our step, of the parts of which `rnndrop.train` is made."""
     model = LanguageModel(ModelSettings("lstm", size.hidden, LAYERS, None, tie_weights=False), size.vocabulary)
-    generator = torch.Generator().manual_seed(0)
-    model.initialize(0.05, generator)
+    generator = torch.Generator(size.device).manual_seed(0)
+    model.initialize(0.05, torch.Generator().manual_seed(0))
+    model.to(size.device)
     trainer = yaml.safe_load(resources.files("rnndrop.conf").joinpath("trainer/default.yaml").read_text())
     sgd = {"optimizer": "sgd", "learning_rate": RATE, "clip": CLIP, "weight_decay": 0.0}
     update = Update(model, TrainerSettings(**{**trainer, **sgd}))
-    update.set_epoch(1)
     state = model.initial_state(size.batch)
 
     def step() -> None:
@@ -222,8 +227,9 @@ def peer(size: Size, recurrent: nn.Module) -> Step:
             "decoder": nn.Linear(size.hidden, size.vocabulary),
         }
     )
+    model.to(size.device)
     with torch.no_grad():
-        recurrent(torch.zeros(1, size.batch, size.hidden))  # Keras builds its weights here
+        recurrent(torch.zeros(1, size.batch, size.hidden, device=size.device))  # Keras builds its weights here
         parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
         for parameter in parameters:
             parameter.uniform_(-0.05, 0.05)
