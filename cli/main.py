@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Annotated
 
@@ -308,8 +310,12 @@ def ls(
     for name in [group] if group else groups:
         if group is None:
             typer.echo(f"{name}:")
+        indent = "" if group else "  "
         for option, about in choices(name).items():
-            typer.echo(f"{'' if group else '  '}{option:<20} {about}")
+            line = f"{indent}{option:<20} {about}"
+            if sys.stdout.isatty():
+                line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=f"{indent}{'':21}")
+            typer.echo(line)
 
 
 def main() -> None:
