@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
 
     def paths(self, masks: Masks) -> list[str]:
         """Which path of the engine each layer takes with these masks."""
-        return [path(layer, self.embedding.device) for layer in masks.layers]
+        return [path(self.cell, layer, self.embedding.device) for layer in masks.layers]
 
     def _embed(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Rows of the embedding (T, B, E) times a mask (B|1, V|1, E|1) on word types.

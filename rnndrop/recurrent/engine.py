@@ -30,17 +30,18 @@ def run_layer(
     cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return h (T, B, H) and the memory for the next window."""
-    if path(masks, x.device) == LIBRARY:
+    if path(cell, masks, x.device) == LIBRARY:
         return _library(cell, x, memory, weights, masks)
     run = run_fused if x.is_cuda else run_sequence
     return run(CELLS[cell], x, memory, weights, masks)
 
 
-def path(masks: LayerMasks, device: torch.device) -> str:
+def path(cell: str, masks: LayerMasks, device: torch.device) -> str:
     """What runs a layer with these masks, as records say it: "library", or our own function and its products."""
+    fused = cell == "lstm" or device.type != "cpu"  # on a CPU torch loops over the steps of a GRU or an Elman network
     inside = (masks.recurrent, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
-    if not per_gate and all(mask is None for mask in inside):
+    if fused and not per_gate and all(mask is None for mask in inside):
         return LIBRARY
     own = "fused" if device.type == "cuda" else "sequence"
     return f"{own}: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"

@@ -77,4 +77,4 @@ def test_an_error_of_the_step_itself_is_raised(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_record_says_so() -> None:
     masks = drawn("lstm", {"recurrent": {"kind": "locked", "p": 0.5}})
-    assert path(masks, torch.device("cuda")) == "fused: input dense, recurrent dense"
+    assert path("lstm", masks, torch.device("cuda")) == "fused: input dense, recurrent dense"

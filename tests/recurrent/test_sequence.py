@@ -64,7 +64,7 @@ def test_the_library_equals_the_sequence(cell: str) -> None:
         return run_layer(cell, *arguments)
 
     masks = drawn(cell, {"input": {"kind": "locked", "p": 0.5}, "weight_hh": {"kind": "dropconnect", "p": 0.5}})
-    assert path(masks, torch.device("cpu")) == "library"
+    assert path(cell, masks, torch.device("cuda")) == "library"
     for ours, truth in zip(outcome(library, cell, masks), outcome(run_sequence, cell, masks), strict=True):
         torch.testing.assert_close(ours, truth, rtol=1e-9, atol=1e-12)
 
@@ -100,18 +100,19 @@ def test_a_weight_that_changed_before_the_way_back_is_refused(cell: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("place", "kind", "named"),
+    ("cell", "place", "kind", "named"),
     [
-        ("output", "locked", "library"),
-        ("recurrent", "locked", "sequence: input dense, recurrent dense"),
-        ("recurrent", "locked_gates", "sequence: input dense, recurrent per gate"),
-        ("recurrent", "shared", "sequence: input dense, recurrent kept units"),
+        ("lstm", "output", "locked", "library"),
+        ("gru", "output", "locked", "sequence: input dense, recurrent dense"),
+        ("lstm", "recurrent", "locked", "sequence: input dense, recurrent dense"),
+        ("lstm", "recurrent", "locked_gates", "sequence: input dense, recurrent per gate"),
+        ("lstm", "recurrent", "shared", "sequence: input dense, recurrent kept units"),
     ],
 )
-def test_the_record_names_the_path(tmp_path: Path, place: str, kind: str, named: str) -> None:
+def test_the_record_names_the_path(tmp_path: Path, cell: str, place: str, kind: str, named: str) -> None:
     (tmp_path / "text.txt").write_text("to be or not to be\n" * 40)
     record = rnndrop.run(
         ["data=text", f"data.file={tmp_path}/text.txt", "trainer.epochs=1", "model.hidden=16", f"output={tmp_path}",
-         "trainer.device=cpu", f"dropout.{place}.kind={kind}", f"dropout.{place}.p=0.5"]
+         "trainer.device=cpu", f"model={cell}", f"dropout.{place}.kind={kind}", f"dropout.{place}.p=0.5"]
     )  # fmt: skip
     assert record.model["paths"] == [named, named]
