@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnndrop.errors import unknown
+from rnndrop.errors import RequestError, unknown
 from rnndrop.finished import evaluate as evaluate_finished
-from rnndrop.finished import find
 from rnndrop.records import Record
+from rnndrop.standing import find
 from rnndrop.task import score, task_of
 
 from .progress import console
@@ -31,6 +31,8 @@ def evaluate(
     asked = list(overrides)
     if samples is None and not overrides:
         samples = SAMPLES
+    if samples is None and (masks != "pass" or embedding):
+        raise RequestError("--masks and --embedding are of Monte-Carlo evaluation: add --mc N.")
     if samples is not None:
         mc = {"samples": samples, "masks": masks, "embedding": str(embedding).lower()}
         asked += [f"evaluation.mc.{name}={value}" for name, value in mc.items()]

@@ -30,7 +30,10 @@ def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options)
     silent = replace(options, as_json=options.as_json and options.dry_run, quiet=True)
     if options.dry_run:
         known = {job.folder: job for job in [*search, *(job for plan in table for job in plan.chosen)]}
-        return run_all(list(known.values()), silent, launcher)
+        code = run_all(list(known.values()), silent, launcher)
+        if later := sum(len(plan.seeds) - 1 for plan in table if plan.factor is None):
+            console.print(f"and {later} more, the other seeds of what the search will choose", highlight=False)
+        return code
     code = run_all(search, silent, launcher) if search else 0
     code = max(code, run_all([job for plan in table for job in plan.chosen], silent, launcher))
     for job in {job.folder: job for plan in table for job in [*plan.search, *plan.chosen]}.values():
@@ -38,7 +41,7 @@ def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options)
             console.print(f"{job.name}: {result_line(job.record)}", markup=False, highlight=False, soft_wrap=True)
     if not options.as_json:
         print(name)
-    _show(reproduction, scale, table, options.as_json)
+    _show(reproduction, scale, table, of_identity(rest), options.as_json)
     return code
 
 
@@ -49,7 +52,9 @@ def title(reproduction: Reproduction, scale: str, overrides: Sequence[str]) -> s
     return f"{reproduction.name}, {scale} scale{changes if scale == 'small' else ''}{asked}"
 
 
-def _show(reproduction: Reproduction, scale: str, table: Sequence[Plan], as_json: bool) -> None:
+def _show(
+    reproduction: Reproduction, scale: str, table: Sequence[Plan], overrides: Sequence[str], as_json: bool
+) -> None:
     """The outcomes on stdout."""
     from tabulate import tabulate
 
@@ -59,7 +64,7 @@ def _show(reproduction: Reproduction, scale: str, table: Sequence[Plan], as_json
         plan.row: [job.record.metrics for job in plan.chosen if job.record and job.state == "finished"]
         for plan in table
     }
-    found = outcomes(reproduction, scale, measured)
+    found = outcomes(reproduction, scale, measured, overrides)
     factors = {plan.row: plan.factor for plan in table if plan.search}
     if as_json:
         print(json.dumps([asdict(each) | {"factor": factors.get(each.row)} for each in found], indent=1))

@@ -142,8 +142,8 @@ def _check_key(key: str, value: Any) -> None:
         return
     if group in GROUPS and not rest:
         for option in value if isinstance(value, list) else [value]:
-            if option is not None and option not in choices(group):
-                raise unknown(group, str(option), choices(group))
+            if option not in choices(group):
+                raise unknown(group, "null" if option is None else str(option), choices(group))
         return
     names = known_keys()
     if key in names or any(name.startswith(key + ".") for name in names):

@@ -14,14 +14,16 @@ from rnndrop import data, environment, records
 from rnndrop.compose import compose
 from rnndrop.config import Config, checked
 from rnndrop.errors import RequestError
-from rnndrop.experiment import build, load_corpus, measure_modes
+from rnndrop.experiment import build, load_corpus, locked, measure_modes
 from rnndrop.model import LanguageModel
 from rnndrop.records import Record
-from rnndrop.standing import find as find
 
 
-def load(folder: Path) -> tuple[Record, Config, LanguageModel, data.Corpus | data.Reviews]:
-    """The record, configuration, trained model and corpus of a finished run. Raises RequestError."""
+def load(folder: Path, device: str | None = None) -> tuple[Record, Config, LanguageModel, data.Corpus | data.Reviews]:
+    """The record, configuration, trained model and corpus of a finished run, on its own device unless another is asked.
+
+    Raises RequestError.
+    """
     record = records.read_record(folder)
     if record is None or record.status != "finished":
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
@@ -29,7 +31,7 @@ def load(folder: Path) -> tuple[Record, Config, LanguageModel, data.Corpus | dat
     corpus, fingerprint = load_corpus(config.data)
     if fingerprint["sha256"] != record.data["sha256"]:
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
-    model = build(config, corpus, environment.device(config.trainer.device))
+    model = build(config, corpus, environment.device(device or config.trainer.device))
     try:
         model.load_state_dict(load_file(folder / records.WEIGHTS))
     except (OSError, SafetensorError) as error:
@@ -48,19 +50,29 @@ def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 
 def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
-    """Evaluate a finished run as `overrides`, all of `evaluation`, say, and add the results to its record.
+    """Evaluate a finished run as `overrides` say, and add the results to its record.
 
-    Columns and window are those of the run unless they say otherwise. Raises RequestError.
+    They are settings of `evaluation`, or the device. Columns and window are those of the run unless they say otherwise.
+    Raises RequestError.
     """
     for override in overrides:
-        if override.partition("=")[0].partition(".")[0].lstrip("+~") != "evaluation":
-            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation`.")
-    record, config, model, corpus = load(folder)
+        key = override.partition("=")[0].lstrip("+~")
+        if key.partition(".")[0] != "evaluation" and key != "trainer.device":
+            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation`, and a device.")
+    wanted = compose(overrides)
+    asked = wanted.evaluation
+    if not (asked.mc.samples or asked.cache.size or asked.dynamic.rule):
+        raise RequestError("Nothing is asked for: --mc N, evaluation=cache or evaluation=dynamic.")
+    moved = any("trainer.device" in override for override in overrides)
+    record, config, model, corpus = load(folder, wanted.trainer.device if moved else None)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     environment.set_precision(config.trainer.precision)
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
     config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
-    record.metrics |= measure_modes(model, config, corpus)
-    records.write_atomically(folder / records.RECORD, record.to_json())
+    found = measure_modes(model, config, corpus)
+    with locked(folder, wait=True):
+        record = records.read_record(folder) or record  # another evaluation may have written meanwhile
+        record.metrics |= found
+        records.write_atomically(folder / records.RECORD, record.to_json())
     return record

@@ -126,6 +126,8 @@ class RatingTraining:
         self.tokens += int(lengths.sum())
 
     def _close_epoch(self, valid_rmse: float) -> None:
+        if not np.isfinite(valid_rmse):
+            raise DivergedError(self.step, valid_rmse, "on the valid split (RMSE)")
         self.seconds += self.epoch_seconds
         self.history.append(
             {

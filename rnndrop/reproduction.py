@@ -63,6 +63,11 @@ class Plan:
     jobs: dict[float, list[Job]]
 
     @property
+    def seeds(self) -> list[int]:
+        """The seeds of the row."""
+        return [job.config.seed for job in next(iter(self.jobs.values()))]
+
+    @property
     def search(self) -> list[Job]:
         """The jobs that decide on the rates; none where there is nothing to decide."""
         return [jobs[0] for jobs in self.jobs.values()] if len(self.jobs) > 1 else []
@@ -101,13 +106,19 @@ def label(name: str, scale: str) -> str:
 
 
 def plans(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ()) -> list[Plan]:
-    """The checked jobs of every row at a scale, with further overrides. Raises RequestError."""
+    """The checked jobs of every row at a scale, with further overrides. Raises RequestError, also if rows coincide."""
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
-    return [
+    made = [
         Plan(name, {f: _jobs(name, f, each) for f, each in _candidates(reproduction.factors, request).items()})
         for name, request in requests(reproduction, scale, overrides).items()
     ]
+    owner: dict[Path, str] = {}
+    for plan in made:
+        for jobs in plan.jobs.values():
+            if (other := owner.setdefault(jobs[0].folder, plan.row)) != plan.row:
+                raise RequestError(f"{' '.join(overrides)}: with it the rows {other} and {plan.row} are the same run.")
+    return made
 
 
 def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ()) -> dict[str, list[str]]:
@@ -116,8 +127,9 @@ def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = 
     made = {}
     for name, row in reproduction.rows.items():
         given = [*reproduction.common, *row.run, *small, *overrides]
-        seed = next((each for each in reversed(given) if each.startswith("seed=")), f"seed={reproduction.seeds}")
-        others = [each for each in given if not each.startswith("seed=")]
+        asked = [each for each in given if each.lstrip("+").startswith("seed=")]
+        seed = asked[-1] if asked else f"seed={reproduction.seeds}"
+        others = [each for each in given if each not in asked]
         made[name] = [f"label={label(reproduction.name, scale)}", *others, seed]
     return made
 

@@ -58,6 +58,9 @@ def check_task(tree: Mapping[str, Any]) -> None:
             f"data={name} is for task={home.name}, and this is task={task.name}, which takes: {' '.join(task.corpora)}"
         )
     if task.name != "sentiment":
+        for key in ("split_by", "chunk_tokens", "types"):
+            if tree["data"][key] is not None:
+                raise RequestError(f"data.{key} has no meaning for task={task.name}: it is of reviews.")
         return
     for key in ("split_by", "chunk_tokens"):
         if tree["data"][key] is None:

@@ -1,7 +1,8 @@
 """Turn records into a tidy CSV for `results/`: `python scripts/collect_results.py RUNS... --to results/NAME.csv`.
 
 One row a run, without paths and host names; the epochs go to `results/history/NAME.csv`. Runs that the CSV holds
-already stay. NAME is a reproduction (`rnndrop ls reproduce`); then `python scripts/results_page.py` writes the page.
+already stay; those that were interrupted, or are of another task, are left out. NAME is a reproduction (`rnndrop ls
+reproduce`); then `python scripts/results_page.py` writes the page.
 """
 
 from __future__ import annotations
@@ -11,11 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from rnndrop.errors import RequestError
-from rnndrop.report.frames import load_runs
-from rnndrop.report.results import histories, tidy, write
+from rnndrop.report.results import histories, settled, tidy, write
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--to", required=True, type=Path, metavar="CSV")
     given = parser.parse_args(arguments)
     try:
-        runs = pd.concat([load_runs(folder) for folder in given.runs]).drop_duplicates(["run_id", "seed"])
+        runs = settled(given.runs, given.to)
     except RequestError as error:
         print(error, file=sys.stderr)
         return 2

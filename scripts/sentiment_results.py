@@ -1,8 +1,8 @@
 """The sentiment experiment's committed results: `python scripts/sentiment_results.py [RUNS]`.
 
-With a folder of runs, writes their records to `results/sentiment.csv` (a row a run) and `results/history/sentiment.csv`
-(a row an epoch). Always writes the tables of docs/guide/sentiment.md from the CSV; `--check` only says whether they are
-up to date.
+With folders of runs, writes their records to `results/sentiment.csv` (a row a run) and `results/history/sentiment.csv`
+(a row an epoch); the runs that these hold already stay. Always writes the tables of docs/guide/sentiment.md from the
+CSV; `--check` only says whether they are up to date.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 
 from rnndrop.records import read_history
 from rnndrop.report.frames import load_runs
+from rnndrop.report.results import write
 from rnndrop.stats import paired
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +26,7 @@ COLUMNS = (
     "best_epoch", "epochs", "parameters", "train_seconds", "hardware", "device", "threads", "torch", "git_revision",
     "git_dirty", "data_sha256", "overrides",
 )  # fmt: skip
-ORDER = ["split_by", "cell", "dropout", "seed"]
+EPOCH = ("epoch", "train_rmse", "valid_rmse")
 PATHS = ("output=", "data.root=", "seed=", "trainer.threads=")
 PLANS = ("none", "naive", "variational")
 
@@ -44,7 +45,7 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
             "overrides": " ".join(each for each in row["overrides"] if not each.startswith(PATHS)),
         }
         for row in runs.to_dict("records")
-    ).sort_values(ORDER)
+    )
 
 
 def tables(csv: pd.DataFrame) -> str:
@@ -93,19 +94,15 @@ def _against(cell: str, runs: pd.DataFrame) -> str:
 def main(arguments: list[str]) -> int:
     """Write, or check; return the exit code."""
     check, folders = "--check" in arguments, [each for each in arguments if each != "--check"]
-    for folder in folders:
-        runs = load_runs(folder)
-        CSV.write_text(tidy(runs)[list(COLUMNS)].to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+    for folder in () if check else folders:
+        runs = tidy(load_runs(folder))
         epochs = [
-            {
-                "run_id": run["run_id"],
-                "seed": run["seed"],
-                **{key: row[key] for key in ("epoch", "train_rmse", "valid_rmse")},
-            }
-            for run in tidy(runs).to_dict("records")
+            {"run_id": run["run_id"], "seed": run["seed"], **{key: row[key] for key in EPOCH}}
+            for run in runs.to_dict("records")
             for row in read_history(Path(run["folder"]))
         ]
-        HISTORY.write_text(pd.DataFrame(epochs).to_csv(index=False, lineterminator="\n"), encoding="utf-8")
+        write(CSV, runs[list(COLUMNS)])
+        write(HISTORY, pd.DataFrame(epochs))
     text = GUIDE.read_text(encoding="utf-8")
     made = tables(pd.read_csv(CSV, dtype={"run_id": str}))
     new = re.sub(r"(?<=<!-- tables -->\n).*?(?=\n<!-- end -->)", lambda _: made, text, flags=re.DOTALL)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import os
+import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,8 @@ def _downloaded() -> Path:
     try:
         unpack = pooch.Untar(extract_dir="unpacked")
         members = pooch.retrieve(MOVIE_REVIEWS.url + ARCHIVE, None, fname=ARCHIVE, path=cache, processor=unpack)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:
+        (cache / ARCHIVE).unlink(missing_ok=True)  # what cannot be unpacked must not be found again
         raise RequestError(
             f"{MOVIE_REVIEWS.url}{ARCHIVE} could not be fetched: {error}\n"
             f"Unpack it elsewhere, and name the folder that holds {', '.join(CRITICS)} by data.root=FOLDER or the "

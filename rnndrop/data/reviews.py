@@ -1,9 +1,9 @@
 """Rated reviews ready for batching: cut into chunks that carry the rating, split, encoded, padded.
 
 The protocol is that of Gal & Ghahramani 2016: chunks of 200 tokens, the last one of a review shorter, and the most
-frequent 20,000 word types. They split the chunks (`split_by="chunk"`), so parts of one review stand on both sides.
-With `split_by="review"` reviews are split before they are cut; identical texts (46 of the published ones occur
-twice) count as one review.
+frequent 20,000 word types. They shuffle the reviews, cut them and split the list of chunks (`split_by="chunk"`), so
+a review may straddle where one part ends. With `split_by="review"` reviews are split before they are cut; identical
+texts (46 of the published ones occur twice) count as one review.
 """
 
 from __future__ import annotations
@@ -116,10 +116,15 @@ def assemble(reviews: Sequence[Rated], settings: Any) -> Reviews:
     pieces = [
         (index, own[start : start + size]) for index, own in enumerate(words) for start in range(0, len(own), size)
     ]
-    owner = [index for index, _ in pieces]
-    first = _first_of_text(reviews)
-    units = list(range(len(pieces))) if settings.split_by == "chunk" else [first[index] for index in owner]
-    parts = [[pieces[at] for at in part] for part in _split(units, settings.split)]
+    shuffled = _shuffled(len(reviews))
+    if settings.split_by == "chunk":
+        units = list(range(len(pieces)))
+        order = sorted(units, key=lambda at: shuffled[pieces[at][0]])
+    else:
+        first = _first_of_text(reviews)
+        units = [first[index] for index, _ in pieces]
+        order = sorted(set(units), key=shuffled.__getitem__)
+    parts = [[pieces[at] for at in part] for part in _split(units, order, settings.split)]
     tokens = [list(chain.from_iterable(piece for _, piece in part)) for part in parts]
     vocabulary = build(tokens[0], tokens[1:], settings.min_count)
     if settings.types is not None and len(vocabulary) > settings.types:
@@ -138,16 +143,18 @@ def _first_of_text(reviews: Sequence[Rated]) -> list[int]:
     return [first.setdefault(text, index) for index, (_, text) in enumerate(reviews)]
 
 
-def _split(units: list[int], shares: Sequence[float]) -> list[list[int]]:
-    """Part positions into three so that those of one unit stay together; `shares` are of the units.
+def _shuffled(count: int) -> list[int]:
+    """The place of each number in the order of their sha256: the same on every platform, for every seed of a run."""
+    order = sorted(range(count), key=lambda number: hashlib.sha256(f"{number}".encode()).digest())
+    return [place for _, place in sorted(zip(order, range(count), strict=True))]
 
-    Units are shuffled by the sha256 of their number: the same split on every platform, for every seed of a run.
-    """
-    distinct = sorted(set(units), key=lambda unit: hashlib.sha256(f"{unit}".encode()).digest())
-    sides = [set(part) for part in cut(distinct, shares)]
+
+def _split(units: list[int], order: list[int], shares: Sequence[float]) -> list[list[int]]:
+    """Part positions into three so that those of one unit stay together; `shares` are of the units in their order."""
+    sides = [set(part) for part in cut(order, shares)]
     if not all(sides):
         raise RequestError(
-            f"{len(distinct)} reviews or chunks cannot be split into three by data.split={list(shares)}: a part would "
+            f"{len(order)} reviews or chunks cannot be split into three by data.split={list(shares)}: a part would "
             "be empty. Use more reviews or other shares."
         )
     return [[at for at, unit in enumerate(units) if unit in side] for side in sides]

@@ -23,11 +23,13 @@ class Outcome:
     """One number of one row. `ours` is the mean over `n` seeds, None where nothing has finished.
 
     `difference` is ours minus the published one; `tolerance` the published deviation over seeds, or 1 % where none is
-    given or where it was rounded to zero. At small scale both, and `within`, are None: such runs reproduce nothing.
+    given or where it was rounded to zero. At small scale, or with `overrides` that change what is computed, both, and
+    `within`, are None: such runs reproduce nothing.
     """
 
     reproduction: str
     scale: str
+    overrides: tuple[str, ...]
     row: str
     metric: str
     n: int
@@ -43,15 +45,25 @@ class Outcome:
 
 
 def outcomes(
-    reproduction: Reproduction, scale: str, measured: Mapping[str, Sequence[Mapping[str, Any]]]
+    reproduction: Reproduction,
+    scale: str,
+    measured: Mapping[str, Sequence[Mapping[str, Any]]],
+    overrides: Sequence[str] = (),
 ) -> list[Outcome]:
-    """Every number that was measured or published, row by row; `measured`: the metrics of each row's finished runs."""
-    return [
-        found
+    """Test perplexity and every other number that was measured or published, row by row.
+
+    `measured`: the metrics of each row's finished runs; `overrides`: those that change what they computed.
+    """
+    found = [
+        _outcome(
+            (reproduction.name, scale, tuple(overrides), name, metric),
+            measured.get(name, ()),
+            their_row(reproduction, row),
+        )
         for name, row in reproduction.rows.items()
         for metric in METRICS
-        if (found := _outcome(reproduction, scale, name, metric, measured.get(name, ()), their_row(reproduction, row)))
     ]
+    return [each for each in found if each.n or each.published is not None or each.metric == "test_perplexity"]
 
 
 def settle(plans: Sequence[Plan], runs: pd.DataFrame) -> None:
@@ -78,29 +90,21 @@ def their_row(reproduction: Reproduction, row: Row) -> pd.DataFrame:
 
 
 def _outcome(
-    reproduction: Reproduction,
-    scale: str,
-    row: str,
-    metric: str,
-    runs: Sequence[Mapping[str, Any]],
-    theirs: pd.DataFrame,
-) -> Outcome | None:
+    what: tuple[str, str, tuple[str, ...], str, str], runs: Sequence[Mapping[str, Any]], theirs: pd.DataFrame
+) -> Outcome:
+    """`what`: the first fields of the outcome, up to the metric."""
+    _, scale, overrides, _, metric = what
     values = [float(run[metric]) for run in runs if run.get(metric) is not None and not pd.isna(run[metric])]
     theirs = theirs[theirs["mc"] == metric.endswith("_mc")]
     column = metric.partition("_")[0]
     value = _number(theirs[column].iloc[0]) if len(theirs) else None
-    if value is None and not values:
-        return None
     std = _number(theirs[f"{column}_std"].iloc[0]) if value is not None else None
     ours = math.fsum(values) / len(values) if values else None
-    comparable = scale == "full" and ours is not None and value is not None
+    comparable = scale == "full" and not overrides
     difference = ours - value if comparable and ours is not None and value is not None else None
     tolerance = None if difference is None or value is None else std or TOLERANCE * value
     return Outcome(
-        reproduction.name,
-        scale,
-        row,
-        metric,
+        *what,
         len(values),
         ours,
         float(pd.Series(values).std()) if len(values) > 1 else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pandas as pd
 from rnndrop.compose import compose
 from rnndrop.config import run_id
 from rnndrop.records import read_history
-from rnndrop.report.frames import COLUMNS
+from rnndrop.report.frames import COLUMNS, load_runs
 from rnndrop.report.settings import flatten, of_identity
 from rnndrop.task import task_of
 
@@ -32,6 +32,23 @@ that are null and the rules that drop nothing. Defaults are written out, since t
 TEXT = ("run_id", "git_revision", "data_sha256", "torch", "python", "rnndrop")  # even where all digits
 HISTORY = ("run_id", "seed", "epoch", "train_perplexity", "valid_perplexity")
 KEY = ["run_id", "seed"]
+
+
+def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
+    """The language models in `folders` that came to an end, each once, for the CSV at `path`.
+
+    What finished in one folder, or in the CSV, is not replaced by what failed in another. Raises RequestError where a
+    folder holds no runs.
+    """
+    runs = pd.concat([load_runs(folder) for folder in folders])
+    runs = runs[(runs["task"] == "language_model") & (runs["status"] != "interrupted")]
+    finished = runs["status"] == "finished"
+    runs = pd.concat([runs[finished], runs[~finished]]).drop_duplicates(KEY)
+    if not path.exists():
+        return runs
+    old = _as_text(path)
+    done = set(old.loc[old["status"] == "finished", "run_id"] + "/" + old.loc[old["status"] == "finished", "seed"])
+    return runs[(runs["status"] == "finished") | ~(runs["run_id"] + "/" + runs["seed"].astype(str)).isin(done)]
 
 
 def tidy(runs: pd.DataFrame) -> pd.DataFrame:

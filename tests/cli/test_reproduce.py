@@ -52,15 +52,19 @@ def test_ours_beside_the_published_and_nothing_twice(rnndrop: Command, tmp_path:
     assert "label=zaremba\\_small-small" in report.stdout
 
 
-def test_a_verdict_at_full_scale(rnndrop: Command, tiny: list[str]) -> None:
-    done = rnndrop("reproduce", "zaremba_small", *tiny, "seed=0")
+def test_no_verdict_on_what_is_not_the_recipe(rnndrop: Command, tiny: list[str]) -> None:
+    done = rnndrop("reproduce", "zaremba_small", *tiny, "++seed=0")
     assert done.returncode == 0, done.stderr
-    assert "no (± 1.1)" in done.stdout and "not comparable" not in done.stdout
+    assert "114.5" in done.stdout and "(±" not in done.stdout
     assert done.stdout.startswith("zaremba_small, full scale; with data=text ")
+    rows = json.loads(rnndrop("reproduce", "zaremba_small", *tiny, "++seed=0", "--json").stdout)
+    assert all(row["n"] == 1 and row["within"] is None and "data=text" in row["overrides"] for row in rows)
 
 
 def test_rates_are_searched_with_the_first_seed(rnndrop: Command, tmp_path: Path, tiny: list[str]) -> None:
     request = ["reproduce", "low_data", *tiny, "seed=0,1", "--jobs", "2"]
+    plan = rnndrop(*request, "--dry-run")
+    assert "20 runs: 20 new" in plan.stderr + plan.stdout and "and 9 more" in plan.stderr
     done = rnndrop(*request, "--json", timeout=300)
     assert done.returncode == 0, done.stderr
     assert "18 runs: 18 new" in done.stderr and "20 runs: 11 new · 9 finished" in done.stderr
@@ -83,6 +87,8 @@ def test_rates_are_searched_with_the_first_seed(rnndrop: Command, tmp_path: Path
         (["zaremba_small", "--scale", "tiny"], "Valid: full small"),
         (["zaremba_small", "model.hiden=3"], "Did you mean 'model.hidden'?"),
         (["zaremba_small", "model.hidden=3,4"], "only the seed"),
+        (["gal_medium", "dropout=none"], "the rows tied and untied are the same run"),
+        (["zaremba_small", "dropout=null"], "No dropout 'null'"),
     ],
 )
 def test_a_wrong_request(rnndrop: Command, tmp_path: Path, arguments: list[str], needle: str) -> None:

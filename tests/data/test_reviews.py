@@ -51,11 +51,12 @@ def test_by_review_a_text_that_occurs_twice_stays_on_one_side(tmp_path: Path) ->
     assert all(side_of[number] == side_of[number + 60] for number in range(60))
 
 
-def test_by_chunk_is_the_paper_s_and_leaks(tmp_path: Path) -> None:
+def test_by_chunk_is_the_paper_s_and_a_review_may_straddle(tmp_path: Path) -> None:
     data = reviews(write(tmp_path / "r.tsv"), "data.split_by=chunk")
     sizes = [len(data.split(split)) for split in SPLITS]
     assert sizes == [round(sum(sizes) * share) for share in (0.7, 0.1, 0.2)]  # of the chunks
-    assert set(data.train.review.tolist()) & set(data.test.review.tolist())
+    sides = [set(data.split(split).review.tolist()) for split in SPLITS]
+    assert sum(map(len, sides)) - len(set().union(*sides)) in (1, 2)  # one at most where a part ends
 
 
 @pytest.mark.parametrize("split_by", ["review", "chunk"])
@@ -185,6 +186,6 @@ def test_the_real_reviews_are_those_of_the_paper(movie_reviews: Path) -> None:
     ratings = np.concatenate([data.split(split).ratings for split in SPLITS])
     first = ratings[np.unique(reviews, return_index=True)[1]]
     assert (round(first.mean(), 3), round(first.std(), 3)) == (0.581, 0.182)  # as the paper's data have it
-    shared = set(leaking.train.review.tolist()) & set(leaking.test.review.tolist())
-    assert len(shared) / leaking.fingerprint()["test_reviews"] > 0.8
+    facts = leaking.fingerprint()
+    assert 5006 <= facts["train_reviews"] + facts["valid_reviews"] + facts["test_reviews"] <= 5008
     assert not set(data.train.review.tolist()) & set(data.test.review.tolist())

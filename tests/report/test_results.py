@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
-from rnndrop.report.results import HISTORY, TIDY, histories, read, tidy, write
+from rnndrop.report.results import HISTORY, TIDY, histories, read, settled, tidy, write
 
 
 def test_a_csv_gives_the_same_comparison_as_the_records(few: Path, tmp_path: Path) -> None:
@@ -46,6 +49,26 @@ def test_what_a_csv_has_already_stays(few: Path, tmp_path: Path) -> None:
     assert path.read_text() == whole.read_text()
     write(path, tidy(runs))
     assert path.read_text() == whole.read_text()
+
+
+def _of_reviews(record: dict[str, Any]) -> None:
+    record["config"]["task"] = "sentiment"
+    record["metrics"] = {name.replace("perplexity", "rmse"): value for name, value in record["metrics"].items()}
+
+
+def test_only_what_came_to_an_end_and_never_a_failure_for_a_success(
+    few: Path, tmp_path: Path, change: Callable[..., None]
+) -> None:
+    path, broken = tmp_path / "few.csv", tmp_path / "broken"
+    shutil.copytree(few, broken)
+    change(broken, lambda record: record.update(status="failed", metrics={}), lambda record: record["seed"] == 0)
+    change(broken, lambda record: record.update(status="interrupted"), lambda record: record["seed"] == 1)
+    change(broken, _of_reviews, lambda record: record["seed"] == 2)
+    assert sorted(settled([str(broken)], path)["seed"].unique()) == [0, 3, 4]
+    both = settled([str(broken), str(few)], path)
+    assert len(both) == 15 and (both["status"] == "finished").all()
+    write(path, tidy(load_runs(few)))
+    assert sorted(settled([str(broken)], path)["seed"].unique()) == [3, 4]
 
 
 def test_histories_have_a_row_an_epoch(few: Path, tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""A finished run evaluated anew: as a run that was told so from the start, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rnndrop
+from rnndrop import finished, records
+from rnndrop.errors import RequestError
+from rnndrop.finished import evaluate
+from rnndrop.records import run_folder
+from tests.conftest import TINY
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    record = rnndrop.run([*TINY, f"output={tmp_path}"])
+    return run_folder(str(tmp_path), record.run_id, 0)
+
+
+@pytest.mark.parametrize("mode", ["cache", "dynamic"])
+def test_a_mode_afterwards_is_the_mode_in_the_run(folder: Path, tmp_path: Path, mode: str) -> None:
+    weights = (folder / records.WEIGHTS).read_bytes()
+    metrics = evaluate(folder, [f"evaluation={mode}"]).metrics
+    within = rnndrop.run([*TINY, f"output={tmp_path}", f"evaluation={mode}"]).metrics
+    for split in ("valid", "test"):
+        name = f"{split}_perplexity_{mode}"
+        assert metrics[name] == within[name] != metrics[f"{split}_perplexity"]
+    assert (folder / records.WEIGHTS).read_bytes() == weights
+    assert records.read_record(folder).metrics == metrics  # type: ignore[union-attr]
+
+
+def test_two_evaluations_at_once_both_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meanwhile(*_: Any) -> dict[str, Any]:
+        path = folder / records.RECORD
+        tree = json.loads(path.read_text())
+        tree["metrics"]["by_another"] = 1.0
+        path.write_text(json.dumps(tree))
+        return {"by_us": 2.0}
+
+    monkeypatch.setattr(finished, "measure_modes", meanwhile)
+    assert evaluate(folder, ["evaluation=cache"]).metrics.items() >= {("by_another", 1.0), ("by_us", 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("override", "needle"),
+    [
+        ("evaluation.batch_size=1", "Nothing is asked for"),
+        ("model.hidden=3", "only be given settings of `evaluation`"),
+        ("trainer.device=warp", "trainer.device"),
+    ],
+)
+def test_a_wrong_request(folder: Path, override: str, needle: str) -> None:
+    with pytest.raises(RequestError, match=needle):
+        evaluate(folder, [override])
+
+
+def test_it_can_move_to_another_device(folder: Path) -> None:
+    path = folder / records.RECORD
+    tree = json.loads(path.read_text())
+    tree["config"]["trainer"]["device"] = "mps"
+    path.write_text(json.dumps(tree))
+    with pytest.raises(RequestError, match="mps"):
+        evaluate(folder, ["evaluation=cache"])
+    assert evaluate(folder, ["evaluation=cache", "trainer.device=cpu"]).metrics["test_perplexity_cache"]
