@@ -235,7 +235,7 @@ def report(
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings of `evaluation`, as evaluation=cache or evaluation=dynamic.")
+        list[str] | None, typer.Argument(help="Settings of `evaluation`, as evaluation=cache; trainer.device.")
     ] = None,
     mc: Annotated[
         int | None, typer.Option("--mc", min=1, help="Monte-Carlo samples; 100 where nothing is asked for.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from rnndrop.config import DynamicSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan
+from rnndrop.evaluate import perplexity
 from rnndrop.loss import nll_sum
 from rnndrop.model import LanguageModel
 
@@ -44,8 +44,7 @@ def dynamic_perplexity(
         with torch.no_grad():
             for weight, first in zip(weights, start, strict=True):
                 weight.copy_(first)
-    mean = total / count
-    return math.exp(mean) if mean < 700 else math.inf
+    return perplexity(np.array(total / count))
 
 
 def gradient_rms(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: DynamicSettings) -> list[Tensor]:

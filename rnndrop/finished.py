@@ -55,16 +55,15 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     They are settings of `evaluation`, or the device. Columns and window are those of the run unless they say otherwise.
     Raises RequestError.
     """
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
+    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    for override, key in zip(overrides, keys, strict=True):
         if key.partition(".")[0] != "evaluation" and key != "trainer.device":
             raise RequestError(f"{override}: a finished run can only be given settings of `evaluation`, and a device.")
     wanted = compose(overrides)
     asked = wanted.evaluation
     if not (asked.mc.samples or asked.cache.size or asked.dynamic.rule):
         raise RequestError("Nothing is asked for: --mc N, evaluation=cache or evaluation=dynamic.")
-    moved = any("trainer.device" in override for override in overrides)
-    record, config, model, corpus = load(folder, wanted.trainer.device if moved else None)
+    record, config, model, corpus = load(folder, wanted.trainer.device if "trainer.device" in keys else None)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     environment.set_precision(config.trainer.precision)

@@ -40,9 +40,10 @@ def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
 @torch.no_grad()
 def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """-ln p of each target (T, B), in nats; 0 at padding. Never differentiated."""
-    flat, to = features.flatten(0, 1), targets.flatten().masked_fill(targets.flatten() == PADDING, 0)
+    padding = targets == PADDING
+    flat, to = features.flatten(0, 1), targets.masked_fill(padding, 0).flatten()
     parts = [_exponentials(flat[rows], weight, bias, to[rows])[0] for rows in _chunks(flat, weight)]
-    return torch.cat(parts).view_as(targets).masked_fill_(targets == PADDING, 0)
+    return torch.cat(parts).view_as(targets).masked_fill_(padding, 0)
 
 
 class _NLL(torch.autograd.Function):

@@ -19,6 +19,7 @@ from rnndrop.data import batching
 from rnndrop.dropout.noise import Masks, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
+from rnndrop.evaluate import perplexity
 from rnndrop.loss import token_nll
 from rnndrop.model import LanguageModel
 
@@ -54,11 +55,10 @@ def summarise(nll: np.ndarray) -> MonteCarlo:
     samples = nll.shape[0]
     lowest = nll.min(axis=0)
     mean = np.exp(lowest - nll).mean(axis=0)  # of p_s / max p, for numbers that do not underflow
-    average = float((lowest - np.log(mean)).mean())
     moves = (np.exp(lowest - nll) / mean - 1).mean(axis=1)  # (S,)
     error = float(moves.std(ddof=1)) / math.sqrt(samples) if samples > 1 else math.nan
-    perplexity = math.exp(average) if average < 700 else math.inf
-    return MonteCarlo(perplexity, perplexity * error)
+    average = perplexity(lowest - np.log(mean))
+    return MonteCarlo(average, average * error)
 
 
 def _sampled(plan: Plan, settings: MonteCarloSettings) -> Plan:

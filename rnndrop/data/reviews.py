@@ -116,14 +116,13 @@ def assemble(reviews: Sequence[Rated], settings: Any) -> Reviews:
     pieces = [
         (index, own[start : start + size]) for index, own in enumerate(words) for start in range(0, len(own), size)
     ]
-    shuffled = _shuffled(len(reviews))
     if settings.split_by == "chunk":
         units = list(range(len(pieces)))
-        order = sorted(units, key=lambda at: shuffled[pieces[at][0]])
+        order = sorted(units, key=lambda at: _shuffled(pieces[at][0]))
     else:
         first = _first_of_text(reviews)
         units = [first[index] for index, _ in pieces]
-        order = sorted(set(units), key=shuffled.__getitem__)
+        order = sorted(set(units), key=_shuffled)
     parts = [[pieces[at] for at in part] for part in _split(units, order, settings.split)]
     tokens = [list(chain.from_iterable(piece for _, piece in part)) for part in parts]
     vocabulary = build(tokens[0], tokens[1:], settings.min_count)
@@ -143,10 +142,9 @@ def _first_of_text(reviews: Sequence[Rated]) -> list[int]:
     return [first.setdefault(text, index) for index, (_, text) in enumerate(reviews)]
 
 
-def _shuffled(count: int) -> list[int]:
-    """The place of each number in the order of their sha256: the same on every platform, for every seed of a run."""
-    order = sorted(range(count), key=lambda number: hashlib.sha256(f"{number}".encode()).digest())
-    return [place for _, place in sorted(zip(order, range(count), strict=True))]
+def _shuffled(review: int) -> bytes:
+    """What reviews are shuffled by: the sha256 of their number, the same on every platform, for every seed of a run."""
+    return hashlib.sha256(f"{review}".encode()).digest()
 
 
 def _split(units: list[int], order: list[int], shares: Sequence[float]) -> list[list[int]]:

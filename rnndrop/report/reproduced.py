@@ -56,7 +56,11 @@ def outcomes(
     """
     found = [
         _outcome(
-            (reproduction.name, scale, tuple(overrides), name, metric),
+            reproduction.name,
+            scale,
+            tuple(overrides),
+            name,
+            metric,
             measured.get(name, ()),
             their_row(reproduction, row),
         )
@@ -90,10 +94,14 @@ def their_row(reproduction: Reproduction, row: Row) -> pd.DataFrame:
 
 
 def _outcome(
-    what: tuple[str, str, tuple[str, ...], str, str], runs: Sequence[Mapping[str, Any]], theirs: pd.DataFrame
+    reproduction: str,
+    scale: str,
+    overrides: tuple[str, ...],
+    row: str,
+    metric: str,
+    runs: Sequence[Mapping[str, Any]],
+    theirs: pd.DataFrame,
 ) -> Outcome:
-    """`what`: the first fields of the outcome, up to the metric."""
-    _, scale, overrides, _, metric = what
     values = [float(run[metric]) for run in runs if run.get(metric) is not None and not pd.isna(run[metric])]
     theirs = theirs[theirs["mc"] == metric.endswith("_mc")]
     column = metric.partition("_")[0]
@@ -104,7 +112,11 @@ def _outcome(
     difference = ours - value if comparable and ours is not None and value is not None else None
     tolerance = None if difference is None or value is None else std or TOLERANCE * value
     return Outcome(
-        *what,
+        reproduction,
+        scale,
+        overrides,
+        row,
+        metric,
         len(values),
         ours,
         float(pd.Series(values).std()) if len(values) > 1 else None,

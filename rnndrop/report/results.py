@@ -47,8 +47,9 @@ def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
     if not path.exists():
         return runs
     old = _as_text(path)
-    done = set(old.loc[old["status"] == "finished", "run_id"] + "/" + old.loc[old["status"] == "finished", "seed"])
-    return runs[(runs["status"] == "finished") | ~(runs["run_id"] + "/" + runs["seed"].astype(str)).isin(done)]
+    done = pd.MultiIndex.from_frame(old.loc[old["status"] == "finished", KEY])
+    known = pd.MultiIndex.from_frame(runs[KEY].astype(str)).isin(done)
+    return runs[(runs["status"] == "finished") | ~known]
 
 
 def tidy(runs: pd.DataFrame) -> pd.DataFrame:
