@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
@@ -26,6 +26,12 @@ def headline(config: Config) -> str:
         f"{config.data.name} · {model.cell} {model.layers}×{model.hidden} · "
         f"{config.dropout.name}: {config.plan} · seed {config.seed}"
     )
+
+
+def tell_idle(configs: Iterable[Config]) -> None:
+    """Say which rules of these runs cannot act, each once."""
+    for line in dict.fromkeys(line for config in configs for line in config.without_effect):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def epoch_line(progress: TrainingProgress) -> str:

@@ -38,7 +38,9 @@ def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options)
     code = max(code, run_all([job for plan in table for job in plan.chosen], silent, launcher))
     for job in {job.folder: job for plan in table for job in [*plan.search, *plan.chosen]}.values():
         if job.record and job.state != "finished":
-            console.print(f"{job.name}: {result_line(job.record)}", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"{job.name}: {result_line(job.record, job.folder)}", markup=False, highlight=False, soft_wrap=True
+            )
     if not options.as_json:
         print(name)
     _show(reproduction, scale, table, of_identity(rest), options.as_json)

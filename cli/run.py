@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rnndrop.compose import compose
-from rnndrop.config import run_id
-from rnndrop.records import Record, run_folder
+from rnndrop.identity import folder_of, run_id
+from rnndrop.records import Record
 from rnndrop.task import score, task_of
 
 
@@ -17,19 +18,19 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
     config = compose(overrides)  # before torch is imported: a wrong request answers at once
     from rnndrop.experiment import run_one
 
-    from .progress import RunDisplay, resumable
+    from .progress import RunDisplay, resumable, tell_idle
 
+    tell_idle([config])
     with resumable(), RunDisplay(config) as display:
         record = run_one(config, overrides, display.watch, force)
-    print(record.to_json() if as_json else result_line(record))
+    print(record.to_json() if as_json else result_line(record, folder_of(config)))
     if record.status == "failed":
         print(record.error, file=sys.stderr)
     return 0 if record.status == "finished" else 1
 
 
-def result_line(record: Record) -> str:
+def result_line(record: Record, folder: Path) -> str:
     """One line for people: scores, epoch, distance from the floor, folder."""
-    folder = run_folder(record.config["output"], record.run_id, record.seed)
     if record.status != "finished":
         reason = (record.error or "").strip().splitlines()
         return f"✗ {record.status}: {reason[-1] if reason else ''}   {folder}"

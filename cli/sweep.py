@@ -13,14 +13,16 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
+from rnndrop.identity import relabelled
 from rnndrop.interrupt import Stop
 from rnndrop.launch import executor, split_launcher
 from rnndrop.sweep import Job, estimate, plan_jobs, run_jobs, settled_statuses
 
-from .progress import console, resumable
+from .progress import console, resumable, tell_idle
 from .run import result_line
 
-WORDS = {"resumable": "to resume", "running": "running elsewhere"}
+WORDS = {"resumable": "to resume", "running": "running elsewhere", "unmeasured": "to measure"}
+WOULD = {"resumable": "resume", "unmeasured": "measure"}
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,14 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
     settled = settled_statuses(options.retry_failed, options.force)
     workers = executor(launcher or {}, options.jobs, _ask_to_cancel)
     console.print(summary(jobs, settled, options.jobs), markup=False, highlight=False)
+    tell_idle([job.config for job in jobs])
     if options.dry_run:
         return _dry_run(jobs, settled, options)
     for job in jobs:
         if job.state in settled:
             _report(job, options)
+            if job.record and (note := relabelled(job.config, job.record)):
+                console.print(f"{job.name}: {note}", markup=False, highlight=False)
     stop = Stop()
     live = Live(console=console, transient=True, auto_refresh=False)
     with resumable(), live, stop.listening(), stop.anywhere():
@@ -93,7 +98,7 @@ def _dry_run(jobs: Sequence[Job], settled: Collection[str], options: Options) ->
         {
             "run": job.name,
             "state": job.state,
-            "would": "skip" if job.state in settled else "run" if job.state != "resumable" else "resume",
+            "would": "skip" if job.state in settled else WOULD.get(job.state, "run"),
             "folder": str(job.folder),
         }
         for job in jobs
@@ -109,7 +114,7 @@ def _dry_run(jobs: Sequence[Job], settled: Collection[str], options: Options) ->
 
 def _report(job: Job, options: Options) -> None:
     if job.record and not options.as_json and not options.quiet:
-        print(f"{job.name}: {result_line(job.record)}", flush=True)
+        print(f"{job.name}: {result_line(job.record, job.folder)}", flush=True)
 
 
 def _table(jobs: Sequence[Job]) -> Table:

@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 
 from rnndrop.errors import RequestError
-from rnndrop.standing import Standing, folders, standing, task
+from rnndrop.records import run_folders
+from rnndrop.standing import Standing, standings, task
 
 from .progress import sparkline
 
@@ -26,7 +27,7 @@ def watch(path: str, once: bool, as_json: bool, every: float) -> int:
     if not Path(path).is_dir():
         raise RequestError(f"No folder {path}: nothing has run yet. Name another: rnndrop watch FOLDER")
     if as_json:
-        print(json.dumps([_row(run) for run in map(standing, folders(path))], indent=1))
+        print(json.dumps([_row(run) for run in standings(run_folders(path))], indent=1))
         return 0
     console = Console()
     if once or not sys.stdout.isatty():
@@ -54,7 +55,7 @@ def _row(run: Standing) -> dict[str, Any]:
 
 def _table(path: str) -> Table:
     """Running ones first, then what failed, then the rest; those that are new are only counted."""
-    runs = [standing(folder) for folder in folders(path)]
+    runs = standings(run_folders(path))
     order = ["running", "damaged", "failed", "diverged", "resumable", "finished"]
     table = Table("run", "state", "epoch", "valid", "best", "tok/s", "host", box=None, header_style="bold")
     for run in sorted((run for run in runs if run.state in order), key=lambda run: order.index(run.state)):

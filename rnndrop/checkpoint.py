@@ -53,8 +53,11 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
-def load(folder: Path) -> Checkpoint | None:
-    """The newest sound checkpoint, or None; a damaged one is named in a warning and the one before is used."""
+def load(folder: Path, owner: dict[str, Any]) -> Checkpoint | None:
+    """The newest sound checkpoint of the run that `owner` describes (among its facts, where it has one), or None.
+
+    A damaged one, or one of another run, is named in a warning and the one before is used.
+    """
     import safetensors.torch
 
     for path in paths(folder):
@@ -64,6 +67,9 @@ def load(folder: Path) -> Checkpoint | None:
                 raise ValueError("its content does not have the sha256 that its name says")
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
             facts = json.loads(header["__metadata__"]["facts"])
+            if facts.get("owner", owner) != owner:
+                log.warning("%s is of another run, copied here perhaps: it is not used.", path)
+                continue
             # Cloned, because torch aligns what it allocates itself, and sums may depend on the alignment.
             tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load(content).items()}
             return Checkpoint(step_of(path), tensors, facts)

@@ -1,10 +1,11 @@
-"""What a run depends on: types, ranges and identity. The defaults live in `conf/` alone."""
+"""What a run depends on: types and ranges. The defaults live in `conf/`.
+
+A default here marks a setting that came after the first records: it is what the runs of then did, so that a run that
+leaves it there is the run it was (`rnndrop.identity`).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, suggestion, unknown
-from rnndrop.records import NOT_IDENTITY, SCHEMA
+from rnndrop.identity import rounded
 from rnndrop.task import check_task
 
 Positive = Annotated[int, Field(ge=1)]
@@ -40,9 +41,9 @@ class DataSettings(Settings):
     file: str | None
     split: tuple[Fraction, Fraction, Fraction]
     min_count: Positive
-    split_by: Literal["review", "chunk"] | None
-    chunk_tokens: Positive | None
-    types: Positive | None
+    split_by: Literal["review", "chunk"] | None = None
+    chunk_tokens: Positive | None = None
+    types: Positive | None = None
 
 
 class ModelSettings(Settings):
@@ -96,16 +97,16 @@ class TrainerSettings(Settings):
     clip: Scale | None
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
     scaled_decay: bool
-    random_window: bool
-    ar: NotNegative
-    tar: NotNegative
-    nonmono: Positive | None
-    finetune_epochs: Annotated[int, Field(ge=0)]
+    random_window: bool = False
+    ar: NotNegative = 0.0
+    tar: NotNegative = 0.0
+    nonmono: Positive | None = None
+    finetune_epochs: Annotated[int, Field(ge=0)] = 0
     init: Scale
-    init_by_width: bool
+    init_by_width: bool = False
     patience: Positive | None
     device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["float32", "tf32", "bf16"]
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     threads: Positive | None
     checkpoint_epochs: Positive | None
     checkpoint_seconds: Annotated[float, Field(ge=0)] | None
@@ -152,7 +153,7 @@ class EvaluationSettings(Settings):
 class Config(Settings):
     """Everything that one run depends on."""
 
-    task: Literal["language_model", "sentiment"]
+    task: Literal["language_model", "sentiment"] = "language_model"
     data: DataSettings
     model: ModelSettings
     dropout: DropoutSettings
@@ -160,58 +161,24 @@ class Config(Settings):
     evaluation: EvaluationSettings
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     output: str
-    label: str | None = None  # records written before there were labels have none
+    label: str | None = None
 
     @property
     def plan(self) -> Plan:
         """The dropout plan: one rule a location."""
-        return plan(self.dropout.model_dump(exclude={"name"}), self.model.cell)
+        return plan(self.dropout.model_dump(exclude={"name"}), self.model.cell, self.model.layers)
 
-
-_OWN_FILES = ("train", "valid", "test", "file")
-# Settings that came later, with the value that stands for what was before: with it they are no part of the identity.
-_LATER: tuple[tuple[tuple[str, ...], Any], ...] = (
-    (("task",), "language_model"),
-    (("data", "split_by"), None),
-    (("data", "chunk_tokens"), None),
-    (("data", "types"), None),
-    (("trainer", "random_window"), False),
-    (("trainer", "ar"), 0.0),
-    (("trainer", "tar"), 0.0),
-    (("trainer", "nonmono"), None),
-    (("trainer", "finetune_epochs"), 0),
-    (("trainer", "init_by_width"), False),
-    (("trainer", "precision"), "float32"),
-)
-
-
-def run_id(config: Config) -> str:
-    """Eight hex digits that name what `config` computes, whatever its seed, device and paths.
-
-    The user's own files count by content, not by path.
-    """
-    identity = config.model_dump(mode="json")
-    for path, neutral in [*((path, ...) for path in NOT_IDENTITY), *_LATER]:
-        group = identity
-        for parent in path[:-1]:
-            group = group[parent]
-        if neutral is ... or group[path[-1]] == neutral:
-            del group[path[-1]]
-    for mode, switch in (("cache", "size"), ("dynamic", "rule")):
-        if not identity["evaluation"][mode][switch]:
-            del identity["evaluation"][mode]
-    for key in _OWN_FILES:
-        if identity["data"][key] is not None:
-            identity["data"][key] = _content_hash(identity["data"][key])
-    text = json.dumps([SCHEMA, identity], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _content_hash(path: str) -> str:
-    try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    except OSError:
-        return path  # reading the corpus will say what is wrong
+    @property
+    def without_effect(self) -> list[str]:
+        """A line for each rule that does nothing in this model, and why."""
+        asked = plan(self.dropout.model_dump(exclude={"name"}), self.model.cell)
+        layers = self.model.layers
+        return [
+            f"dropout.{rule.location} does nothing here: it acts on {LOCATIONS[rule.location].acts_on}, "
+            f"and model.layers={layers}."
+            for rule in asked.active
+            if not rule.within(layers).active
+        ]
 
 
 def checked(tree: dict[str, Any]) -> Config:
@@ -220,12 +187,16 @@ def checked(tree: dict[str, Any]) -> Config:
         if location != "name" and location not in LOCATIONS:
             raise unknown("dropout location", location, LOCATIONS)
     try:
-        config = Config.model_validate(tree)
+        config = Config.model_validate(_rounded(tree))
     except ValidationError as error:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
     _ = config.plan  # a rule without meaning is refused here
     check_task(config.model_dump())
     return config
+
+
+def _rounded(tree: dict[str, Any]) -> dict[str, Any]:
+    return {name: _rounded(value) if isinstance(value, dict) else rounded(value) for name, value in tree.items()}
 
 
 def _explain(problem: Any, tree: dict[str, Any]) -> str:

@@ -16,16 +16,18 @@ from typing import Any
 import torch
 import yaml
 from filelock import FileLock, Timeout
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 
 from rnndrop import checkpoint, data, environment, records, rmse
 from rnndrop.allocation import keep_memory
 from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
-from rnndrop.config import Config, DataSettings, run_id
+from rnndrop.config import Config, DataSettings
 from rnndrop.data import Corpus, Reviews
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
 from rnndrop.heartbeat import Heartbeat
+from rnndrop.identity import asked, folder_of, owns, relabelled, unmeasured
 from rnndrop.interrupt import Interrupted, Stop
 from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
@@ -55,16 +57,22 @@ def run_one(
 ) -> Record:
     """Run `config`, or return its record where that has one of the statuses `settled`; `watch` is told of the progress.
 
-    An interrupted or killed run goes on from its last checkpoint; `force` starts afresh. A failure keeps its
+    What `config` asks for beyond the record of a finished run is measured and added to it. An interrupted or killed run
+    goes on from its last checkpoint; `force` starts afresh. A failure keeps its
     traceback in the record. Where another process works on the same run: wait for it, or raise BusyError. Raises
     RequestError, before anything is written, for a request that cannot be met, and Interrupted after a checkpoint.
     """
-    folder = records.run_folder(config.output, run_id(config), config.seed)
+    folder = folder_of(config)
     records.prepare(folder)
     with locked(folder, wait):
         if force:
             checkpoint.discard(folder)
-        elif done := records.settled(folder, settled):
+        elif done := records.settled(folder, settled, lambda record: owns(config, record)):
+            if done.status == "finished":
+                note = relabelled(config, done)
+                log.info("%s: already finished%s.", folder, f"; {note}" if note else "")
+                if missing := unmeasured(config, done):
+                    return _Run(config, overrides, folder).measure(done, missing)
             return done
         return _Run(config, overrides, folder).record(watch)
 
@@ -145,7 +153,7 @@ class _Run:
         self.corpus, fingerprint = load_corpus(config.data)
         self.blank: dict[str, Any] = {
             "schema": SCHEMA,
-            "run_id": run_id(config),
+            "run_id": folder.parent.name,
             "seed": config.seed,
             "overrides": list(overrides),
             "config": config.model_dump(mode="json"),
@@ -193,7 +201,7 @@ class _Run:
         config, corpus = self.config, self.corpus
         model = build(config, corpus, self.device)
         training = train(config, corpus, model)
-        keeper = Keeper(self.folder, training, config.trainer, self.blank["data"]["sha256"], self.stop)
+        keeper = Keeper(self.folder, training, config, self.blank["data"]["sha256"], self.stop)
         keeper.resume()
 
         status, error = "finished", None
@@ -228,8 +236,16 @@ class _Run:
         metric = TASKS[self.config.task].metric
         splits = {f"{split}_{metric}": self._score(model, split) for split in ("valid", "test", "train")}
         with self.stop.anywhere():
-            modes = measure_modes(model, self.config, self.corpus)
+            modes = measure_modes(model, self.config, self.corpus, asked(self.config))
         return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history), **modes}
+
+    def measure(self, record: Record, modes: Collection[str]) -> Record:
+        """Add what `modes` come to under this configuration to the record of the finished run."""
+        model = trained(self.config, self.folder, record, self.corpus, self.blank["data"], self.device)
+        with self.stop.listening(), Heartbeat(self.folder), self.stop.anywhere():
+            record.metrics |= measure_modes(model, self.config, self.corpus, modes)
+        self._write(record)
+        return record
 
     def _score(self, model: LanguageModel, split: str) -> float:
         """The task's metric on a split, deterministic."""
@@ -246,18 +262,30 @@ class _Run:
         return perplexity(nll)
 
 
-def measure_modes(model: LanguageModel, config: Config, corpus: Corpus | Reviews) -> dict[str, Any]:
-    """What the evaluation's settings ask for beside deterministic perplexity, as metrics."""
-    asked = config.evaluation
-    metrics = measure_mc(model, config, corpus) if asked.mc.samples else {}
-    if isinstance(corpus, Reviews):
-        if asked.cache.size or asked.dynamic.rule:
-            raise RequestError("evaluation=cache and evaluation=dynamic read a stream of text; reviews have none.")
-        return metrics
-    if asked.cache.size:
-        metrics |= measure_cache(model, config, corpus)
-    if asked.dynamic.rule:
-        metrics |= measure_dynamic(model, config, corpus)
+def trained(
+    config: Config, folder: Path, record: Record, corpus: Corpus | Reviews, facts: dict[str, Any], device: torch.device
+) -> LanguageModel:
+    """The model of a finished run with its best weights. Raises RequestError where they or the corpus are others."""
+    if facts["sha256"] != record.data.get("sha256"):
+        raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
+    model = build(config, corpus, device)
+    try:
+        model.load_state_dict(load_file(folder / records.WEIGHTS))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RequestError(f"The weights of {folder} cannot be used: {error}") from None
+    return model
+
+
+def measure_modes(
+    model: LanguageModel, config: Config, corpus: Corpus | Reviews, modes: Collection[str]
+) -> dict[str, Any]:
+    """What `modes` of the evaluation come to, beside deterministic perplexity, as metrics."""
+    measures = {"mc": measure_mc, "cache": measure_cache, "dynamic": measure_dynamic}
+    if isinstance(corpus, Reviews) and set(modes) - {"mc"}:
+        raise RequestError("evaluation=cache and evaluation=dynamic read a stream of text; reviews have none.")
+    metrics: dict[str, Any] = {}
+    for mode in modes:
+        metrics |= measures[mode](model, config, corpus)  # type: ignore[arg-type]
     return metrics
 
 
@@ -281,4 +309,7 @@ def run(overrides: Sequence[str] = (), watch: Watcher | None = None) -> Record:
     """Compose, run and record: `rnndrop.run(["dropout=variational", "seed=1"])`. Raises RequestError."""
     from rnndrop.compose import compose
 
-    return run_one(compose(overrides), overrides, watch or (lambda progress: None))
+    config = compose(overrides)
+    for line in config.without_effect:
+        log.warning(line)
+    return run_one(config, overrides, watch or (lambda progress: None))

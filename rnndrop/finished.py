@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from rnndrop import data, environment, records
 from rnndrop.compose import compose
 from rnndrop.config import Config, checked
 from rnndrop.errors import RequestError
-from rnndrop.experiment import build, load_corpus, locked, measure_modes
+from rnndrop.experiment import load_corpus, locked, measure_modes, trained
+from rnndrop.identity import asked
 from rnndrop.model import LanguageModel
 from rnndrop.records import Record
 
@@ -29,14 +28,8 @@ def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Langu
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
     config = checked(completed(record.config, compose([]).model_dump(mode="json")))
     corpus, fingerprint = load_corpus(config.data)
-    if fingerprint["sha256"] != record.data["sha256"]:
-        raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
-    model = build(config, corpus, environment.device(device or config.trainer.device))
-    try:
-        model.load_state_dict(load_file(folder / records.WEIGHTS))
-    except (OSError, SafetensorError) as error:
-        raise RequestError(f"The weights of {folder} cannot be read: {error}") from None
-    return record, config, model, corpus
+    device_ = environment.device(device or config.trainer.device)
+    return record, config, trained(config, folder, record, corpus, fingerprint, device_), corpus
 
 
 def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,8 +53,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
         if key.partition(".")[0] != "evaluation" and key != "trainer.device":
             raise RequestError(f"{override}: a finished run can only be given settings of `evaluation`, and a device.")
     wanted = compose(overrides)
-    asked = wanted.evaluation
-    if not (asked.mc.samples or asked.cache.size or asked.dynamic.rule):
+    if not asked(wanted):
         raise RequestError("Nothing is asked for: --mc N, evaluation=cache or evaluation=dynamic.")
     record, config, model, corpus = load(folder, wanted.trainer.device if "trainer.device" in keys else None)
     if config.trainer.threads:
@@ -69,7 +61,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     environment.set_precision(config.trainer.precision)
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
     config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
-    found = measure_modes(model, config, corpus)
+    found = measure_modes(model, config, corpus, asked(config))
     with locked(folder, wait=True):
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile
         record.metrics |= found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import torch
 
 from rnndrop import checkpoint, records
-from rnndrop.config import TrainerSettings
+from rnndrop.config import Config
 from rnndrop.errors import RequestError
 from rnndrop.heartbeat import Heartbeat
+from rnndrop.identity import identity, run_id
 from rnndrop.interrupt import Stop
 from rnndrop.progress import Progress, Watcher
 from rnndrop.rating import RatingTraining
@@ -23,19 +25,23 @@ log = logging.getLogger("rnndrop")
 
 
 class Keeper:
-    """Watches a training in `folder`: hand it to `Training.run` as `watch`. `data` is the corpus' sha256."""
+    """Watches the training of `config` in `folder`: hand it to `Training.run` as `watch`.
+
+    `data` is the corpus' sha256.
+    """
 
     def __init__(
-        self, folder: Path, training: Training | RatingTraining, settings: TrainerSettings, data: str, stop: Stop
+        self, folder: Path, training: Training | RatingTraining, config: Config, data: str, stop: Stop
     ) -> None:
-        self.folder, self.training, self.settings, self.stop = folder, training, settings, stop
+        self.folder, self.training, self.settings, self.stop = folder, training, config.trainer, stop
+        self.owner = json.loads(json.dumps([run_id(config), config.seed, identity(config.model_dump(mode="json"))]))
         self.circumstances = {"data": data, "device": training.generator.device.type}
         self.resumed_from: list[int] = []
         self._saved, self._cost, self._step = time.monotonic(), 0.0, -1
 
     def resume(self) -> None:
         """Go on from the newest sound checkpoint, if there is one. Raises RequestError where it must not be used."""
-        found = checkpoint.load(self.folder)
+        found = checkpoint.load(self.folder, self.owner)
         if found is None:
             return
         if found.facts["data"] != self.circumstances["data"]:
@@ -77,6 +83,7 @@ class Keeper:
         facts = {
             **state.facts,
             **self.circumstances,
+            "owner": self.owner,
             "threads": torch.get_num_threads(),
             "resumed_from": self.resumed_from,
         }

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,7 @@ from typing import Any
 from rnndrop.errors import RequestError
 from rnndrop.task import task_of
 
-SCHEMA = 1  # of the configuration and the record; part of the run id
-# The settings that do not change what a run computes, so that they are no part of its identity, its run id.
-NOT_IDENTITY = (
-    ("seed",),
-    ("output",),
-    ("label",),
-    ("data", "root"),
-    ("trainer", "device"),
-    ("trainer", "threads"),
-    ("trainer", "checkpoint_epochs"),
-    ("trainer", "checkpoint_seconds"),
-    ("trainer", "tensorboard"),
-)
+SCHEMA = 1  # of the record
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 RECORD = "record.json"
 HISTORY = "history.jsonl"
@@ -129,15 +117,16 @@ def read_record(folder: Path) -> Record | None:
         raise DamagedRecordError(str(error)) from None
 
 
-def settled(folder: Path, statuses: Collection[str]) -> Record | None:
+def settled(folder: Path, statuses: Collection[str], owned: Callable[[Record], bool]) -> Record | None:
     """The record of a run, if its status is one of `statuses`, so that the run need not run again.
 
-    A record that cannot be used is named in a warning and kept beside its successor as `record.json.damaged`.
+    `owned` says whether a record is of this run. One that is not, or that cannot be used, is named in a warning and
+    kept beside its successor as `record.json.damaged`.
     """
     try:
         record = read_record(folder)
-        if record and (record.run_id, f"seed-{record.seed}") != (folder.parent.name, folder.name):
-            raise DamagedRecordError(f"it is the record of {record.run_id}, seed {record.seed}")
+        if record and not owned(record):
+            raise DamagedRecordError(f"it is the record of another run, {record.run_id} seed {record.seed}")
     except DamagedRecordError as error:
         aside = folder / f"{RECORD}.damaged"
         log.warning("%s: %s. It is kept as %s, and the run is run again.", folder / RECORD, error, aside.name)
@@ -157,8 +146,11 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def find_runs(output: str | Path) -> Iterator[Path]:
-    """Every run folder with a record below `output`, in a fixed order."""
+def run_folders(output: str | Path) -> list[Path]:
+    """Every run folder below `output`, `seed-<n>` or a copy of one that holds a record, in a fixed order.
+
+    Links are not followed: what they lead to is found at its own place, or lies outside, which a warning says.
+    """
     found: list[str] = []
     folders = [str(output)]
     while folders:  # os.scandir, not Path.glob: ten thousand runs are found in a sixth of the time
@@ -166,13 +158,31 @@ def find_runs(output: str | Path) -> Iterator[Path]:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir():
-                        folders.append(entry.path)
-                    elif entry.name == RECORD and Path(folder).name.startswith("seed-"):
-                        found.append(folder)
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith("seed-"):
+                            folders.append(entry.path)
+                        elif entry.name[5:].isdigit() or os.path.exists(f"{entry.path}/{RECORD}"):  # noqa: PTH110
+                            found.append(entry.path)
+                    elif entry.is_symlink() and entry.is_dir() and not _inside(entry.path, output):
+                        log.warning("%s is a link to another folder and is not followed.", entry.path)
         except OSError:
             continue  # not there, or not ours to read
-    return map(Path, sorted(found))
+    return [Path(path) for path in sorted(found)]
+
+
+def _inside(link: str, output: str | Path) -> bool:
+    return Path(link).resolve().is_relative_to(Path(output).resolve())
+
+
+def find_runs(output: str | Path) -> list[Path]:
+    """Every run folder below `output` that holds a record, in a fixed order."""
+    return [folder for folder in run_folders(output) if os.path.lexists(f"{folder}/{RECORD}")]
+
+
+def rank(record: Record, folder: Path) -> tuple[bool, bool, int, str]:
+    """Sorts the records of one run and seed: a finished one first, then the one that lies at its own place."""
+    at_home = (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
+    return record.status != "finished", not at_home, len(folder.parts), str(folder)
 
 
 def prepare(folder: Path) -> None:

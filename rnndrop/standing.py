@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 
 from rnndrop import checkpoint, heartbeat, records
 from rnndrop.errors import RequestError, unknown
-from rnndrop.records import DamagedRecordError, Record
+from rnndrop.identity import run_id_of
+from rnndrop.records import DamagedRecordError, Record, rank
 from rnndrop.task import Task, score, task_of_row
 
 
@@ -28,6 +29,25 @@ class Standing:
     def name(self) -> str:
         """`<run id>/seed-<n>`."""
         return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Run id and seed: what two copies of a run have in common."""
+        if self.record:
+            return run_id_of(self.record), str(self.record.seed)
+        return self.folder.parent.name, self.folder.name.removeprefix("seed-")
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, str]:
+        """The copy with the lowest rank stands for all."""
+        return (
+            rank(self.record, self.folder) if self.record else (True, False, len(self.folder.parts), str(self.folder))
+        )
+
+    def named(self, run: str, seed: str) -> bool:
+        """Whether the run id, the one of today or its folder's, begins with `run`, and the seed is `seed` if given."""
+        begins = any(own.startswith(run) for own in (self.key[0], self.folder.parent.name))
+        return begins and seed.removeprefix("seed-") in ("", self.key[1])
 
     @property
     def valid(self) -> list[float]:
@@ -64,9 +84,13 @@ def standing(folder: Path) -> Standing:
     return Standing(folder, state, record, beat, problem)
 
 
-def folders(output: str | Path) -> Iterator[Path]:
-    """Every run folder below `output`, with or without a record, in a fixed order."""
-    return (path for path in sorted(Path(output).glob("**/seed-*")) if path.is_dir())
+def standings(folders: Iterable[Path]) -> list[Standing]:
+    """Where the runs in these folders stand, in their order; the copies of a run are one."""
+    found: dict[tuple[str, str], Standing] = {}
+    for each in map(standing, folders):
+        if each.key not in found or each.rank < found[each.key].rank:
+            found[each.key] = each
+    return list(found.values())
 
 
 def find(name: str, output: str | Path) -> Path:
@@ -77,10 +101,11 @@ def find(name: str, output: str | Path) -> Path:
     if Path(name).is_dir() and Path(name).name.startswith("seed-"):
         return Path(name)
     run, _, seed = name.partition("/")
-    there = list(folders(output))
-    found = [folder for folder in there if folder.parent.name.startswith(run) and folder.name.startswith(seed)]
-    if not found or not name:
+    there = records.run_folders(output)
+    near = [folder for folder in there if folder.parent.name.startswith(run)]
+    found = [each for each in standings(near or there) if each.named(run, seed)] if run else []
+    if not found:
         raise unknown(f"run in {output}", name, [f"{folder.parent.name}/{folder.name}" for folder in there])
-    if len({folder.parent for folder in found}) > 1:
-        raise RequestError(f"{name!r} names several runs: {' '.join(sorted({f.parent.name for f in found}))}")
-    return min(found, key=lambda folder: int(folder.name.removeprefix("seed-")))
+    if len(runs := {each.key[0] for each in found}) > 1:
+        raise RequestError(f"{name!r} names several runs: {' '.join(sorted(runs))}")
+    return min(found, key=lambda each: int(each.key[1])).folder

@@ -6,6 +6,7 @@ No torch here.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -15,19 +16,24 @@ from typing import Any, Protocol
 
 from rnndrop import checkpoint, records
 from rnndrop.compose import compose, expand
-from rnndrop.config import Config, run_id
+from rnndrop.config import Config
+from rnndrop.errors import RequestError
+from rnndrop.identity import MODES, folder_of, owns, unmeasured
 from rnndrop.records import Record
 from rnndrop.standing import standing
 
 DEATHS = 3  # that many deaths without a new checkpoint between them, and a job is given up
 BUSY_EVERY = 1.0  # seconds between two looks at a run that another process works on
 
+log = logging.getLogger("rnndrop")
+
 
 @dataclass(eq=False)
 class Job:
     """One run of a sweep; `name`: how it differs from the others.
 
-    `state`: new, resumable, running, busy (in another process), waiting (to go on), or its record's status.
+    `state`: new, resumable, running, busy (in another process), waiting (to go on), unmeasured (finished, and something
+    more is to be measured), or its record's status.
     """
 
     overrides: list[str]
@@ -80,19 +86,38 @@ def jobs_of(requests: Iterable[list[str]]) -> list[Job]:
     jobs: dict[Path, Job] = {}
     for each in requests:
         config = compose(each)
-        folder = records.run_folder(config.output, run_id(config), config.seed)
-        if folder not in jobs:
-            name = " ".join(override for override in each if override not in common)
-            jobs[folder] = Job(each, config, folder, name or "defaults")
-            survey(jobs[folder])
+        folder = folder_of(config)
+        if folder in jobs:
+            _check_same(jobs[folder].config, config)
+            continue
+        name = " ".join(override for override in each if override not in common)
+        jobs[folder] = Job(each, config, folder, name or "defaults")
+        survey(jobs[folder])
+    if same := len(requests) - len(jobs):
+        log.info("%d of %d combinations are runs that others name already: each runs once.", same, len(requests))
     return list(jobs.values())
 
 
+def _check_same(one: Config, other: Config) -> None:
+    """Raise RequestError where one run is asked for under two labels, or with two measurements of one kind."""
+    pairs = [("label", one.label, other.label)]
+    pairs += [(f"evaluation.{mode}", *(getattr(each.evaluation, mode) for each in (one, other))) for mode in MODES]
+    for name, a, b in pairs:
+        if a != b:
+            raise RequestError(
+                f"{name} takes several values here, and those are the same run: it is trained once, with one label and "
+                "one measurement of a kind. Give one value; measure a finished run further with `rnndrop eval`."
+            )
+
+
 def survey(job: Job) -> None:
-    """Find out from its folder where a job stands."""
+    """Find out from its folder where a job stands; whoever runs it keeps a damaged or a foreign record aside."""
     found = standing(job.folder)
-    job.record = found.record
-    job.state = "new" if found.state == "damaged" else found.state  # whoever runs it keeps the record aside
+    own = found.record is not None and owns(job.config, found.record)
+    job.record = found.record if own else None
+    job.state = "new" if found.state == "damaged" or (found.record and not own) else found.state
+    if job.record and job.state == "finished" and unmeasured(job.config, job.record):
+        job.state = "unmeasured"
 
 
 def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
@@ -171,15 +196,14 @@ def record_failure(job: Job, error: str) -> None:
 
 def failure(config: Config, overrides: list[str], error: str) -> Record:
     """Write and return a record that says why a run failed before it could begin, or died."""
-    identity = run_id(config)
+    folder = folder_of(config)
     tree = config.model_dump(mode="json")
-    record = Record(records.SCHEMA, identity, config.seed, "failed", overrides, tree, error=error)
-    folder = records.run_folder(config.output, identity, config.seed)
+    record = Record(records.SCHEMA, folder.parent.name, config.seed, "failed", overrides, tree, error=error)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         records.write_atomically(folder / records.RECORD, record.to_json())
     except OSError as problem:
-        records.log.warning("%s: cannot write its record: %s.", folder, problem.strerror)
+        log.warning("%s: cannot write its record: %s.", folder, problem.strerror)
     return record
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import rnndrop
 from rnndrop.compose import compose
-from rnndrop.config import run_id
+from rnndrop.identity import run_id
 from rnndrop.records import Record, read_history, run_folder
 from tests.conftest import TINY
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.config import run_id
+from rnndrop.identity import run_id
 from rnndrop.records import HISTORY, RECORD, SCHEMA, Record
 from rnndrop.report.published import published
 from rnndrop.reproduction import load, plans

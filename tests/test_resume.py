@@ -17,9 +17,9 @@ import pytest
 import rnndrop
 from rnndrop import checkpoint, heartbeat, records
 from rnndrop.compose import compose
-from rnndrop.config import run_id
 from rnndrop.errors import RequestError
 from rnndrop.experiment import BusyError, locked, run_one
+from rnndrop.identity import run_id
 from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress
 from tests.conftest import TINY, Command

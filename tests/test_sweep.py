@@ -15,8 +15,8 @@ import pytest
 
 from rnndrop import records
 from rnndrop.compose import compose
-from rnndrop.config import run_id
 from rnndrop.experiment import locked
+from rnndrop.identity import run_id
 from rnndrop.sweep import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
 from tests.conftest import ROOT, TINY, Command
 from tests.processes import RNNDROP, running, wait_until

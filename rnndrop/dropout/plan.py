@@ -28,10 +28,11 @@ class Plan:
         return " · ".join(map(str, self.active)) or "no dropout"
 
 
-def plan(settings: Mapping[str, Mapping[str, Any]], cell: str = "lstm") -> Plan:
-    """Build the plan from `{location: {kind, p, varies, noise, fill}}`.
+def plan(settings: Mapping[str, Mapping[str, Any]], cell: str = "lstm", layers: int | None = None) -> Plan:
+    """Build the plan from `{location: {kind, p, varies, noise, fill}}`, for a model of so many recurrent layers.
 
-    Raises RequestError for an unknown location or a rule without meaning there or for `cell`.
+    A rule that cannot act there is `none`. Raises RequestError for an unknown location or a rule without meaning there
+    or for `cell`.
     """
     for location in settings:
         if location not in LOCATIONS:
@@ -40,4 +41,4 @@ def plan(settings: Mapping[str, Mapping[str, Any]], cell: str = "lstm") -> Plan:
     for location, place in LOCATIONS.items():
         if rules[location].active and cell not in place.cells:
             raise RequestError(f"dropout.{location} has no meaning for model.cell={cell}: it acts on {place.acts_on}.")
-    return Plan(rules)
+    return Plan({location: own.within(layers) for location, own in rules.items()})

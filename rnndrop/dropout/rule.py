@@ -21,7 +21,8 @@ FILLS = ("zero", "previous")
 class Location:
     """A place in the model where noise can enter.
 
-    `axes` are the axes that a mask there can vary over, in the order of the mask's dimensions.
+    `axes` are the axes that a mask there can vary over, in the order of the mask's dimensions; `layers` is how many
+    recurrent layers a model must have.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Location:
     keeps_memory: bool = False
     aliases: str = ""
     cells: tuple[str, ...] = ("lstm", "gru", "rnn")
+    layers: int = 1
 
     @property
     def is_weight(self) -> bool:
@@ -63,7 +65,8 @@ LOCATIONS = _locations(
     Location("embedding", "rows of the embedding matrix (word types)", ("batch", "type", "feature"),
              aliases="AWD dropoute"),
     Location("input", "what enters the first recurrent layer", _GATED, aliases="AWD dropouti; Gal x"),
-    Location("hidden", "what passes from one recurrent layer to the next", _GATED, aliases="AWD dropouth; Gal i"),
+    Location("hidden", "what passes from one recurrent layer to the next", _GATED, aliases="AWD dropouth; Gal i",
+             layers=2),
     Location("recurrent", "h(t-1), where it enters the gates", _GATED, aliases="Gal h"),
     Location("update", "the candidate g of an LSTM, n of a GRU", _ACTIVATION, cells=("lstm", "gru")),
     Location("cell", "the memory: c of an LSTM, h of a GRU or Elman RNN", _ACTIVATION, keeps_memory=True),
@@ -133,6 +136,10 @@ class Rule:
     def active(self) -> bool:
         """Whether the rule does anything: at p = 0 every kind is `none`."""
         return self.p > 0
+
+    def within(self, layers: int | None) -> Rule:
+        """The rule in a model of so many recurrent layers: `none` where it has nothing to act on."""
+        return self if layers is None or layers >= LOCATIONS[self.location].layers else Rule(self.location)
 
     def shape(self, lengths: Mapping[str, Any]) -> list[Any]:
         """The mask's shape: for each axis of the location its length (or symbol), or 1 where the mask does not vary."""

@@ -135,8 +135,11 @@ def _partners(part: pd.DataFrame, baseline: str) -> list[str | None]:
     """The run id of each row's baseline; None where it has none or is the baseline itself."""
     name, _, value = baseline.rpartition("=")
     context = context_columns(part)
-    if not name and baseline in set(part["run_id"]):
-        chosen, context = part["run_id"] == baseline, []
+    by_id = part["run_id"].str.startswith(baseline).fillna(False)
+    if baseline in set(part["dropout"]):  # whatever a table prints, "=" and all
+        chosen = part["dropout"] == baseline
+    elif part.loc[by_id, "run_id"].nunique() == 1:
+        chosen, context = by_id, []
     elif name in ("", "dropout"):
         chosen = part["dropout"] == value
     else:

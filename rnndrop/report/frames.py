@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.errors import RequestError
-from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, read_record
-from rnndrop.report.settings import flatten, plan_text
+from rnndrop.identity import canonical, run_id_of
+from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, rank, read_record
+from rnndrop.report.settings import plan_text
 from rnndrop.task import Task, task_by_metric, task_of
 
 COLUMNS = {
@@ -62,6 +63,7 @@ METRICS = (
     *("test_perplexity", "valid_perplexity", "train_perplexity", "test_perplexity_mc", "valid_perplexity_mc"),
     *("test_rmse", "valid_rmse", "train_rmse", "test_rmse_mc", "valid_rmse_mc"),
 )
+_OF_ONE_RUN = ("seed", "output", "label")
 _NUMBERS = [name for name, kind in COLUMNS.items() if kind in ("Int64", "Float64")]
 
 
@@ -75,26 +77,65 @@ class SkippedRecordWarning(UserWarning):
 
 
 def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
-    """One row for each record below `path`, with the columns and types of `COLUMNS`.
+    """One row for each run and seed below `path`, with the columns and types of `COLUMNS`.
 
-    A record that is damaged, foreign or of another schema is named in a SkippedRecordWarning and left out. Raises
-    RequestError where there is no record at all.
+    Copies of a record count once; where they differ, one is used and the others are left out. What is left out, a
+    damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises RequestError
+    where there is no record at all.
     """
-    rows, skipped = [], 0
-    plans: dict[str, tuple[dict[str, Any], str]] = {}
+    runs, skipped = _Runs(), 0
     with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
         for folder in find_runs(path):
             try:
                 record = read_record(folder)
                 if record is not None:
-                    rows.append(_row(record, folder, plans))
+                    runs.add(record, folder)
             except DamagedRecordError as error:
                 skipped += 1
                 warnings.warn(f"left out {folder / RECORD}: {error}", SkippedRecordWarning, stacklevel=2)
-        if not rows:
+        if not runs.rows:
             what = f"No readable run in {path}" if skipped else f"No runs in {path}"
             raise RequestError(f"{what}. Make some: rnndrop sweep dropout=none,naive,variational")
+        for used, other in runs.contradictions:
+            warnings.warn(f"left out {other}: it is not the same as {used}", SkippedRecordWarning, stacklevel=2)
+        rows = list(runs.rows.values())
         return pd.DataFrame({name: _column(rows, name, kind) for name, kind in COLUMNS.items()})
+
+
+class _Runs:
+    """The rows by corpus, run id and seed: however often a record lies in a folder, it counts once."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Any, dict[str, Any]] = {}
+        self.contradictions: list[tuple[Path, Path]] = []
+        self._records: dict[Any, tuple[Record, Path]] = {}
+        self._plans: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {}
+
+    def add(self, record: Record, folder: Path) -> None:
+        """Raises DamagedRecordError where a part of the record is missing or of another type."""
+        row = _row(record, folder, *self._plan(record))
+        key = row["data_sha256"], row["run_id"], record.seed
+        if key not in self.rows:
+            self.rows[key], self._records[key] = row, (record, folder)
+            return
+        there, place = self._records[key]
+        better = rank(record, folder) < rank(there, place)
+        if record != there:
+            self.contradictions.append((folder, place) if better else (place, folder))
+        if better:
+            self.rows[key], self._records[key] = row, (record, folder)
+
+    def _plan(self, record: Record) -> tuple[str, dict[str, Any], str]:
+        """Run id, settings and plan in words, worked out once for the seeds of a configuration."""
+        try:
+            config = {**record.config, **dict.fromkeys(_OF_ONE_RUN)}
+            if record.run_id not in self._plans or self._plans[record.run_id][0] != config:
+                settings = canonical(config)
+                self._plans[record.run_id] = config, settings, plan_text(settings), run_id_of(record)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DamagedRecordError(f"not a record of a run: {type(error).__name__} {error}") from None
+        _, settings, plan, run = self._plans[record.run_id]
+        return run, settings, plan
 
 
 def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
@@ -104,16 +145,13 @@ def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
     return pd.Series(values, dtype=kind)
 
 
-def _row(record: Record, folder: Path, plans: dict[str, tuple[dict[str, Any], str]]) -> dict[str, Any]:
+def _row(record: Record, folder: Path, run_id: str, settings: dict[str, Any], plan: str) -> dict[str, Any]:
     """Raises DamagedRecordError where a part is missing or of another type."""
     try:
-        if record.run_id not in plans:
-            plans[record.run_id] = flatten(record.config), plan_text(record.config["dropout"])
-        settings, plan = plans[record.run_id]
         row = {
             **record.metrics,
             **record.timing,
-            "run_id": record.run_id,
+            "run_id": run_id,
             "seed": record.seed,
             "task": task_of(record.config).name,
             "label": record.config.get("label"),

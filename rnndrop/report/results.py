@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.compose import compose
-from rnndrop.config import run_id
+from rnndrop.identity import canonical, run_id
 from rnndrop.records import read_history
 from rnndrop.report.frames import COLUMNS, load_runs
-from rnndrop.report.settings import flatten, of_identity
+from rnndrop.report.settings import of_identity
 from rnndrop.task import task_of
 
 SETTINGS = {"train_tokens": "data.train_tokens"}  # columns that are settings: null means all
@@ -54,7 +54,7 @@ def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
 
 def tidy(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run of `load_runs()`, in the columns `TIDY`, ordered by run id and seed."""
-    defaults = flatten(compose([]).model_dump(mode="json"))
+    defaults = canonical(compose([]).model_dump(mode="json"))
     rows = [_tidy(row, defaults) for row in runs.to_dict("records")]
     table = pd.DataFrame(rows, columns=list(TIDY))
     return table.astype({name: COLUMNS[name] for name in TIDY if name in COLUMNS and COLUMNS[name] != "object"})
@@ -117,7 +117,7 @@ def read(path: Path) -> pd.DataFrame:
     """
     table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
     configs = {text: compose(shlex.split(text)) for text in table["settings"].fillna("").unique()}
-    whole = {text: (run_id(config), flatten(config.model_dump(mode="json"))) for text, config in configs.items()}
+    whole = {text: (run_id(config), canonical(config.model_dump(mode="json"))) for text, config in configs.items()}
     found = [whole[text] for text in table["settings"].fillna("")]
     runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in COLUMNS.items()})
     extra = {name: table[name] for name in TIDY if name not in COLUMNS}

@@ -1,37 +1,22 @@
-"""The settings of runs side by side: flattened, those that vary, and the name that tells two plans apart."""
+"""The settings of runs side by side: those that vary, and the name that tells two plans apart."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rnndrop.records import NOT_IDENTITY
+from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.identity import ELSEWHERE
 
 Settings = Mapping[str, Any]
-"""Dotted name → value, as `model.hidden` → 200, without what is no part of a run's identity."""
+"""Dotted name → value, as `model.hidden` → 200: see `rnndrop.identity.canonical`."""
 
 NOTHING = "no dropout"
-_NOT_IDENTITY = {".".join(path) for path in NOT_IDENTITY}
-
-
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The resolved configuration of a record as `Settings`; lists become tuples."""
-    flat: dict[str, Any] = {}
-
-    def walk(tree: Mapping[str, Any], prefix: str) -> None:
-        for name, value in tree.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{name}.")
-            else:
-                flat[prefix + name] = tuple(value) if isinstance(value, list) else value
-
-    walk(config, "")
-    return {name: value for name, value in flat.items() if name not in _NOT_IDENTITY}
 
 
 def of_identity(overrides: Iterable[str]) -> list[str]:
     """The overrides that change what a run computes: not its seed, nor where it runs and what it is called."""
-    return [each for each in overrides if each.lstrip("+").partition("=")[0] not in _NOT_IDENTITY]
+    return [each for each in overrides if each.lstrip("+").partition("=")[0] not in ELSEWHERE]
 
 
 def varying(settings: Sequence[Settings]) -> list[str]:
@@ -52,14 +37,15 @@ def show(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def plan_text(dropout: Mapping[str, Any]) -> str:
-    """The active rules of a record's dropout section, as `recurrent locked .3 · output locked .5`."""
+def plan_text(settings: Settings) -> str:
+    """The rules that do something, as `recurrent locked .3 · output locked .5`."""
     rules = []
-    for location, rule in dropout.items():
-        if isinstance(rule, dict) and rule.get("p"):
-            kind = rule["kind"] if rule.get("varies") is None else f"over {' '.join(rule['varies'])}"
-            noise = f" {rule['noise']}" if rule.get("noise") not in (None, "bernoulli") else ""
-            rules.append(f"{location} {kind}{noise} {rule['p']:g}".replace(" 0.", " ."))
+    for name, p in settings.items():
+        place, _, part = name.removeprefix("dropout.").rpartition(".")
+        if part == "p" and p and name.startswith("dropout."):
+            axes, noise = (settings.get(f"dropout.{place}.{each}") for each in ("varies", "noise"))
+            kind = settings.get(f"dropout.{place}.kind") if axes is None else f"over {' '.join(axes)}"
+            rules.append(f"{place} {kind}{f' {noise}' if noise else ''} {p:g}".replace(" 0.", " ."))
     return " · ".join(rules) or NOTHING
 
 
@@ -74,8 +60,8 @@ def dropout_labels(
     labels = []
     for each, plan, own in zip(settings, plans, overrides, strict=True):
         changed = _overridden(own, each)
-        from_none = changed and each.get("dropout.name") == "none" and plan != NOTHING
-        labels.append(plan if from_none else _label(each, changed))
+        from_none = changed and each.get("dropout.name") == "none"
+        labels.append("none" if plan == NOTHING else plan if from_none else _label(each, changed))
     differing = [name for name in names if name.startswith("dropout.")]
     alike: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
@@ -88,8 +74,16 @@ def dropout_labels(
 
 
 def _overridden(overrides: Iterable[str], settings: Settings) -> list[str]:
-    names = [override.partition("=")[0].lstrip("+") for override in overrides]
-    return [name for name in names if name.startswith("dropout.") and name in settings and name != "dropout.name"]
+    """The settings of rules that a run's overrides replace, without those that do nothing but for `p=0`."""
+    names: dict[str, None] = {}
+    for override in overrides:
+        name = override.partition("=")[0].lstrip("+")
+        place = LOCATIONS.get(name.removeprefix("dropout.").partition(".")[0])
+        if not name.startswith("dropout.") or place is None or name not in settings:
+            continue
+        if place.layers <= (settings.get("model.layers") or place.layers):
+            names[name if settings[f"dropout.{place.name}.p"] else f"dropout.{place.name}.p"] = None
+    return list(names)
 
 
 def _label(settings: Settings, names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnndrop.errors import RequestError
+from rnndrop.identity import canonical
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import COLUMNS, SkippedRecordWarning, load_runs
 from rnndrop.report.settings import plan_text
@@ -82,8 +83,9 @@ def test_the_rules_in_words_agree_with_the_plan(few: Path) -> None:
     from rnndrop.dropout.plan import plan
 
     for path in few.rglob("record.json"):
-        dropout = json.loads(path.read_text())["config"]["dropout"]
-        assert plan_text(dropout) == str(plan({key: rule for key, rule in dropout.items() if key != "name"}))
+        config = json.loads(path.read_text())["config"]
+        dropout = config["dropout"]
+        assert plan_text(canonical(config)) == str(plan({key: rule for key, rule in dropout.items() if key != "name"}))
 
 
 def test_warnings_are_not_silent(few: Path) -> None:
