@@ -15,6 +15,8 @@ import typer
 from rnndrop.errors import RequestError
 from rnndrop.records import NotWrittenError
 
+from .output import OutputError, discard, guard
+
 # How long a waiting thread spins before it sleeps. Without a bound, training crawls when another program shares the
 # cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -323,8 +325,13 @@ def main() -> None:
     messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
     messages.addHandler(logging.StreamHandler())
     messages.setLevel(logging.INFO)
+    guard()
     try:
-        app()
+        _check_current_folder()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except RequestError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
@@ -337,3 +344,14 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    except OutputError as error:
+        print(f"Cannot write the output: {error.strerror}.", file=sys.stderr)
+        discard()
+        sys.exit(2)
+
+
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        raise RequestError("The current folder is no longer there: change to another one first.") from None

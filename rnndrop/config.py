@@ -14,6 +14,7 @@ from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, suggestion, unknown
 from rnndrop.identity import rounded
+from rnndrop.paths import path_of
 from rnndrop.task import check_task
 
 Positive = Annotated[int, Field(ge=1)]
@@ -192,7 +193,7 @@ def checked(tree: dict[str, Any]) -> Config:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
     _ = config.plan  # a rule without meaning is refused here
     check_task(config.model_dump())
-    return config
+    return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
 
 
 def _rounded(tree: dict[str, Any]) -> dict[str, Any]:

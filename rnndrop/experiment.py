@@ -33,6 +33,7 @@ from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
+from rnndrop.paths import path_of
 from rnndrop.progress import Watcher
 from rnndrop.rating import RatingTraining
 from rnndrop.records import SCHEMA, Record
@@ -106,7 +107,7 @@ def _corpus(settings: DataSettings, stamps: tuple[Any, ...]) -> tuple[Corpus | R
 
 def load_corpus(settings: DataSettings) -> tuple[Corpus | Reviews, dict[str, Any]]:
     """A corpus, or reviews, and the fingerprint, kept for the next run unless the user's files change."""
-    paths = [Path(path) for path in (settings.train, settings.valid, settings.test, settings.file) if path]
+    paths = [path_of(path) for path in (settings.train, settings.valid, settings.test, settings.file) if path]
     stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
     return _corpus(settings, stamps)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rnndrop import records
 from rnndrop.dropout.rule import LOCATIONS, Rule, rule
 from rnndrop.errors import RequestError
+from rnndrop.paths import path_of
 from rnndrop.records import Record
 
 if TYPE_CHECKING:
@@ -273,11 +274,11 @@ def _by_content(config: Config) -> dict[str, Any]:
 
 def content_hash(name: str) -> str:
     """The sha256 of a user's file; its name where it cannot be read: reading the corpus will say what is wrong."""
+    path = path_of(name)
     try:
-        path = Path(name).expanduser()
         stat = path.stat()
         return _hash(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
-    except (OSError, RuntimeError, ValueError):
+    except (OSError, ValueError):
         return name
 
 

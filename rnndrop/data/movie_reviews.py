@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.data.files import read_lines
-from rnndrop.data.published import FOLDER_VARIABLE, File, Published, find
+from rnndrop.data.published import FOLDER_VARIABLE, File, Published, cache_folder, find
 from rnndrop.data.reviews import Rated, Reviews, assemble
 from rnndrop.errors import RequestError
+from rnndrop.paths import path_of
 
 ARCHIVE = "scale_data.tar.gz"
 CRITICS = {
@@ -64,7 +65,7 @@ def _own(name: str | None) -> list[Rated]:
     """The reviews of a file with a line each: the rating, a tab, the text. Blank lines are skipped."""
     if not name:
         raise RequestError("data=reviews needs your file: data.file=FILE, a line each: the rating, a tab, the text.")
-    path = Path(name).expanduser()
+    path = path_of(name)
     lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     return [_rated(*line.partition("\t")[::2], f"{path}, line {number}") for number, line in lines]
 
@@ -91,16 +92,15 @@ def _rated(rating: str, text: str, where: str) -> Rated:
 def locate(root: str | None) -> list[Path]:
     """The eight checked files: below `root` or `RNNDROP_DATA`, else from the archive in the user's cache."""
     folder = root or os.environ.get(FOLDER_VARIABLE)
-    where = Path(folder).expanduser() if folder else _downloaded()
+    where = path_of(folder) if folder else _downloaded()
     return [find(MOVIE_REVIEWS, file, where) for file in MOVIE_REVIEWS.files]
 
 
 def _downloaded() -> Path:
     """Fetch and unpack the archive, unless it is there already; its checksum is not known, those of its files are."""
-    import platformdirs
     import pooch
 
-    cache = platformdirs.user_cache_path("rnndrop") / MOVIE_REVIEWS.folder
+    cache = cache_folder() / MOVIE_REVIEWS.folder
     try:
         unpack = pooch.Untar(extract_dir="unpacked")
         members = pooch.retrieve(MOVIE_REVIEWS.url + ARCHIVE, None, fname=ARCHIVE, path=cache, processor=unpack)

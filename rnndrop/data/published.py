@@ -22,6 +22,7 @@ from rnndrop.data.corpus import Corpus
 from rnndrop.data.files import read_lines
 from rnndrop.data.vocabulary import tokens_of
 from rnndrop.errors import RequestError
+from rnndrop.paths import path_of
 
 FOLDER_VARIABLE = "RNNDROP_DATA"
 
@@ -102,7 +103,7 @@ def locate(corpus: Published, root: str | None) -> list[Path]:
     """The paths of the three files: below `root` or `RNNDROP_DATA`, else downloaded into the user's cache."""
     folder = root or os.environ.get(FOLDER_VARIABLE)
     if folder:
-        return [find(corpus, file, Path(folder).expanduser()) for file in corpus.files]
+        return [find(corpus, file, path_of(folder)) for file in corpus.files]
     return [_download(corpus, file) for file in corpus.files]
 
 
@@ -121,12 +122,27 @@ def find(corpus: Published, file: File, root: Path) -> Path:
     return path
 
 
+def cache_folder() -> Path:
+    """Where downloads are kept. Raises `RequestError` where the user has no home folder."""
+    import platformdirs
+
+    try:
+        folder = platformdirs.user_cache_path("rnndrop")
+    except RuntimeError:  # of newer versions; older ones return a path that begins with "~"
+        folder = Path("~")
+    if not folder.is_absolute():
+        raise RequestError(
+            "There is no home folder to keep a download in: name the folder that has the data by data.root=FOLDER or "
+            f"the environment variable {FOLDER_VARIABLE}, or one for downloads by XDG_CACHE_HOME."
+        )
+    return folder
+
+
 def _download(corpus: Published, file: File) -> Path:
     """Fetch one file into the user's cache, unless it is there already."""
-    import platformdirs
     import pooch
 
-    cache = platformdirs.user_cache_path("rnndrop") / corpus.folder
+    cache = cache_folder() / corpus.folder
     known = f"sha256:{file.sha256}" if file.sha256 else None
     try:
         return Path(pooch.retrieve(corpus.url + file.name, known, fname=file.name, path=cache))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, TypeVar
 
 from rnndrop.data.assemble import assemble
@@ -12,6 +11,7 @@ from rnndrop.data.corpus import SPLITS, Corpus
 from rnndrop.data.files import read_lines
 from rnndrop.data.vocabulary import tokens_of
 from rnndrop.errors import RequestError
+from rnndrop.paths import path_of
 
 DEFAULT_SPLIT = (0.8, 0.1, 0.1)
 Item = TypeVar("Item")
@@ -20,11 +20,11 @@ Item = TypeVar("Item")
 def load(settings: Any) -> Corpus:
     """The text in `settings.train`, `.valid` and `.test`, or in `settings.file`, cut by `settings.split`.
 
-    Words are what stands between whitespace, characters stay as they are, and `<eos>` ends every line.
-    Rarer types than `settings.min_count` become `<unk>`. Raises `RequestError` for whatever is wrong with
-    settings or files.
+    Words are what stands between whitespace, characters stay as they are, and `<eos>` ends every line. One file is cut
+    between lines; where it has too few for that, between tokens. Rarer types than `settings.min_count` become `<unk>`.
+    Raises `RequestError` for whatever is wrong with settings or files.
     """
-    parts = [tokens_of(lines, settings.level) for lines in _parts(settings)]
+    parts = _parts(settings)
     for split, tokens in zip(SPLITS, parts, strict=True):
         if len(tokens) < 2:
             raise RequestError(
@@ -48,14 +48,14 @@ def cut(lines: list[Item], shares: Sequence[float]) -> list[list[Item]]:
 
 
 def _parts(settings: Any) -> list[list[str]]:
-    """The lines of train, valid and test."""
+    """The tokens of train, valid and test."""
     named = {split: getattr(settings, split) for split in SPLITS}
     given = [f"data.{split}" for split, path in named.items() if path]
     missing = [f"data.{split}" for split, path in named.items() if not path]
     if settings.file and given:
         raise RequestError(f"data.file and {' '.join(given)} are both given; use one file or three.")
     if settings.file:
-        return cut(read_lines(_path(settings.file)), settings.split or DEFAULT_SPLIT)
+        return _cut_file(read_lines(path_of(settings.file)), settings.split or DEFAULT_SPLIT, settings.level)
     if not given:
         raise RequestError(
             "data=text needs your files: data.train=FILE data.valid=FILE data.test=FILE, "
@@ -63,8 +63,12 @@ def _parts(settings: Any) -> list[list[str]]:
         )
     if missing:
         raise RequestError(f"data=text has {' '.join(given)} but no {' '.join(missing)}.")
-    return [read_lines(_path(path)) for path in named.values()]
+    return [tokens_of(read_lines(path_of(path)), settings.level) for path in named.values()]
 
 
-def _path(name: str) -> Path:
-    return Path(name).expanduser()
+def _cut_file(lines: list[str], shares: Sequence[float], level: str) -> list[list[str]]:
+    """The tokens of the three parts of one file."""
+    parts = cut(lines, shares)
+    if all(parts):
+        return [tokens_of(part, level) for part in parts]
+    return cut(tokens_of(lines, level), shares)

@@ -84,7 +84,10 @@ def last(runs: pd.DataFrame, span: str, now: datetime | None = None) -> pd.DataF
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)([mhdw])", span)
     if not parts:
         raise RequestError(f"--last {span!r} is not a span such as 30m, 12h, 1d or 2w.")
-    since = (now or datetime.now(UTC)) - timedelta(**{_UNITS[parts[2]]: float(parts[1])})
+    try:
+        since = (now or datetime.now(UTC)) - timedelta(**{_UNITS[parts[2]]: float(parts[1])})
+    except OverflowError:
+        raise RequestError(f"--last {span}: that is before the calendar begins; leave it out for all runs.") from None
     return runs[runs["written"] >= since]
 
 

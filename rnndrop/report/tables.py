@@ -86,8 +86,10 @@ def plain(text: str) -> str:
 
 
 def terminal_width() -> int:
-    """COLUMNS, else the terminal's, else 100 where there is none."""
-    return int(os.environ.get("COLUMNS") or 0) or shutil.get_terminal_size((100, 24)).columns
+    """COLUMNS, else the terminal's, else 100 where there is none; from 20 to 2000."""
+    wanted = os.environ.get("COLUMNS", "")
+    width = int(wanted) if wanted.isdecimal() and int(wanted) else shutil.get_terminal_size((100, 24)).columns
+    return min(max(width, 20), 2000)
 
 
 def fitting(sheet: Sheet, width: int) -> tuple[list[int], list[int], list[str]]:

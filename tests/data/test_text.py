@@ -66,7 +66,7 @@ def test_split_that_is_none(settings, tmp_path: Path, split: list[float]) -> Non
 
 
 def test_part_too_small(settings, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="valid part has 0 token"):
+    with pytest.raises(RequestError, match="valid part has 1 token"):
         text.load(settings("text", **write(tmp_path, file="a\nb\n")))
     with pytest.raises(RequestError, match="valid part has 1 token"):
         text.load(settings("text", **write(tmp_path, file="a b\n\nc d\n"), split=[0.3, 0.4, 0.3]))

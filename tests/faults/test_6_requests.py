@@ -1,0 +1,116 @@
+"""Wrong requests about texts, folders, terminals and output: one message that helps, exit 2, no traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnndrop.compose import compose
+from rnndrop.data import load
+from rnndrop.data.published import cache_folder
+from rnndrop.errors import RequestError
+from tests.conftest import Command
+
+TEXT = ["data=text", "trainer.batch_size=4", "trainer.window=8", "evaluation.batch_size=2"]
+
+
+def corpus(file: Path, *overrides: str) -> object:
+    return load(compose([*TEXT, f"data.file='{file}'", *overrides]).data)
+
+
+def refused(done: subprocess.CompletedProcess[str], *needles: str) -> None:
+    """One message that says `needles`, exit code 2."""
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert all(needle in done.stderr for needle in needles), done.stderr
+
+
+@pytest.mark.parametrize("level", ["char", "word"])
+def test_6_one_long_line_is_cut_between_tokens(tmp_path: Path, level: str) -> None:
+    (tmp_path / "text8").write_text(" ".join(f"word{number % 7}" for number in range(300)))
+    made = corpus(tmp_path / "text8", f"data.level={level}")
+    sizes = [len(made.split(name)) for name in ("train", "valid", "test")]  # type: ignore[attr-defined]
+    tokens = sum(sizes)
+    assert tokens == {"char": 300 * 6, "word": 301}[level]
+    assert sizes == [round(0.8 * tokens), round(0.9 * tokens) - round(0.8 * tokens), tokens - round(0.9 * tokens)]
+
+
+def test_6_old_line_ends_are_line_ends(tmp_path: Path) -> None:
+    lines = [f"this is line {number % 9}" for number in range(60)]
+    for end, name in (("\n", "lf"), ("\r\n", "crlf"), ("\r", "cr")):
+        (tmp_path / name).write_bytes(end.join([*lines, ""]).encode())
+    prints = [corpus(tmp_path / name).fingerprint() for name in ("lf", "crlf", "cr")]  # type: ignore[attr-defined]
+    assert prints[0] == prints[1] == prints[2]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("ab\ncd\n".encode("utf-16-le"), "UTF-16LE"),
+        ("ab\ncd\n".encode("utf-16-be"), "UTF-16BE"),
+        (b"\xff\xfe" + "ab\ncd\n".encode("utf-16-le"), "UTF-16LE"),
+        (b"\xfe\xff" + "ab\ncd\n".encode("utf-16-be"), "UTF-16BE"),
+    ],
+)
+def test_6_another_encoding_is_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(RequestError, match=f"iconv -f {kind} -t UTF-8"):
+        corpus(tmp_path / "file")
+
+
+def test_6_no_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # what it does where no home is known
+    with pytest.raises(RequestError, match=r"data\.root=FOLDER"):
+        cache_folder()
+    with pytest.raises(RequestError, match="no home folder"):
+        load(compose(["data=ptb", "data.root='~/here'"]).data)
+    with pytest.raises(RequestError, match="no home folder"):
+        compose(["output='~/runs'"])
+
+
+def test_6_the_output_folder_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert compose(["output='~/runs'"]).output == str(tmp_path / "runs")
+
+
+@pytest.mark.parametrize("columns", ["abc", "-5", "0", "", "1", "9" * 30, "１２"])
+def test_6_a_width_that_is_none(few: Path, tmp_path: Path, columns: str) -> None:
+    program = Path(sys.executable).parent / "rnndrop"
+    environment = {**os.environ, "COLUMNS": columns}
+    for command in (
+        ["report", few],
+        ["plot", "curves", few],
+        ["watch", few, "--once"],
+        ["masks", "dropout=variational"],
+    ):
+        done = subprocess.run([program, *command], env=environment, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_6_a_span_before_the_calendar(rnndrop: Command, few: Path) -> None:
+    for span in ("999999999999d", "999999d", "1" * 400 + "m"):
+        refused(rnndrop("report", str(few), "--last", span), "--last")
+
+
+def test_6_output_that_cannot_be_written(few: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    program = Path(sys.executable).parent / "rnndrop"
+    for command in (["report", str(few)], ["run", "--cfg"], ["ls"], ["show", str(next(few.iterdir()).name), "--output",
+                    str(few)], ["report", str(few), "--format", "csv"], ["watch", str(few), "--json"]):  # fmt: skip
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run([program, *command], stdout=full, stderr=subprocess.PIPE, text=True)
+        refused(done, "No space left")
+
+
+def test_6_a_deleted_current_folder(tmp_path: Path) -> None:
+    gone, program = tmp_path / "gone", Path(sys.executable).parent / "rnndrop"
+    for command in ("run", "report", "ls", "run --cfg"):
+        gone.mkdir()
+        shell = f'cd "{gone}" && rmdir "{gone}" && exec "{program}" {command}'
+        refused(subprocess.run(["sh", "-c", shell], capture_output=True, text=True), "current folder")
