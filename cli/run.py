@@ -10,6 +10,7 @@ from rnndrop.compose import compose
 from rnndrop.config import run_id
 from rnndrop.records import Record, run_folder
 from rnndrop.task import score, task_of
+from rnndrop.unk import percent, unk_warning
 
 
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
@@ -28,7 +29,9 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
 
 
 def result_line(record: Record) -> str:
-    """One line for people: scores, epoch, distance from the floor, folder."""
+    """One line for people: scores, epoch, distance from the floor, too much `<unk>`, folder."""
+    from .progress import in_bits
+
     folder = run_folder(record.config["output"], record.run_id, record.seed)
     if record.status != "finished":
         reason = (record.error or "").strip().splitlines()
@@ -37,8 +40,12 @@ def result_line(record: Record) -> str:
     where = f"epoch {metrics['best_epoch']}"
     if floor := record.data.get("floor_perplexity"):
         where += f", {score(metrics, 'test') / floor:.2f} × floor"
-    digits = task_of(record.config).digits
-    numbers = "  ".join(f"{split} {score(metrics, split):.{digits}f}" for split in ("valid", "test"))
+    words = task_of(record.config).name == "language_model"
+    rates = record.data.get("oov_rate", {})
+    if words and unk_warning(rates):
+        where += f", {percent(rates['test'])} of test is <unk>"
+    level = record.config["data"]["level"] if words else "word"
+    numbers = "  ".join(f"{split} {in_bits(score(metrics, split), level)}" for split in ("valid", "test"))
     return f"✓ {numbers}  ({where})   {folder}"
 
 

@@ -83,4 +83,8 @@ def find(name: str, output: str | Path) -> Path:
         raise unknown(f"run in {output}", name, [f"{folder.parent.name}/{folder.name}" for folder in there])
     if len({folder.parent for folder in found}) > 1:
         raise RequestError(f"{name!r} names several runs: {' '.join(sorted({f.parent.name for f in found}))}")
-    return min(found, key=lambda folder: int(folder.name.removeprefix("seed-")))
+    chosen, *others = sorted(found, key=lambda folder: int(folder.name.removeprefix("seed-")))
+    if others:
+        also = " ".join(f"{folder.parent.name}/{folder.name}" for folder in others)
+        records.log.info("%s has %d seeds; this is %s. The others: %s", name, len(found), chosen.name, also)
+    return chosen
