@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from rnndrop.ablation import Effect, effects, rows
+from rnndrop.digits import number
 from rnndrop.launch import split_launcher
 
 from .progress import console
@@ -30,16 +31,17 @@ def ablate(recipe: str, mode: str, overrides: Sequence[str], options: Options) -
 def _text(measured: Sequence[Effect]) -> str:
     from tabulate import tabulate
 
-    header = ("", "rule", "n", "test", "difference", "paired (95 %)")
-    body = [
-        (
-            effect.variant,
-            effect.rule,
-            effect.n,
-            "" if effect.test is None else f"{effect.test:.4g}",
-            "" if effect.percent is None else f"{effect.percent:+.1f} %",
-            "" if effect.low is None or effect.high is None else f"[{effect.low:+.1f}, {effect.high:+.1f}]",
-        )
-        for effect in measured
-    ]
-    return str(tabulate(body, header, disable_numparse=True))
+    header = ("", "rule", "seeds", "test", "difference", "paired (95 %)", "pairs")
+    return str(tabulate([_cells(effect) for effect in measured], header, disable_numparse=True))
+
+
+def _cells(effect: Effect) -> tuple[object, ...]:
+    """A line of the table; where there is no difference, it says why."""
+    shown = (effect.variant, effect.rule, effect.n, "" if effect.test is None else number(effect.test))
+    if effect.pairs is None:
+        return *shown, "baseline", "", ""
+    if effect.percent is None:
+        return *shown, "no common seed" if effect.n else "", "", effect.pairs
+    bounds = "" if effect.low is None or effect.high is None else f"[{effect.low:+.1f}, {effect.high:+.1f}]"
+    pairs = f"{effect.pairs}" if effect.pairs == effect.n else f"{effect.pairs} of {effect.n}"
+    return *shown, f"{effect.percent:+.1f} %", bounds, pairs

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rnndrop.digits import plus_minus
 from rnndrop.errors import RequestError, unknown
 from rnndrop.finished import evaluate as evaluate_finished
 from rnndrop.records import Record
 from rnndrop.standing import find
 from rnndrop.task import score, task_of
 
-from .progress import console
+from .progress import console, in_bits
 
 SAMPLES = 100  # Monte-Carlo samples where nothing else is asked for
 MODES = {"mc": "MC ({samples} samples)", "cache": "cache", "dynamic": "dynamic"}
@@ -45,11 +46,11 @@ def evaluate(
 def _line(record: Record, split: str) -> str:
     """A split's scores, those of earlier evaluations too."""
     metrics, task = record.metrics, task_of(record.config)
-    digits = max(task.digits, 2)
-    parts = [f"{split:<6} {score(metrics, split):.{digits}f}"]
+    level = record.config["data"]["level"] if task.name == "language_model" else "word"
+    parts = [f"{split:<6} {in_bits(score(metrics, split), level)}"]
     for mode, title in MODES.items():
         if mode in metrics:
             value, error = (metrics.get(f"{split}_{task.metric}_{mode}{part}") for part in ("", "_stderr"))
-            number = "diverged" if value is None else f"{value:.{digits}f}"
-            parts.append(f"{title.format(**metrics[mode])} {number}{'' if error is None else f' ± {error:.{digits}f}'}")
+            shown = "diverged" if value is None else plus_minus(value, error) if error else in_bits(value, level)
+            parts.append(f"{title.format(**metrics[mode])} {shown}")
     return "   ".join(parts)

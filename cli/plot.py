@@ -10,6 +10,7 @@ from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import METRICS
+from rnndrop.report.sheet import failures
 from rnndrop.report.tables import terminal_width
 
 from .report import load, tasks
@@ -27,6 +28,11 @@ def plot(kind: str, path: str, output: str | None, metric: str | None, baseline:
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     runs, _ = load(path, conditions, span)
+    for line in failures(runs):
+        print(line, file=sys.stderr)
+    found, runs = len(runs), runs[runs["status"] == "finished"]
+    if runs.empty:
+        raise RequestError(f"None of the {found} runs in {path} has finished.")
     if runs["data_sha256"].nunique(dropna=False) > 1:
         names = ", ".join(runs["data"].unique())
         raise RequestError(f"These runs saw different data ({names}): choose with --where data=… or data_sha256=…")

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnndrop.config import Config
+from rnndrop.digits import number
 from rnndrop.progress import Progress as TrainingProgress
-from rnndrop.task import score, task_by_metric, task_of_row
+from rnndrop.task import score
 
 console = Console(stderr=True)
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -34,14 +35,20 @@ def tell_idle(configs: Iterable[Config]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def epoch_line(progress: TrainingProgress) -> str:
-    """The last finished epoch in one line."""
+def in_bits(value: float, level: str) -> str:
+    """A perplexity, of characters also in bits: `2.378 (1.250 bits)`."""
+    bits = f" ({number(math.log2(value))} bits)" if level == "char" and 0 < value < math.inf else ""
+    return number(value) + bits
+
+
+def epoch_line(progress: TrainingProgress, level: str) -> str:
+    """The last finished epoch in one line; `level` is that of the text."""
     row = progress.history[-1]
-    train, valid, digits = score(row, "train"), score(row, "valid"), task_of_row(row).digits
+    train, valid = score(row, "train"), score(row, "valid")
     arrow = "↓" if valid < min([math.inf, *(score(past, "valid") for past in progress.history[:-1])]) else "↑"
     return (
-        f"epoch {row['epoch']:>2}/{progress.epochs}  train {train:.{digits}f}  "
-        f"valid {valid:.{digits}f} {arrow}  {row['tokens_per_second'] / 1000:.1f}k tok/s"
+        f"epoch {row['epoch']:>2}/{progress.epochs}  train {in_bits(train, level)}  "
+        f"valid {in_bits(valid, level)} {arrow}  {row['tokens_per_second'] / 1000:.1f}k tok/s"
     )
 
 
@@ -78,6 +85,7 @@ class RunDisplay:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.level = config.data.level if config.task == "language_model" else "word"
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -103,11 +111,11 @@ class RunDisplay:
         assert self.task is not None
         if len(progress.history) > self.shown:
             self.shown = len(progress.history)
-            console.print(epoch_line(progress), markup=False, highlight=False)
+            console.print(epoch_line(progress, self.level), markup=False, highlight=False)
         rate = f"{progress.tokens_per_second / 1000:.1f}k tok/s"
         self.bar.update(
             self.task,
             completed=(progress.epoch - 1 + progress.fraction) / progress.epochs,
             description=f"epoch {progress.epoch:>2}/{progress.epochs}",
-            numbers=f"train {progress.train:.{task_by_metric(progress.metric).digits}f}  {rate}  {time_left(progress)}",
+            numbers=f"train {number(progress.train)}  {rate}  {time_left(progress)}",
         )

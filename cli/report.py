@@ -13,7 +13,8 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import METRICS, load_runs
 from rnndrop.report.select import last, sort, where
-from rnndrop.report.tables import DATA, STYLES, render
+from rnndrop.report.sheet import failures
+from rnndrop.report.tables import DATA, STYLES, footer, render
 from rnndrop.task import TASKS, Task, task_by_metric
 
 
@@ -37,16 +38,23 @@ class Request:
 
 
 def report(request: Request) -> int:
-    """Print the comparison, or write the page; return the exit code. Skipped records are named on stderr."""
+    """Print the comparison, or write the page; return the exit code. Skipped records are named on stderr.
+
+    What did not finish is named below the tables, or on stderr where stdout is for programs or for a file's name.
+    """
     if request.style not in STYLES:
         raise unknown("report format", request.style, STYLES)
     if request.metric is not None and request.metric not in METRICS:
         raise unknown("metric", request.metric, METRICS)
     runs, skipped = load(request.path, request.where, request.last)
-    shown = runs[runs["status"] == "finished"] if request.hide_failed else runs
-    if shown.empty:
-        raise RequestError(f"None of the {len(runs)} runs in {request.path} has finished.")
-    metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(shown)]
+    done = runs[runs["status"] == "finished"]
+    shown = done if request.hide_failed else runs
+    lost, aside = failures(shown), request.style in DATA or request.html is not None
+    if done.empty:
+        lost = [f"None of the {len(runs)} runs in {request.path} has finished.", *failures(runs)]
+        print("\n".join(lost) if aside else footer(lost, request.style), file=sys.stderr if aside else sys.stdout)
+        return 1
+    metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
     if request.html:
         if len(tables) > 1:
@@ -58,17 +66,13 @@ def report(request: Request) -> int:
     else:
         if request.style in DATA:  # one table for programs, with the columns of both tasks
             tables = [pd.concat(tables, ignore_index=True)] if len(tables) > 1 else tables
-        print(
-            "\n\n".join(
-                render(table, shown, request.style, metric, request.only_changed)
-                for table, metric in zip(tables, metrics, strict=False)
-            )
-        )
-        if request.style in DATA:
-            from rnndrop.report.sheet import failures
-
-            for line in failures(shown, tables[0]):
-                print(line, file=sys.stderr)
+        parts = [
+            render(table, shown, request.style, metric, request.only_changed)
+            for table, metric in zip(tables, metrics, strict=False)
+        ]
+        print("\n\n".join([*parts, *([footer(lost, request.style)] if lost and not aside else [])]))
+    if aside and lost:
+        print("\n".join(lost), file=sys.stderr)
     return 1 if skipped and request.strict else 0
 
 

@@ -11,6 +11,7 @@ from rnndrop.compose import compose
 from rnndrop.identity import folder_of, run_id
 from rnndrop.records import Record
 from rnndrop.task import score, task_of
+from rnndrop.unk import percent, unk_warning
 
 
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
@@ -30,7 +31,9 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
 
 
 def result_line(record: Record, folder: Path) -> str:
-    """One line for people: scores, epoch, distance from the floor, folder."""
+    """One line for people: scores, epoch, distance from the floor, too much `<unk>`, folder."""
+    from .progress import in_bits
+
     if record.status != "finished":
         reason = (record.error or "").strip().splitlines()
         return f"✗ {record.status}: {reason[-1] if reason else ''}   {folder}"
@@ -38,8 +41,12 @@ def result_line(record: Record, folder: Path) -> str:
     where = f"epoch {metrics['best_epoch']}"
     if floor := record.data.get("floor_perplexity"):
         where += f", {score(metrics, 'test') / floor:.2f} × floor"
-    digits = task_of(record.config).digits
-    numbers = "  ".join(f"{split} {score(metrics, split):.{digits}f}" for split in ("valid", "test"))
+    words = task_of(record.config).name == "language_model"
+    rates = record.data.get("oov_rate", {})
+    if words and unk_warning(rates):
+        where += f", {percent(rates['test'])} of test is <unk>"
+    level = record.config["data"]["level"] if words else "word"
+    numbers = "  ".join(f"{split} {in_bits(score(metrics, split), level)}" for split in ("valid", "test"))
     return f"✓ {numbers}  ({where})   {folder}"
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from rnndrop import records
 from rnndrop.compose import compose
+from rnndrop.digits import number
 from rnndrop.standing import Standing, find, standing, task
+from rnndrop.task import bits_per_character
 
 from .progress import sparkline
 from .run import flat
@@ -60,20 +62,20 @@ def _lines(run: Standing) -> list[str]:
     record = run.record
     if record:
         changed = [f"  {key}: {value}" for key, value in _changed(record.config).items()]
-        metrics = [f"  {key}: {value}" for key, value in record.metrics.items()]
+        scores = {**record.metrics, **bits_per_character(record.metrics, record.config)}
+        metrics = [f"  {key}: {value}" for key, value in scores.items()]
         environment = [f"  {key}: {value}" for key, value in record.environment.items() if value is not None]
         lines += ["", "changed from the defaults", *changed, "", "metrics", *metrics]
         if record.error:
             lines += ["", "error", *(f"  {line}" for line in record.error.splitlines())]
         lines += ["", "environment", *environment]
     if run.valid:
-        digits = task(run).digits
         lines += [
             "",
             f"valid {task(run).title} by epoch   {sparkline(run.valid, 60)}   "
-            f"{run.valid[0]:.{digits}f} → {run.valid[-1]:.{digits}f}",
+            f"{number(run.valid[0])} → {number(run.valid[-1])}",
         ]
-        lines += [f"  {epoch:>3}  {value:.{digits}f}" for epoch, value in enumerate(run.valid, 1)]
+        lines += [f"  {epoch:>3}  {number(value)}" for epoch, value in enumerate(run.valid, 1)]
     if record:
         lines += ["", "again", f"  {command(record.overrides, record.seed)}"]
     return lines

@@ -13,6 +13,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
+from rnndrop.digits import number
 from rnndrop.identity import relabelled
 from rnndrop.interrupt import Stop
 from rnndrop.launch import executor, split_launcher
@@ -123,7 +124,7 @@ def _table(jobs: Sequence[Job]) -> Table:
     for job in jobs:
         if job.state == "running":
             now = job.progress
-            state = f"epoch {now['epoch']}/{now['epochs']}  train {now['train']:.4g}" if now else "starting"
+            state = f"epoch {now['epoch']}/{now['epochs']}  train {number(now['train'])}" if now else "starting"
             table.add_row(job.name, state)
     counts = Counter(job.state for job in jobs)
     table.add_row("", " · ".join(f"{count} {state}" for state, count in counts.items()), style="dim")

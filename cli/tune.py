@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from rnndrop import digits
 from rnndrop.records import Record
 from rnndrop.task import score
 from rnndrop.tuning import space, tune
@@ -21,8 +22,9 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
     def display(number: int, record: Record | None, params: dict[str, Any]) -> None:
         values = " ".join(f"{key}={value:.6g}" if isinstance(value, float) else f"{key}={value}"
                           for key, value in params.items())  # fmt: skip
-        state = "pruned" if record is None else record.status
-        valid = f"  valid {score(record.metrics, 'valid'):.4g}" if record and record.status == "finished" else ""
+        state, valid = "pruned" if record is None else record.status, ""
+        if record and state == "finished":
+            valid = f"  valid {digits.number(score(record.metrics, 'valid'))}"
         console.print(f"trial {number:>3}  {state}{valid}  {values}", markup=False, highlight=False)
 
     with resumable():
@@ -33,8 +35,8 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
                  "run": t.user_attrs.get("run")} for t in study.trials]  # fmt: skip
         print(json.dumps({"study": study.study_name, "trials": rows}, indent=1))
     elif done:
-        best = study.best_trial
-        print(f"✓ valid {best.value:.4g}   {shlex.join(['rnndrop', 'run', *best.user_attrs['overrides']])}")
+        command = shlex.join(["rnndrop", "run", *study.best_trial.user_attrs["overrides"]])
+        print(f"✓ valid {digits.number(study.best_value)}   {command}")
     else:
         console.print("No trial finished.")
     return 0 if done else 1

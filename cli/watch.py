@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from rnndrop.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.records import run_folders
 from rnndrop.standing import Standing, standings, task
@@ -62,7 +63,7 @@ def _table(path: str) -> Table:
         beat = run.beat if run.state == "running" else {}
         epoch = f"{beat['epoch']}/{beat['epochs']}" if "epoch" in beat else str(len(run.valid) or "")
         rate = f"{beat['tokens_per_second']:.0f}" if "epoch" in beat else ""
-        best = f"{min(run.valid):.{task(run).digits}f}" if run.valid else ""
+        best = number(min(run.valid)) if run.valid else ""
         row = [run.name, run.state, epoch, sparkline(run.valid), best, rate, str(beat.get("host", ""))]
         table.add_row(*row, style=STYLES.get(run.state))
     counts = Counter(run.state for run in runs)

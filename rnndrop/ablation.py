@@ -25,11 +25,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant does to the test score, against the baseline; positive: worse. Paired by seed."""
+    """What a variant does to the test score, against the baseline; positive: worse. Paired by seed.
+
+    `test` is the mean over the `n` seeds that finished, and all else of the `pairs` of them that the baseline has too.
+    """
 
     variant: str
     rule: str
     n: int
+    pairs: int | None  # None: the baseline itself
     test: float | None
     difference: float | None
     percent: float | None
@@ -102,14 +106,13 @@ def _effect(row: Row, baseline: Row, mode: str) -> Effect:
     name = _variant(mode, row.location)
     own, other = _by_seed(row), _by_seed(baseline)
     seeds = sorted(own.keys() & other.keys())
-    if not seeds:
-        return Effect(name, row.rule, 0, None, None, None, None, None)
-    test = sum(own[seed] for seed in seeds) / len(seeds)
-    if row is baseline:
-        return Effect(name, row.rule, len(seeds), test, None, None, None, None)
+    test = sum(own.values()) / len(own) if own else None
+    pairs = None if row is baseline else len(seeds)
+    if not pairs:
+        return Effect(name, row.rule, len(own), pairs, test, None, None, None, None)
     result = paired([own[seed] for seed in seeds], [other[seed] for seed in seeds])
     low, high = (None if result.n < 2 else _percent(bound) for bound in (result.low, result.high))
-    return Effect(name, row.rule, result.n, test, result.difference, _percent(result.log_ratio), low, high)
+    return Effect(name, row.rule, len(own), pairs, test, result.difference, _percent(result.log_ratio), low, high)
 
 
 def _percent(log_ratio: float) -> float:

@@ -38,9 +38,10 @@ from rnndrop.progress import Watcher
 from rnndrop.rating import RatingTraining
 from rnndrop.records import SCHEMA, Record
 from rnndrop.regressor import Regressor
-from rnndrop.task import TASKS
+from rnndrop.task import TASKS, bits_per_character
 from rnndrop.trackers import Tracker
 from rnndrop.train import DivergedError, Training
+from rnndrop.unk import unk_shares, unk_warning
 
 TRAIN_SAMPLE = 100_000  # training tokens on which the final, deterministic train perplexity is measured
 THREADS = torch.get_num_threads()  # as this process found them, for runs that do not say how many they want
@@ -101,7 +102,14 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
 
 @lru_cache(maxsize=2)
 def _corpus(settings: DataSettings, stamps: tuple[Any, ...]) -> tuple[Corpus | Reviews, dict[str, Any]]:
-    corpus = data.load_reviews(settings) if settings.name in data.REVIEWS else data.load(settings)
+    if settings.name in data.REVIEWS:
+        reviews = data.load_reviews(settings)
+        return reviews, reviews.fingerprint()
+    corpus = data.load(settings)
+    if warning := unk_warning(corpus.oov_rate):
+        log.warning("%s: %s", corpus.name, warning)
+    elif shares := unk_shares(corpus.oov_rate):
+        log.info("%s: %s", corpus.name, shares)
     return corpus, corpus.fingerprint()
 
 
@@ -238,7 +246,8 @@ class _Run:
         splits = {f"{split}_{metric}": self._score(model, split) for split in ("valid", "test", "train")}
         with self.stop.anywhere():
             modes = measure_modes(model, self.config, self.corpus, asked(self.config))
-        return {**splits, "best_epoch": training.best_epoch, "epochs": len(training.history), **modes}
+        bits = bits_per_character(splits, self.blank["config"])
+        return {**splits, **bits, "best_epoch": training.best_epoch, "epochs": len(training.history), **modes}
 
     def measure(self, record: Record, modes: Collection[str]) -> Record:
         """Add what `modes` come to under this configuration to the record of the finished run."""

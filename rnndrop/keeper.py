@@ -58,7 +58,10 @@ class Keeper:
         self.training.restore(found)
         self.resumed_from = [*found.facts["resumed_from"], found.step]
         self._step = found.step
-        log.info("%s: going on from step %d (epoch %d).", self.folder, found.step, len(self.training.history) + 1)
+        if self.training.finished:
+            log.info("%s: trained to its end, at step %d; going on with its evaluation.", self.folder, found.step)
+        else:
+            log.info("%s: going on from step %d (epoch %d).", self.folder, found.step, len(self.training.history) + 1)
 
     def watcher(self, heartbeat: Heartbeat, watch: Watcher) -> Watcher:
         """The watcher of the training: keeps, then tells `heartbeat` and `watch`, then leaves if it must."""

@@ -108,4 +108,8 @@ def find(name: str, output: str | Path) -> Path:
         raise unknown(f"run in {output}", name, [f"{folder.parent.name}/{folder.name}" for folder in there])
     if len(runs := {each.key[0] for each in found}) > 1:
         raise RequestError(f"{name!r} names several runs: {' '.join(sorted(runs))}")
-    return min(found, key=lambda each: int(each.key[1])).folder
+    chosen, *others = sorted(found, key=lambda each: int(each.key[1]))
+    if others:
+        also = " ".join(each.name for each in others)
+        records.log.info("%s has %d seeds; this is seed %s. The others: %s", name, len(found), chosen.key[1], also)
+    return chosen.folder

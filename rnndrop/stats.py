@@ -44,17 +44,19 @@ def paired(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Paired:
     """Compare the perplexities of two plans, `a[i]` and `b[i]` being of the same seed.
 
     The test is on log-perplexity. Differences that are all alike leave nothing to test: p is 1 where they are
-    zero (identical runs) and 0 elsewhere.
+    zero (identical runs) and 0 elsewhere. A score of 0 has no ratio: all but the difference are NaN.
     """
     from scipy.special import stdtr
 
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.shape != b.shape or a.ndim != 1:
         raise ValueError(f"pairs need two vectors of one length, not {a.shape} and {b.shape}")
-    logs = np.log(a) - np.log(b)
-    n, mean = len(logs), float(logs.mean()) if len(logs) else math.nan
+    with np.errstate(divide="ignore", invalid="ignore"):  # a score of 0 has no ratio
+        logs = np.log(a) - np.log(b)
+    n, whole = len(logs), bool(np.isfinite(logs).all())
+    mean = float(logs.mean()) if n and whole else math.nan
     difference = float((a - b).mean()) if n else math.nan
-    if n < 2:
+    if n < 2 or not whole:
         return Paired(n, mean, math.nan, math.nan, math.nan, difference)
     std = float(logs.std(ddof=1))
     margin = float(t_margin(std, n, level))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,22 +12,25 @@ from rnndrop.errors import RequestError
 
 @dataclass(frozen=True)
 class Task:
-    """A task: the `metric` of its splits (lower is better), how it is written, and the `corpora` it takes."""
+    """A task: the `metric` of its splits (lower is better), its `title` in words, and the `corpora` it takes."""
 
     name: str
     metric: str  # part of the names in records: `valid_<metric>`
     title: str
-    digits: int  # decimals that are worth showing
     corpora: tuple[str, ...]
 
 
 TASKS = {
     task.name: task
     for task in (
-        Task("language_model", "perplexity", "perplexity", 1, ("synthetic", "pydoc", "ptb", "wikitext2", "text")),
-        Task("sentiment", "rmse", "RMSE", 4, ("movie_reviews", "reviews")),
+        Task("language_model", "perplexity", "perplexity", ("synthetic", "pydoc", "ptb", "wikitext2", "text")),
+        Task("sentiment", "rmse", "RMSE", ("movie_reviews", "reviews")),
     )
 }
+
+
+BITS = "bits_per_character"
+"""What perplexity is at character level, part of the names in records: `test_bits_per_character`."""
 
 
 def task_of(config: Mapping[str, Any]) -> Task:
@@ -47,6 +51,18 @@ def score(row: Mapping[str, Any], split: str) -> float:
 def task_of_row(row: Mapping[str, Any]) -> Task:
     """The task whose score a record's metrics or a row of a history holds."""
     return next((task for task in TASKS.values() if f"valid_{task.metric}" in row), TASKS["language_model"])
+
+
+def bits_per_character(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float]:
+    """log2 of each split's perplexity, as `test_bits_per_character`; empty for a model of words."""
+    if config["data"].get("level") != "char":
+        return {}
+    found = {split: metrics.get(f"{split}_perplexity") for split in ("valid", "test", "train")}
+    return {
+        f"{split}_{BITS}": math.log2(value)
+        for split, value in found.items()
+        if isinstance(value, (int, float)) and 0 < value < math.inf
+    }
 
 
 def check_task(tree: Mapping[str, Any]) -> None:

@@ -2,11 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from rnndrop.report.frames import COLUMNS
+from rnndrop.unk import unk_warning
+
 SHOWN = 4  # values of a kind named before "…"
+SAMPLED = [name for name in COLUMNS if "_mc" in name]
+"""The columns that Monte-Carlo evaluation fills."""
+
+
+def commonest(values: Sequence[str]) -> str:
+    """The value that occurs most often, of equals the first; empty where there are none."""
+    return max(dict.fromkeys(values), key=values.count, default="")
+
+
+def alike(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs whose Monte-Carlo scores may be averaged: those of each corpus that were not sampled as most were are blank.
+
+    Five samples and a hundred, or a mask a pass and a mask a window, estimate different numbers.
+    """
+    runs = runs.copy()
+    for _, ways in _ways_to_sample(runs):
+        if len(others := ways[ways != commonest(ways.to_list())]):
+            runs.loc[others.index, SAMPLED] = pd.NA
+    return runs
+
+
+def sampling(done: pd.DataFrame) -> str:
+    """How the Monte-Carlo scores were sampled that `alike` leaves, of one corpus; empty where there are none."""
+    return next((commonest(ways.to_list()) for _, ways in _ways_to_sample(done)), "")
+
+
+def _ways_to_sample(runs: pd.DataFrame) -> Iterable[tuple[object, pd.Series]]:
+    """For each corpus, how those of its runs were sampled that were at all."""
+    sampled = runs[runs[SAMPLED].notna().any(axis=1)]
+    return sampled["mc"].fillna("unknown").groupby(sampled["data_sha256"].fillna(""))
 
 
 def caveats(runs: pd.DataFrame) -> list[str]:
@@ -23,7 +56,26 @@ def caveats(runs: pd.DataFrame) -> list[str]:
     lines = [f"not alike: {what} {_some(values)}" for what, values in found.items() if len(values) > 1]
     if any("dirty" in each for each in revisions):
         lines.append("dirty: some runs come from a working tree with uncommitted changes")
+    return [*lines, *_unlike_samples(done), *_unknown_words(done)]
+
+
+def _unlike_samples(done: pd.DataFrame) -> list[str]:
+    """What `alike` has blanked."""
+    lines = []
+    for _, ways in _ways_to_sample(done):
+        counts = ways.value_counts()
+        kept = commonest(ways.to_list())
+        if len(others := counts.drop(kept)):
+            left = ", ".join(f"{count} with {way}" for way, count in others.items())
+            lines.append(f"MC is of the {counts[kept]} runs with {kept}; left out: {left} (--where mc=… chooses)")
     return lines
+
+
+def _unknown_words(done: pd.DataFrame) -> list[str]:
+    rates = done.loc[done["task"] == "language_model", [f"{split}_oov_rate" for split in ("train", "valid", "test")]]
+    rows = rates.dropna().drop_duplicates().to_dict("records")
+    found = (unk_warning({str(name).removesuffix("_oov_rate"): rate for name, rate in row.items()}) for row in rows)
+    return [warning for warning in found if warning]
 
 
 def revision(commit: object, dirty: object) -> str:

@@ -11,9 +11,10 @@ import pandas as pd
 from rnndrop import stats
 from rnndrop.blocks import read_blocks
 from rnndrop.errors import RequestError, unknown
+from rnndrop.report.comparable import alike
 from rnndrop.report.frames import METRICS, metrics_of
 from rnndrop.report.settings import dropout_labels, show, varying
-from rnndrop.task import task_by_metric
+from rnndrop.task import BITS, task_by_metric
 
 GROUP = ["data_sha256", "run_id"]
 MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second"]
@@ -32,16 +33,18 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each corpus and run id, the lowest `metric` of a corpus first; corpora are never ranked together.
 
-    Runs of another task than the metric's are left out.
+    Runs of another task than the metric's are left out, and so are groups of which nothing has finished: they have
+    nothing to compare, and must not add columns or lengthen names.
 
     Columns: `data`, `data_sha256`, `run_id`, `model`, `dropout` (a label that tells the plans apart), `plan`, one
     column for each further setting that varies, `n` finished seeds, how many `diverged`, `failed` or were
-    `interrupted`; for each metric its mean, `_std` and the bounds `_low` and `_high` of the 95 % interval of the
-    mean; `ratio` to the best row of the corpus. With a `baseline` (a dropout label, a run id, or KEY=VALUE of a
-    setting): `pairs`, `change` (ratio of perplexities - 1, a geometric mean over the seeds) with `change_low` and
-    `change_high`, `difference` of perplexities, `p` and the Holm-corrected `p_holm`. With `bootstrap`: `test_low`
-    and `test_high`, the 95 % interval that the choice of the test set leaves (and `change_test_low`, `_high`).
-    Without `intervals` the bounds of the means are left out, and with them scipy's import.
+    `interrupted`; for each metric its mean over `_n` seeds, `_std` and the bounds `_low` and `_high` of the 95 %
+    interval of the mean; `ratio` to the best row of the corpus. With a `baseline` (a dropout label, a run id, or
+    KEY=VALUE of a setting): `baseline`, the run id that a row is paired with, `pairs`, `change` (ratio of perplexities
+    - 1, a geometric mean over the seeds) with `change_low` and `change_high`, `difference` of perplexities, `p` and the
+    Holm-corrected `p_holm`. With `bootstrap`: `test_low` and `test_high`, the 95 % interval that the choice of the test
+    set leaves (and `change_test_low`, `_high`). Without `intervals` the bounds of the means are left out, and with them
+    scipy's import.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
@@ -49,8 +52,17 @@ def compare(
     runs = runs[runs["task"] == task.name]
     if runs.empty:
         raise RequestError(f"No run here has {metric}: none is of task={task.name}.")
+    if BITS in metric:
+        runs = runs[[settings.get("data.level") == "char" for settings in runs["settings"]]]
+        if runs.empty:
+            raise RequestError(f"No run here has {metric}: none is of data.level=char.")
+    if not (runs["status"] == "finished").any():
+        raise RequestError(f"None of these {len(runs)} runs has finished.")
+    runs = alike(placed(runs))
     more = [MC_ERROR] if task.name == "language_model" else []
-    table = _groups(runs, metrics_of(task), [*MEANS, *more], intervals)
+    metrics = [name for name in metrics_of(task) if BITS not in name or runs[name].notna().any()]
+    table = _groups(runs, metrics, [*MEANS, *more], intervals)
+    table = table[table["n"] > 0]
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
     table = pd.concat(labelled).sort_values(["data", "data_sha256", metric], na_position="last", ignore_index=True)
     best = table.groupby("data_sha256", dropna=False)[metric].transform("min")
@@ -62,8 +74,17 @@ def compare(
     return table
 
 
+def placed(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs with the corpus of those that failed before they had read it: that of the other seeds."""
+    read = runs.dropna(subset=["data_sha256"]).drop_duplicates("run_id").set_index("run_id")["data_sha256"]
+    return runs.assign(data_sha256=runs["data_sha256"].fillna(runs["run_id"].map(read)))
+
+
 def _groups(runs: pd.DataFrame, metrics: Sequence[str], others: Sequence[str], intervals: bool) -> pd.DataFrame:
-    """Every group with its counts, means and intervals, whether a run of it finished or not."""
+    """Every group with its counts, means and intervals, whether a run of it finished or not.
+
+    Each metric has a count of its own, since not every seed need have been sampled.
+    """
     every = runs.groupby(GROUP, sort=False, dropna=False)
     table = every[[*FIRSTS, "dropout", "settings", "overrides"]].first()
     for status in UNFINISHED:
@@ -77,6 +98,7 @@ def _groups(runs: pd.DataFrame, metrics: Sequence[str], others: Sequence[str], i
     for name in columns:
         table[name] = means[name]
         if name in metrics:
+            table[f"{name}_n"] = counts[name]
             table[f"{name}_std"] = stds[name]
             if intervals:
                 margin = stats.t_margin(stds[name], counts[name])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rnndrop.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.extras import need
@@ -23,6 +24,7 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PANELS = 9
 LINES = 8
 ROWS = 40
+NARROW = 5.0  # per cent: the least that the colours of a heat map span on either side, so that a trifle looks pale
 FORMATS = ("png", "svg", "pdf")
 STYLE = {
     "axes.spines.top": False,
@@ -102,6 +104,7 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
         axis.set_visible(False)
     top = max(max(curve.valid) for curve in shown)
     low = min([*(min(curve.train) for curve in shown), *floor[:1]])
+    axes[0, 0].set_xticks(series.epoch_ticks(max(curve.epochs[-1] for curve in shown), 6))
     axes[0, 0].set_ylim(low * 0.95, min(top, 3 * min(min(curve.valid) for curve in shown)) * 1.05)
     figure.supxlabel("epoch", fontsize=9)
     figure.supylabel(name, fontsize=9)
@@ -113,20 +116,23 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
 @styled
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Paired differences from the baseline with their 95 % intervals; filled where Holm's p is below .05."""
-    rows = series.forest(table)[:ROWS]
-    figure, ((axis,),) = _axes(size=(6.4, 0.27 * len(rows) + 1.1))
+    rows = series.forest(table, metric)[:ROWS]
+    figure, ((axis,),) = _axes(size=(6.4, 0.27 * len(rows) + 1.3))
     for place, row in enumerate(rows):
         sure = row.p < 0.05
         colour = "#555555" if not sure else OKABE_ITO[0] if row.change < 0 else OKABE_ITO[1]
         if not math.isnan(row.low):
             axis.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
         axis.plot(row.change, place, "o", color=colour, mfc=colour if sure else "white", ms=5)
+        axis.annotate(row.paired, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axis.annotate("pairs", (1.01, -0.75), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#555555")
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
-    name = table.loc[table["run_id"].isin(table["baseline"].dropna()), "dropout"].iloc[0]
-    axis.set_xlabel(f"{title(metric)} against {name}, per cent (paired by seed, 95 %; filled: Holm p < .05)")
+    how = "per cent, paired by seed, 95 %; filled: Holm p < .05"
+    axis.set_xlabel("\n".join(filter(None, [f"{title(metric)} against {_short(series.against(table), 60)}", how,
+                                            _short(series.unpaired(table), 90)])))  # fmt: skip
     _note_missing(figure, int(table["change"].notna().sum()) - ROWS, "plans")
     return figure
 
@@ -153,23 +159,28 @@ def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | 
 
 @styled
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
-    """Location × kind: the best rate of each, as the change from no dropout where that ran."""
+    """Location × kind: each at the rate that is best on valid, as the change from no dropout where that ran."""
     grid = series.heatmap(table, metric)
-    figure, ((axis,),) = _axes(size=(1.15 * len(grid.kinds) + 2.4, 0.5 * len(grid.locations) + 1.6))
-    bound = float(np.nanmax(np.abs(grid.value))) or 1.0
-    limits = {"cmap": "PuOr_r", "vmin": -bound, "vmax": bound} if grid.relative_to else {"cmap": "cividis_r"}
+    figure, ((axis,),) = _axes(size=(1.15 * len(grid.kinds) + 3.4, 0.5 * len(grid.locations) + 1.8))
+    if grid.relative_to:
+        bound = max(NARROW, float(np.nanmax(np.abs(grid.value))))
+        limits = {"cmap": "PuOr_r", "vmin": -bound, "vmax": bound}
+    else:
+        low, high = float(np.nanmin(grid.value)), float(np.nanmax(grid.value))
+        limits = {"cmap": "cividis_r", "vmin": low, "vmax": max(high, low * (1 + 2 * NARROW / 100))}
     image = axis.imshow(np.ma.masked_invalid(grid.value), aspect="auto", **limits)
     for row, column in np.argwhere(~np.isnan(grid.value)):
         value = grid.value[row, column]
         red, green, blue, _ = image.cmap(image.norm(value))
         ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
-        text = f"{value:+.1f} %" if grid.relative_to else f"{value:.4g}"
+        text = f"{value:+.1f} %" if grid.relative_to else number(value)
         axis.text(column, row, f"{text}\np={grid.p[row, column]:g}", ha="center", va="center", color=ink, fontsize=7.5)
     axis.set_xticks(range(len(grid.kinds)), grid.kinds)
     axis.set_yticks(range(len(grid.locations)), grid.locations)
     axis.grid(visible=False)
-    what = title(metric)
-    axis.set_title(f"{what} against {grid.relative_to} (best rate)" if grid.relative_to else f"{what} (best rate)")
+    what = f"{title(metric)} against {grid.relative_to}, per cent" if grid.relative_to else title(metric)
+    figure.colorbar(image, ax=axis, label=what, shrink=0.9)
+    axis.set_title("each kind at the rate p that is best on valid")
     return figure
 
 

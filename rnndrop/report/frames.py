@@ -15,8 +15,8 @@ import pandas as pd
 from rnndrop.errors import RequestError
 from rnndrop.identity import canonical, run_id_of
 from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, rank, read_record
-from rnndrop.report.settings import plan_text
-from rnndrop.task import Task, task_by_metric, task_of
+from rnndrop.report.settings import plan_text, show
+from rnndrop.task import Task, bits_per_character, task_by_metric, task_of
 
 COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -34,6 +34,10 @@ COLUMNS = {
     "test_perplexity_mc": "Float64",
     "test_perplexity_mc_stderr": "Float64",
     "valid_perplexity_mc": "Float64",
+    "mc": "string",  # how those were sampled, as "samples=100 masks=pass embedding=false"
+    "valid_bits_per_character": "Float64",  # data.level=char, as are the next two: log2 of the perplexity
+    "test_bits_per_character": "Float64",
+    "train_bits_per_character": "Float64",
     "valid_rmse": "Float64",  # task=sentiment, as are the next four; in units of the ratings
     "test_rmse": "Float64",
     "train_rmse": "Float64",
@@ -43,10 +47,13 @@ COLUMNS = {
     "epochs": "Int64",  # that were trained
     "floor_perplexity": "Float64",  # of the source itself, on test
     "floor_perplexity_valid": "Float64",
+    "train_oov_rate": "Float64",  # the share of <unk> among the tokens
+    "valid_oov_rate": "Float64",
+    "test_oov_rate": "Float64",
     "parameters": "Int64",
     "train_seconds": "Float64",
     "tokens_per_second": "Float64",
-    "data_sha256": "string",
+    "data_sha256": "string",  # missing where a run failed before it had read its data
     "device": "string",
     "git_revision": "string",
     "git_dirty": "boolean",
@@ -61,6 +68,7 @@ COLUMNS = {
 
 METRICS = (
     *("test_perplexity", "valid_perplexity", "train_perplexity", "test_perplexity_mc", "valid_perplexity_mc"),
+    *("test_bits_per_character", "valid_bits_per_character", "train_bits_per_character"),
     *("test_rmse", "valid_rmse", "train_rmse", "test_rmse_mc", "valid_rmse_mc"),
 )
 _OF_ONE_RUN = ("seed", "output", "label")
@@ -149,6 +157,7 @@ def _row(record: Record, folder: Path, run_id: str, settings: dict[str, Any], pl
     """Raises DamagedRecordError where a part is missing or of another type."""
     try:
         row = {
+            **bits_per_character(record.metrics, record.config),
             **record.metrics,
             **record.timing,
             "run_id": run_id,
@@ -156,10 +165,13 @@ def _row(record: Record, folder: Path, run_id: str, settings: dict[str, Any], pl
             "task": task_of(record.config).name,
             "label": record.config.get("label"),
             "status": record.status,
-            "data": record.data["name"],
+            # a run that failed before it could begin has seen no data: the settings say which it was to be
+            "data": (record.data if record.status == "finished" else record.config["data"] | record.data)["name"],
             "model": f"{settings['model.cell']} {settings['model.layers']}×{settings['model.hidden']}",
             "dropout": settings["dropout.name"],
             "plan": plan,
+            "mc": " ".join(f"{key}={show(value)}" for key, value in record.metrics.get("mc", {}).items()) or None,
+            **{f"{split}_oov_rate": rate for split, rate in record.data.get("oov_rate", {}).items()},
             "parameters": record.model.get("parameters"),
             "floor_perplexity": record.data.get("floor_perplexity"),
             "floor_perplexity_valid": record.data.get("floor_perplexity_valid"),

@@ -63,15 +63,17 @@ function drawCurves(place, table, chosen) {
   const top = finite.length ? Math.max(...finite) : 1, bottom = Math.min(...finite, floor ?? Infinity);
   const shapes = floor ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor, line: { dash: "dot", width: 1, color: "#888" } }] : [];
   const annotations = floor ? [{ xref: "paper", x: 1, y: floor, text: "floor", showarrow: false, yanchor: "bottom", xanchor: "right" }] : [];
+  const last = Math.max(1, ...traces.map((trace) => trace.x.length));
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((size) => last <= 10 * size) ?? 5000; // whole epochs
   Plotly.react(place, traces, layout({
     height: 420, shapes, annotations, hovermode: "closest", legend: { orientation: "h", y: -0.18 },
-    xaxis: { title: { text: "epoch" } },
+    xaxis: { title: { text: "epoch" }, tick0: step > 1 ? 0 : 1, dtick: step },
     yaxis: { title: { text: data.title }, range: finite.length ? [bottom * 0.93, top * 1.6] : undefined },
   }), { responsive: true, displayModeBar: false });
 }
 
 function drawForest(place, differences) {
-  const rows = Object.fromEntries(["label", "change", "low", "high", "p"].map((key) => [key, differences.map((each) => each[key])]));
+  const rows = Object.fromEntries(["label", "change", "low", "high", "p", "paired"].map((key) => [key, differences.map((each) => each[key])]));
   const y = rows.label.map((_, index) => rows.label.length - index), style = getComputedStyle(document.documentElement);
   const sure = rows.p.map((p) => p !== null && p < 0.05);
   const colour = rows.change.map((change, index) => (!sure[index] ? "#888888" : change < 0 ? COLOURS[0] : COLOURS[1]));
@@ -79,13 +81,18 @@ function drawForest(place, differences) {
   const names = rows.label.map((label) => plain(label.length > 34 ? label.slice(0, 33) + "…" : label));
   const text = rows.label.map((label, index) => `<b>${plain(label)}</b><br>${rows.change[index].toFixed(2)} %` +
     (rows.low[index] === null ? "" : ` [${rows.low[index].toFixed(2)}, ${rows.high[index].toFixed(2)}]`) +
-    (rows.p[index] === null ? "" : `<br>Holm p = ${rows.p[index].toPrecision(2)}`));
+    (rows.p[index] === null ? "" : `<br>Holm p = ${rows.p[index].toPrecision(2)}`) + `<br>pairs: ${rows.paired[index]}`);
+  const ends = [0, ...rows.change, ...rows.low, ...rows.high].filter((value) => value !== null); // zero is always there
+  const low = Math.min(...ends), high = Math.max(...ends), margin = 0.06 * (high - low || 1);
+  const counts = rows.paired.map((paired, index) => ({ xref: "paper", x: 1.01, xanchor: "left", y: y[index], text: paired, showarrow: false }));
+  counts.push({ xref: "paper", x: 1.01, xanchor: "left", yref: "paper", y: 1, yanchor: "bottom", text: "pairs", showarrow: false });
   const dots = { type: "scatter", mode: "markers", x: rows.change, y, text, hovertemplate: "%{text}<extra></extra>",
     error_x: { type: "data", symmetric: false, array: bound("high"), arrayminus: bound("low"), thickness: 1.5, width: 0, color: "#888888" },
     marker: { size: 9, color: colour.map((each, index) => (sure[index] ? each : style.getPropertyValue("--paper"))), line: { width: 2, color: colour } } };
   Plotly.react(place, [dots], layout({
-    height: Math.max(220, 24 * y.length + 70), showlegend: false, hovermode: "closest",
-    xaxis: { ticksuffix: " %", zeroline: true, zerolinewidth: 2, zerolinecolor: "#888888" },
+    height: Math.max(220, 24 * y.length + 90), showlegend: false, hovermode: "closest", annotations: counts,
+    margin: { l: 50, r: 58, t: 24, b: 40 },
+    xaxis: { ticksuffix: " %", range: [low - margin, high + margin], zeroline: true, zerolinewidth: 2, zerolinecolor: "#888888" },
     yaxis: { tickvals: y, ticktext: names, showgrid: false, range: [0.3, y.length + 0.7] },
   }), { responsive: true, displayModeBar: false });
 }
@@ -111,7 +118,8 @@ function detail(table, run) {
   const number = (value) => (value === null ? "" : value.toPrecision(5));
   group.runs.forEach((each) => {
     const row = element("tr", null, runs), where = data.environments[each.environment];
-    const place = `${where.device_name ?? where.device} · ${where.host} · torch ${where.torch} · rnndrop ${where.rnndrop} · rev ${where.revision}`;
+    const place = where.torch === undefined ? "" // it failed before it could begin
+      : `${where.device_name ?? where.device} · ${where.host} · torch ${where.torch} · rnndrop ${where.rnndrop} · rev ${where.revision}`;
     [each.seed, each.error ? `${each.status}: ${each.error}` : each.status, number(each.valid), number(each.test), place, each.folder]
       .forEach((text) => element("td", text, row));
   });
@@ -169,8 +177,10 @@ function section(table) {
     row.child.isShown() ? row.child.hide() : row.child(detail(table, row.data().run)).show();
   });
   redraw();
-  if (table.forest?.length) {
-    const forest = () => drawForest(find(".forest .plot"), table.forest);
+  if (table.forest?.rows.length) {
+    find(".forest figcaption span").textContent = table.forest.about;
+    find(".forest .unpaired").textContent = table.forest.unpaired;
+    const forest = () => drawForest(find(".forest .plot"), table.forest.rows);
     drawings.push(forest);
     forest();
   } else find(".forest").remove();
@@ -182,4 +192,5 @@ setTheme(wish.matches);
 wish.addEventListener("change", () => setTheme(wish.matches));
 document.getElementById("theme").addEventListener("click", () => setTheme(!document.documentElement.classList.contains("dark")));
 data.tables.forEach(section);
+data.failures.forEach((failure) => element("li", failure, document.getElementById("failures")));
 document.documentElement.dataset.ready = "yes";

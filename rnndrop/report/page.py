@@ -25,10 +25,10 @@ import pandas as pd
 from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.comparable import revision
-from rnndrop.report.compare import compare
+from rnndrop.report.compare import compare, placed
 from rnndrop.report.extras import need
 from rnndrop.report.settings import Settings, show, varying
-from rnndrop.report.sheet import Sheet, sheets
+from rnndrop.report.sheet import Sheet, failures, sheets, title
 from rnndrop.task import TASKS, score, task_by_metric
 
 FOREST = 60  # rows of the forest plot
@@ -95,15 +95,24 @@ def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> dict[str,
     if "change" not in table and "source" not in table and (table["dropout"] == "none").any():
         with suppress(RequestError):  # there may be nothing to pair with it
             table = compare(runs, metric, "none")
+    runs = placed(runs)
     environments: list[dict[str, Any]] = []
     parts = [part for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
     made = [
-        _table(sheet, part, runs, environments) for sheet, part in zip(sheets(table, runs, metric), parts, strict=True)
+        _table(sheet, part, runs, metric, environments)
+        for sheet, part in zip(sheets(table, runs, metric), parts, strict=True)
     ]
-    return {"metric": metric, "title": task_by_metric(metric).title, "tables": made, "environments": environments}
+    return {
+        "title": task_by_metric(metric).title,
+        "tables": made,
+        "environments": environments,
+        "failures": failures(runs),
+    }
 
 
-def _table(sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, environments: list[dict[str, Any]]) -> dict[str, Any]:
+def _table(
+    sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, metric: str, environments: list[dict[str, Any]]
+) -> dict[str, Any]:
     ours = part[part["run_id"].notna()]
     settings: dict[str, Settings] = dict(zip(ours["run_id"], ours["settings"], strict=True))
     first = next(iter(settings.values()))
@@ -138,7 +147,18 @@ def _table(sheet: Sheet, part: pd.DataFrame, runs: pd.DataFrame, environments: l
             }
             for run, own in by_run.items()
         },
-        "forest": [asdict(each) for each in series.forest(part)[:FOREST]] if "change" in part else None,
+        "forest": _forest(ours, metric) if "change" in part else None,
+    }
+
+
+def _forest(ours: pd.DataFrame, metric: str) -> dict[str, Any]:
+    """The differences, and what they are of."""
+    rows = series.forest(ours, metric)[:FOREST]
+    about = f"{title(metric)} against {series.against(ours)}" if rows else ""
+    return {
+        "rows": [{**asdict(each), "paired": each.paired} for each in rows],
+        "about": about,
+        "unpaired": series.unpaired(ours),
     }
 
 

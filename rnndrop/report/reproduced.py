@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.digits import as_printed, number, plus_minus
 from rnndrop.records import SCHEMA, Record
 from rnndrop.report.published import published
-from rnndrop.report.sheet import SHORT, decimal
+from rnndrop.report.sheet import SHORT
 from rnndrop.reproduction import Plan, Reproduction, Row
 
 METRICS = ("valid_perplexity", "test_perplexity", "test_perplexity_mc")
@@ -140,19 +141,17 @@ HEADER = ("row", "", "n", "ours", "published", "difference", "within")
 def cells(outcome: Outcome) -> tuple[str, ...]:
     """An outcome as text under `HEADER`."""
     doubt = "" if outcome.checked is not False else " ?"
-    within = "" if outcome.within is None else f"{'yes' if outcome.within else 'no'} (± {outcome.tolerance:.1f})"
+    within = difference = ""
+    if outcome.difference is not None:
+        difference = number(outcome.difference, like=outcome.published, sign="+")
+    if outcome.tolerance is not None:
+        within = f"{'yes' if outcome.within else 'no'} (± {number(outcome.tolerance, like=outcome.published)})"
     return (
         outcome.row,
         SHORT[outcome.metric],
         str(outcome.n),
-        _with_std(outcome.ours, outcome.ours_std) or "not yet measured",
-        _with_std(outcome.published, outcome.published_std) + doubt,
-        "" if outcome.difference is None else f"{outcome.difference:+.1f}",
+        "not yet measured" if outcome.ours is None else plus_minus(outcome.ours, outcome.ours_std),
+        as_printed(outcome.published, outcome.published_std) + doubt,
+        difference,
         within,
     )
-
-
-def _with_std(value: float | None, std: float | None) -> str:
-    if value is None:
-        return ""
-    return decimal(value) if std is None else f"{decimal(value)} ± {std:.1f}"

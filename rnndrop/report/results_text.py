@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.digits import number, plus_minus
 from rnndrop.report.comparable import revision
 from rnndrop.report.measured import Measured
 from rnndrop.report.reproduced import HEADER, cells
@@ -110,7 +111,7 @@ def other(path: Path) -> Iterator[str]:
     keys = [name for name in ("task", "split", "model", "cell", "dropout", "plan") if name in rows]
     yield f"## {path.stem}\n"
     body = [
-        (*key, len(part), *(_mean(part[name].mean(), part[name].std(), 4) for name in metrics))
+        (*key, len(part), *(_mean(part[name].mean(), part[name].std()) for name in metrics))
         for key, part in rows.groupby(keys, dropna=False)
     ]
     yield table((*keys, "n", *metrics), body) + f"\n\nRuns: [{path.name}]({path.name})\n"
@@ -122,19 +123,18 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
-def _mean(mean: float, std: float, digits: int = 1) -> str:
-    if pd.isna(mean):
-        return ""
-    return f"{mean:.{digits}f}" if pd.isna(std) else f"{mean:.{digits}f} ± {std:.{digits}f}"
+def _mean(mean: float, std: float) -> str:
+    return "" if pd.isna(mean) else plus_minus(mean, std)
 
 
 def _valid(job: Job) -> str:
-    return f"{job.record.metrics['valid_perplexity']:.1f}" if job.record and job.state == "finished" else job.state
+    return number(job.record.metrics["valid_perplexity"]) if job.record and job.state == "finished" else job.state
 
 
 def _change(row: Mapping[Any, Any]) -> str:
     change, low, high = (row[name] for name in ("change", "change_low", "change_high"))
     if pd.isna(change):
-        return "–"
+        return "no common seed" if isinstance(row["baseline"], str) else "–"
     bounds = "" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{100 * change:+.1f} %{bounds}"
+    of = "" if row["pairs"] == row["n"] else f" of {row['n']}"
+    return f"{100 * change:+.1f} %{bounds}, {row['pairs']}{of} pair{'s' * (row['pairs'] != 1)}"

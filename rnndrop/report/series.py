@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,20 @@ class Curve:
 
 @dataclass(frozen=True)
 class Difference:
-    """A group's change from the baseline in per cent, its bounds, and Holm's p."""
+    """A group's change from the baseline in per cent, its bounds and Holm's p, over the seeds that both have."""
 
     label: str
     change: float
     low: float
     high: float
     p: float
+    pairs: int
+    seeds: int  # that the group has
+
+    @property
+    def paired(self) -> str:
+        """How many pairs the change rests on: `5`, or `2 of 5` where the group has more seeds."""
+        return pairs_text(self.pairs, self.seeds)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """The best that each kind does at each location: `value` (locations, kinds), NaN where nothing ran."""
+    """Each kind at each location, at its best rate by valid: `value` (locations, kinds), NaN where nothing ran."""
 
     locations: list[str]
     kinds: list[str]
@@ -115,24 +122,54 @@ def curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
 def labels(table: pd.DataFrame) -> list[str]:
     """A name for each group that says all that varies in the comparison."""
     names = [name for name in context_columns(table) if table[name].nunique() > 1]
-    return [
-        " · ".join(
-            [
-                row["dropout"],
-                *(f"{name.rpartition('.')[2]}={row[name]}" if "." in name else row[name] for name in names),
-            ]
-        )
-        for row in table.to_dict("records")
+    return [" · ".join(_word(name, row[name]) for name in ["dropout", *names]) for row in table.to_dict("records")]
+
+
+def _word(name: str, value: object) -> str:
+    return f"{name.rpartition('.')[2]}={value}" if "." in name else str(value)
+
+
+def against(table: pd.DataFrame) -> str:
+    """What the rows of a comparison are compared with: a baseline's name, or what several have in common."""
+    chosen = table["run_id"].isin(table["baseline"].dropna())
+    names = [name for name, yes in zip(labels(table), chosen, strict=True) if yes]
+    if len(names) == 1:
+        return names[0]
+    baselines = table[chosen]
+    shared = [
+        _word(name, baselines[name].iloc[0])
+        for name in ["dropout", *context_columns(table)]
+        if baselines[name].nunique(dropna=False) == 1 < table[name].nunique(dropna=False)
     ]
+    return f"{' · '.join(shared)}, all else equal"
 
 
-def forest(table: pd.DataFrame) -> list[Difference]:
+def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
     """The paired differences of a comparison with a baseline, the largest gain first."""
     if "change" not in table:
         raise RequestError("A forest plot needs a baseline: --baseline none")
-    columns = (100 * table["change"], 100 * table["change_low"], 100 * table["change_high"], table["p_holm"])
-    found = [Difference(*row) for row in zip(labels(table), *(column.astype(float) for column in columns), strict=True)]
+    percent = [100 * table[name].astype(float) for name in ("change", "change_low", "change_high")]
+    counts = [table[name].fillna(0).astype(int) for name in ("pairs", f"{metric}_n")]
+    found = [Difference(*row) for row in zip(labels(table), *percent, table["p_holm"], *counts, strict=True)]
     return sorted((each for each in found if not math.isnan(each.change)), key=lambda each: each.change)
+
+
+def unpaired(table: pd.DataFrame) -> str:
+    """The groups that have no seed in common with their baseline, as a note; empty where there are none."""
+    lost = table["baseline"].notna() & (table["pairs"] == 0)
+    names = [name for name, yes in zip(labels(table), lost, strict=True) if yes]
+    return f"no common seed: {', '.join(names)}" if names else ""
+
+
+def pairs_text(pairs: int, seeds: int) -> str:
+    """`5`, or `2 of 5` where not every seed has a partner."""
+    return str(pairs) if pairs == seeds else f"{pairs} of {seeds}"
+
+
+def epoch_ticks(last: int, count: int = 10) -> list[int]:
+    """At most about `count` whole epochs to mark on an axis that ends at `last`."""
+    step = next(size * 10**power for power in range(9) for size in (1, 2, 5) if last <= count * size * 10**power)
+    return list(range(step, last + 1, step)) if step > 1 else list(range(1, last + 1))
 
 
 def rules(settings: dict[str, Any]) -> Rules:
@@ -143,8 +180,9 @@ def rules(settings: dict[str, Any]) -> Rules:
             location = name.split(".")[1]
             varies = settings.get(f"dropout.{location}.varies")
             kind = settings[f"dropout.{location}.kind"] if varies is None else "over " + " ".join(varies)
-            noise = settings.get(f"dropout.{location}.noise")
-            found.append((location, kind if noise in (None, "bernoulli") else f"{kind} {noise}", float(p)))
+            noise, fill = (settings.get(f"dropout.{location}.{part}") for part in ("noise", "fill"))
+            words = [kind, *([noise] if noise not in (None, "bernoulli") else []), *([f"fill {fill}"] if fill else [])]
+            found.append((location, " ".join(words), float(p)))
     return tuple(found)
 
 
@@ -153,7 +191,7 @@ def rates(table: pd.DataFrame, metric: str, location: str | None = None) -> list
     context = context_columns(table)
     points: dict[tuple[Any, ...], dict[float, tuple[float, float]]] = {}
     whole: dict[tuple[Any, ...], tuple[float, float]] = {}
-    for row in table[table["n"] > 0].to_dict("records"):
+    for row in _by_valid(table, metric):
         active, where = rules(row["settings"]), tuple(row[name] for name in context)
         value = row[metric], row[f"{metric}_std"]
         whole.setdefault((active, where), value)
@@ -179,14 +217,25 @@ def rates(table: pd.DataFrame, metric: str, location: str | None = None) -> list
     return sorted(made, key=lambda line: (-len(line.p), min(line.mean)))
 
 
-def heatmap(table: pd.DataFrame, metric: str) -> Grid:
-    """Plans with one active location: the best rate of each kind there, against no dropout where that ran.
+def _by_valid(table: pd.DataFrame, metric: str) -> list[dict[Hashable, Any]]:
+    """The groups of a comparison, the lowest valid score first: what is chosen among them is not chosen by test."""
+    return table.sort_values(valid_of(metric), kind="stable").to_dict("records")
 
-    Where other settings vary, the combination with the most plans is taken.
+
+def valid_of(metric: str) -> str:
+    """The metric to choose by where `metric` is shown: the score of the valid split."""
+    return f"valid_{task_by_metric(metric).metric}"
+
+
+def heatmap(table: pd.DataFrame, metric: str) -> Grid:
+    """Plans with one active location: each kind there at the rate with the best *valid* score; shown is `metric`.
+
+    As its change from no dropout, where that ran. Where other settings vary, the combination with the most plans is
+    taken.
     """
     context = context_columns(table)
     by_context: dict[tuple[Any, ...], list[tuple[Rules, float]]] = {}
-    for row in table[table["n"] > 0].to_dict("records"):
+    for row in _by_valid(table, metric):
         if len(active := rules(row["settings"])) <= 1:
             by_context.setdefault(tuple(row[name] for name in context), []).append((active, row[metric]))
     plans = max(by_context.values(), key=len, default=[])
@@ -198,11 +247,11 @@ def heatmap(table: pd.DataFrame, metric: str) -> Grid:
     value, rate = (np.full((len(locations), len(kinds)), np.nan) for _ in range(2))
     for (location, kind, p), result in single:
         at = locations.index(location), kinds.index(kind)
-        if math.isnan(value[at]) or result < value[at]:
+        if math.isnan(rate[at]):  # the first is the best on valid
             value[at], rate[at] = result, p
     none = [result for active, result in plans if not active]
     if none:
-        value = 100 * (value / min(none) - 1)
+        value = 100 * (value / none[0] - 1)
     return Grid(locations, kinds, value, rate, "none" if none else None)
 
 

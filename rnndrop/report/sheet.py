@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rnndrop.report.comparable import caveats, count, revision
-from rnndrop.report.compare import UNFINISHED, settings_columns
+from rnndrop.digits import as_printed, number, plus_minus
+from rnndrop.report import series
+from rnndrop.report.comparable import caveats, count, revision, sampling
+from rnndrop.report.compare import UNFINISHED, placed, settings_columns
+from rnndrop.report.settings import of_identity
 from rnndrop.stats import stars
-from rnndrop.task import TASKS, task_by_metric
+from rnndrop.task import BITS, TASKS, task_by_metric
 
 _SHORT = {"test": "test", "valid": "valid", "train": "train", "test_mc": "test MC", "valid_mc": "valid MC"}
 SHORT = {
@@ -20,8 +25,12 @@ SHORT = {
     for name, header in _SHORT.items()
     for split, _, mc in [name.replace("_mc", " _mc").partition(" ")]
 }
+SHORT |= {f"{split}_{BITS}": f"{split} bits" for split in ("valid", "test", "train")}
 """The headers of `METRICS`."""
-FAILURES_NAMED = 3
+ORDER = ("valid", "valid bits", "test", "test bits", "test MC", "valid MC", "train", "train bits")
+KEPT = {"valid": 7, "test bits": 7, "test": 6}  # when there is no room; the others go before them
+FAILURES_NAMED = 5
+OUTPUT = "results/runs"  # the default
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Column:
 
 @dataclass
 class Row:
-    """The cells in the order of the columns; `tone` is best, worst, floor, failed, published or empty.
+    """The cells in the order of the columns; `tone` is best, worst, floor, published or empty.
 
     `values` is what the cells sort by, and `run_id` the group's; both are empty for the floor.
     """
@@ -60,8 +69,12 @@ class Sheet:
 
 
 def sheets(table: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bool = False) -> list[Sheet]:
-    """One sheet for each corpus of a comparison: perplexities on different data have no common ranking."""
+    """One sheet for each corpus of a comparison: perplexities on different data have no common ranking.
+
+    Of the runs that did not finish they have the number, beside n; `failures` names them.
+    """
     made = []
+    runs = placed(runs)
     for sha, part in table.groupby("data_sha256", sort=False, dropna=False):
         own = runs[runs["run_id"].isin(part["run_id"])]
         own = own[own["data_sha256"].isna() if pd.isna(sha) else own["data_sha256"] == sha]
@@ -75,20 +88,20 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
     ours = part[part["source"].isna()] if "source" in part else part
     varied = settings_columns(ours)
     columns = _columns(ours, varied, metric, only_changed)
-    finished = ours[ours["n"] > 0]
-    best, worst = finished[metric].min(), finished[metric].max()
+    best, worst = ours[metric].min(), ours[metric].max()
     rows = []
     for row in part.to_dict("records"):
         value = row[metric]
-        tone = "best" if value == best else "worst" if value == worst else "" if row["n"] else "failed"
+        tone = "best" if value == best else "worst" if value == worst else ""
         if isinstance(row.get("source"), str):
             tone = "published"
         cells, values = [column.text(row) for column in columns], [row.get(column.key) for column in columns]
         rows.append(Row(cells, tone, values, None if tone == "published" else row["run_id"]))
     if (floor := _floor(ours, columns)) is not None:
         rows.append(floor)
-    constants = "" if only_changed else _constants(ours, varied, runs)
-    return Sheet(constants, columns, rows, _notes(part, ours, metric), [*caveats(runs), *failures(runs, ours)])
+    done = runs[runs["status"] == "finished"]
+    constants = "" if only_changed else _constants(ours, varied, done)
+    return Sheet(constants, columns, rows, _notes(part, ours, metric, done), [*caveats(runs), *_turned(ours, metric)])
 
 
 def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: bool) -> list[Column]:
@@ -102,11 +115,13 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         columns.append(Column(header, 8, _setting(name), key=name))
     columns.append(Column("n", 0, _seeds, key="n"))
     shown = [name for name in SHORT if name in part and (part[name].notna().any() or name == metric)]
-    for name in sorted(shown, key=lambda name: ["valid", "test", "test MC", "valid MC", "train"].index(SHORT[name])):
-        keep = 0 if name == metric else {"valid": 7, "test": 6}.get(SHORT[name], 5)
-        columns.append(Column(SHORT[name], keep, _score(name, ranked=name == metric), key=name))
+    for name in sorted(shown, key=lambda name: ORDER.index(SHORT[name])):
+        keep = 0 if name == metric else KEPT.get(SHORT[name], 5)
+        columns.append(Column(SHORT[name], keep, _score(name, name == metric), key=name))
     if "change" in part:
-        columns.append(Column("against baseline", 0, _change, left=True, key="change"))
+        baselines = set(part["baseline"].dropna())
+        columns.append(Column("against baseline", 0, lambda row: _change(row, baselines), left=True, key="change"))
+        columns.append(Column("pairs", 0, lambda row: _pairs(row, metric), key="pairs"))
     if "test_low" in part:
         columns.append(
             Column("test set 95 %", 4, lambda row: _bounds(row["test_low"], row["test_high"]), key="test_low")
@@ -136,21 +151,20 @@ def _number(name: str, text: Callable[[float], str]) -> Callable[[Any], str]:
     return lambda row: "" if pd.isna(row[name]) else text(row[name])
 
 
-def _score(name: str, ranked: bool) -> Callable[[Any], str]:
+def _score(name: str, ratio: bool) -> Callable[[Any], str]:
+    """Mean ± std; in brackets the ratio to the best, if asked for, and n where not every seed has this metric."""
+
     def text(row: Any) -> str:
-        value, std = row[name], row[f"{name}_std"]
+        value, std, seeds = row[name], row[f"{name}_std"], row[f"{name}_n"]
         if pd.isna(value):
-            return _state(row) if ranked and not row["n"] else ""
-        digits = task_by_metric(name).digits
-        shown = decimal(value, digits) if pd.isna(std) else f"{decimal(value, digits)} ± {std:.{digits}f}"
-        return f"{shown} ({row['ratio']:.2f})" if ranked and not pd.isna(row["ratio"]) else shown
+            return ""
+        if isinstance(row.get("source"), str):
+            return as_printed(value, std)
+        words = [f"{row['ratio']:.2f}"] if ratio and not pd.isna(row["ratio"]) else []
+        words += [f"n={seeds:.0f}"] if seeds != row["n"] else []
+        return plus_minus(value, std) + (f" ({', '.join(words)})" if words else "")
 
     return text
-
-
-def decimal(value: float, digits: int = 1) -> str:
-    """One decimal (or `digits`), and none where five digits stand before it."""
-    return f"{value:.{digits}f}" if value < 9999.95 else f"{value:.3g}"
 
 
 def _seeds(row: Any) -> str:
@@ -161,13 +175,13 @@ def _seeds(row: Any) -> str:
     return shown if row["n"] >= 3 else f"{shown} †"
 
 
-def _state(row: Any) -> str:
-    return next((status for status in UNFINISHED if row.get(status)), "")
-
-
-def _change(row: Any) -> str:
-    if not isinstance(row["baseline"], str) or pd.isna(row["change"]):
-        return "—" if row["n"] else ""
+def _change(row: Any, baselines: set[str]) -> str:
+    if not row["n"]:
+        return ""  # a published row
+    if not isinstance(row["baseline"], str):
+        return "baseline" if row["run_id"] in baselines else "no counterpart"
+    if pd.isna(row["change"]):
+        return "—" if row["pairs"] else "no common seed"
     shown = f"{signed(row['change'])} %"
     if pd.isna(row["change_low"]):
         return shown
@@ -175,8 +189,40 @@ def _change(row: Any) -> str:
     return f"{shown} {bounds} {stars(row['p_holm'])}".rstrip()
 
 
+def _pairs(row: Any, metric: str) -> str:
+    if not row["n"] or not isinstance(row["baseline"], str):
+        return ""
+    return series.pairs_text(int(row["pairs"]), int(row[f"{metric}_n"]))
+
+
+def _turned(part: pd.DataFrame, metric: str) -> list[str]:
+    """The rows that are better than their baseline by the pairs and worse by the means, or the other way round.
+
+    The means are then of other seeds than the difference.
+    """
+    if "change" not in part:
+        return []
+    rows = dict(zip(part["run_id"], part.to_dict("records"), strict=True))
+    names = dict(zip(part["run_id"], series.labels(part), strict=True))
+    lines = []
+    for run, row in rows.items():
+        base = rows.get(row["baseline"])
+        if base is None or pd.isna(row["change"]) or row["change"] * (row[metric] - base[metric]) >= 0:
+            continue
+        words = "lower", "higher"
+        paired, over_all = words if row["change"] < 0 else words[::-1]
+        lines.append(
+            f"{names[run]} is {paired} than {names[row['baseline']]} over the seeds that both have ({row['pairs']} "
+            f"pair{'s' * (row['pairs'] != 1)}) and {over_all} over all ({row[f'{metric}_n']:.0f} seeds against "
+            f"{base[f'{metric}_n']:.0f}): the missing seeds decide"
+        )
+    return lines
+
+
 def title(metric: str) -> str:
-    """A metric in words: test perplexity, valid MC RMSE."""
+    """A metric in words: test perplexity, valid MC RMSE, test bits per character."""
+    if BITS in metric:
+        return metric.replace("_", " ")
     return f"{SHORT[metric]} {task_by_metric(metric).title}"
 
 
@@ -186,7 +232,7 @@ def signed(fraction: float) -> str:
 
 
 def _bounds(low: float, high: float) -> str:
-    return "" if pd.isna(low) else f"[{decimal(low)}, {decimal(high)}]"
+    return "" if pd.isna(low) else f"[{number(low)}, {number(high)}]"
 
 
 def _duration(seconds: float) -> str:
@@ -200,7 +246,7 @@ def _floor(part: pd.DataFrame, columns: list[Column]) -> Row | None:
     floors = {"test": part["floor_perplexity"].dropna(), "valid": part["floor_perplexity_valid"].dropna()}
     if not any(map(len, floors.values())):
         return None
-    text = {name: decimal(values.iloc[0]) for name, values in floors.items() if len(values)}
+    text = {name: number(values.iloc[0]) for name, values in floors.items() if len(values)}
     words = {"dropout": "floor", **text, **{f"{name} MC": value for name, value in text.items()}}
     return Row([words.get(column.header, "") for column in columns], "floor")
 
@@ -225,7 +271,7 @@ def _constants(part: pd.DataFrame, varied: list[str], runs: pd.DataFrame) -> str
     return "all runs: " + " · ".join(words)
 
 
-def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
+def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFrame) -> list[str]:
     """How to read the table."""
     words = []
     if (ours["n"] > 1).any():
@@ -235,14 +281,22 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
         words.append("floor: the source's own perplexity")
     if metric.split("_")[1] == "rmse":
         words.append("RMSE in units of the ratings")
+    if any(BITS in str(name) for name in ours):
+        words.append("bits: per character, log2 of the perplexity")
+    if how := sampling(done):
+        words.append(f"MC: {how}")
     notes = [" · ".join(words)]
-    if "change" in ours and (tests := int(ours["p_holm"].notna().sum())):
-        name = ours.loc[ours["run_id"].isin(ours["baseline"].dropna()), "dropout"].iloc[0]
+    if "change" in ours and ours["baseline"].notna().any():
+        tests = int(ours["p_holm"].notna().sum())
         notes.append(
-            f"against {name}: change of {title(metric)} paired by seed "
-            f"[95 % t interval of the mean log-ratio], "
-            f"* p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}"
+            f"against {series.against(ours)}: change of {title(metric)} paired by seed"
+            + (" [95 % t interval of the mean log-ratio]" if ours["change_low"].notna().any() else "")
+            + f", * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}" * bool(tests)
         )
+    if metric.startswith("test") and ours[metric].notna().any():
+        chosen, first = (int(ours[name].astype(float).argmin()) for name in (series.valid_of(metric), metric))
+        if chosen != first:
+            notes.append(f"to choose by: valid is lowest for {series.labels(ours)[chosen]}")
     if "test_low" in ours:
         notes.append("test set 95 %: bootstrap over blocks of the test set, seeds averaged")
     if (ours["n"] < 3).any():
@@ -252,15 +306,26 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
     return notes
 
 
-def failures(runs: pd.DataFrame, table: pd.DataFrame) -> list[str]:
-    """The runs that did not finish, the first few by their name in the comparison."""
+def failures(runs: pd.DataFrame) -> list[str]:
+    """The runs that did not finish: what each was, its last words, and what shows the rest.
+
+    At most `FAILURES_NAMED` of them, those with different last words first.
+    """
     lost = runs[runs["status"] != "finished"]
-    names = dict(zip(table["run_id"], table["dropout"], strict=True))
-    named = [
-        f"{run.status}: {names.get(run.run_id)} seed {run.seed}   {run.folder}"
-        for run in lost.head(FAILURES_NAMED).itertuples()
-    ]
-    more = len(lost) - FAILURES_NAMED
-    return (
-        [*named, f"and {more} more that did not finish: --where status!=finished --format csv"] if more > 0 else named
-    )
+    ends = lost["error"].fillna("").map(lambda text: (str(text).strip().splitlines() or [""])[-1])
+    lost = lost.assign(end=ends, again=ends.duplicated()).sort_values("again", kind="stable")
+    lines = []
+    for row in lost.head(FAILURES_NAMED).to_dict("records"):
+        what = f"{' '.join(of_identity(row['overrides'])) or row['dropout']} seed {row['seed']}"
+        reason = f": {row['end']}" if row["end"] else ""
+        lines.append(f"{row['status']}: {what}{reason}   {_show(row['folder'])}")
+    more = len(lost) - len(lines)
+    return [*lines, f"and {more} more that did not finish: rnndrop watch --once"] if more else lines
+
+
+def _show(folder: str) -> str:
+    """The command that shows a run."""
+    place = Path(folder)
+    output = place.parent.parent.as_posix()
+    given = [] if output == OUTPUT else ["--output", output]
+    return shlex.join(["rnndrop", "show", f"{place.parent.name}/{place.name}", *given])

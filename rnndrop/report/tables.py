@@ -18,7 +18,7 @@ from rnndrop.report.sheet import Row, Sheet, sheets
 
 INTERNAL = ["settings", "overrides"]
 LABEL_WIDTH = 34  # what the first column may ask for before others are dropped
-TONES = {"best": "green", "worst": "red", "floor": "dim", "failed": "red dim", "published": "cyan"}
+TONES = {"best": "green", "worst": "red", "floor": "dim", "published": "cyan"}
 
 
 def render(table: pd.DataFrame, runs: pd.DataFrame, style: str, metric: str, only_changed: bool = False) -> str:
@@ -28,6 +28,11 @@ def render(table: pd.DataFrame, runs: pd.DataFrame, style: str, metric: str, onl
     if style in DATA:
         return str(DATA[style](table.drop(columns=INTERNAL, errors="ignore")))
     return "\n\n".join(map(TEXT[style], sheets(table, runs, metric, only_changed)))
+
+
+def footer(lines: Sequence[str], style: str) -> str:
+    """Lines below the tables, as what did not finish, in one of the styles for people."""
+    return "\n".join(FOOT[style](line) for line in lines)
 
 
 def _csv(table: pd.DataFrame) -> str:
@@ -42,12 +47,6 @@ def _json(table: pd.DataFrame) -> str:
 def _rich(sheet: Sheet) -> str:
     """Aligned lines in colour. rich styles them; its own tables take two seconds for two thousand rows."""
     from rich.cells import cell_len
-    from rich.style import Style
-
-    def coloured(text: str, style: str) -> str:
-        return (
-            Style.parse(style).render(text) if style and sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
-        )
 
     width = terminal_width()
     shown, widths, hidden = fitting(sheet, width)
@@ -68,16 +67,26 @@ def _rich(sheet: Sheet) -> str:
         body += lines(row.cells, TONES.get(row.tone, ""))
     notes = [*sheet.notes, f"no room for {', '.join(hidden)}: --format csv has all"] if hidden else sheet.notes
     above, below = [(sheet.constants, "dim")] if sheet.constants else [], [(note, "dim") for note in notes]
-    below += [(f"! {warning}", "yellow") for warning in sheet.warnings]
-    above_lines, below_lines = (
-        [
-            coloured(line, style)
-            for text, style in part
-            for line in textwrap.wrap(plain(text), width, break_on_hyphens=False)
-        ]
-        for part in (above, below)
-    )
-    return "\n".join([*above_lines, *body, *below_lines])
+    above_lines, below_lines = ([line for note in part for line in _wrapped(*note)] for part in (above, below))
+    return "\n".join([*above_lines, *body, *below_lines, *map(_warning, sheet.warnings)])
+
+
+def _wrapped(text: str, style: str) -> list[str]:
+    lines = textwrap.wrap(plain(text), terminal_width(), break_on_hyphens=False)
+    return [coloured(line, style) for line in lines]
+
+
+def _warning(text: str) -> str:
+    return "\n".join(_wrapped(f"! {text}", "yellow"))
+
+
+def coloured(text: str, style: str) -> str:
+    """The text in a style of rich's, where stdout is a terminal that wants colours."""
+    if not style or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    from rich.style import Style
+
+    return Style.parse(style).render(text)
 
 
 def plain(text: str) -> str:
@@ -189,6 +198,12 @@ def _html(sheet: Sheet) -> str:
     return f'<table class="rnndrop">{caption}\n{body}\n</table>\n{notes}'
 
 
+FOOT: dict[str, Callable[[str], str]] = {
+    "rich": _warning,
+    "md": lambda line: f"- {_md(line)}",
+    "latex": lambda line: f"% {' '.join(line.split())}",
+    "html": lambda line: f"<p>{escape(line)}</p>",
+}
 TEXT: dict[str, Callable[[Sheet], str]] = {"rich": _rich, "md": _markdown, "latex": _latex, "html": _html}
 DATA: dict[str, Callable[[pd.DataFrame], Any]] = {"csv": _csv, "json": _json}
 STYLES = (*TEXT, *DATA)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rnndrop.digits import number
 from rnndrop.report import series
 from rnndrop.report.extras import need
 from rnndrop.report.sheet import signed, title
@@ -25,7 +26,15 @@ Lines = Sequence[tuple[str, Sequence[float], Sequence[float]]]
 """(label, x, y) of each line."""
 
 
-def _plot(lines: Lines, x: str, title: str, width: int, colour: bool, joined: bool = True) -> str:
+def _plot(
+    lines: Lines,
+    x: str,
+    title: str,
+    width: int,
+    colour: bool,
+    joined: bool = True,
+    ticks: Sequence[int] | None = None,
+) -> str:
     """Lines, each with its own mark, so that they can be told apart without colour."""
     figure = need("plotext", "plots").figure
     figure.clear()
@@ -38,6 +47,8 @@ def _plot(lines: Lines, x: str, title: str, width: int, colour: bool, joined: bo
         figure.draw(figure.signal(list(xs), list(ys), marker=mark))
     figure.title(title)
     figure.label(x)
+    if ticks:
+        figure.ruler("x").ticks(list(ticks))
     text = str(figure.build().string(not colour))
     legend = textwrap.wrap(
         "   ".join(f"{mark} {plain(label)}" for (label, *_), mark in zip(lines, MARKS, strict=False)), width
@@ -49,7 +60,10 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
     """Valid perplexity by epoch of the best groups."""
     found = series.curves(table, runs, LINES)
     lines = [(curve.label, curve.epochs, curve.valid) for curve in found]
-    return _plot(lines, "epoch", f"valid {task_by_metric(metric).title}, the best {len(lines)}", width, colour)
+    ticks = series.epoch_ticks(max((curve.epochs[-1] for curve in found), default=1))
+    return _plot(
+        lines, "epoch", f"valid {task_by_metric(metric).title}, the best {len(lines)}", width, colour, ticks=ticks
+    )
 
 
 def rates(
@@ -72,9 +86,10 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int
 
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
     """A line a plan: the change and its 95 % interval, the baseline a vertical bar."""
-    rows = series.forest(table)
+    rows = series.forest(table, metric)
     name_width = min(LABEL, width // 3, max(len(row.label) for row in rows))
-    cells = max(16, width - name_width - 18)
+    pairs_width = max(len("pairs"), *(len(row.paired) for row in rows))
+    cells = max(16, width - name_width - pairs_width - 20)
     ends = [end for row in rows for end in (row.low, row.high, row.change, 0.0) if not math.isnan(end)]
     low, high = min(ends), max(ends)
 
@@ -82,7 +97,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
         position: float = (value - low) / ((high - low) or 1) * (cells - 1)
         return round(position)
 
-    lines = []
+    lines = [f"{'':{width - pairs_width}}{'pairs':>{pairs_width}}"]
     for row in rows:
         axis = [" "] * cells
         axis[place(0)] = "│"
@@ -90,9 +105,10 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
             axis[place(row.low) : place(row.high) + 1] = "─" * (place(row.high) - place(row.low) + 1)
         axis[place(row.change)] = "●" if row.p < 0.05 else "○"
         label = plain(row.label)[:name_width].ljust(name_width)
-        lines.append(f"{label}  {''.join(axis)}  {signed(row.change / 100):>7} % {stars(row.p)}".rstrip())
-    note = f"change of {title(metric)}, paired by seed, 95 %; │ the baseline; ● Holm-corrected p < .05"
-    return "\n".join([*lines, *textwrap.wrap(note, width)])
+        change = f"{signed(row.change / 100):>7} % {stars(row.p)}"
+        lines.append(f"{label}  {''.join(axis)}  {change}".ljust(width - pairs_width) + f"{row.paired:>{pairs_width}}")
+    note = f"change of {title(metric)} against {series.against(table)}, paired by seed, 95 %; ● Holm-corrected p < .05"
+    return "\n".join([*lines, *textwrap.wrap(plain(note), width), *textwrap.wrap(plain(series.unpaired(table)), width)])
 
 
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
@@ -103,12 +119,13 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, co
     lines = [" " * first + "".join(kind.rjust(size) for kind in grid.kinds)]
     for name, values, rates_ in zip(grid.locations, grid.value, grid.p, strict=True):
         shown = [
-            "" if math.isnan(value) else f"{signed(value / 100) + ' %' if grid.relative_to else f'{value:.1f}'} ({p:g})"
+            "" if math.isnan(value) else f"{signed(value / 100) + ' %' if grid.relative_to else number(value)} ({p:g})"
             for value, p in zip(values, rates_, strict=True)
         ]
         lines.append(name.ljust(first) + "".join(text.rjust(size) for text in shown))
     against = f", against {grid.relative_to}" if grid.relative_to else ""
-    return "\n".join([*lines, f"{title(metric)} of the best rate (p){against}"])
+    note = f"{title(metric)}{against}; in brackets the rate, the best on valid"
+    return "\n".join([*lines, *textwrap.wrap(note, width)])
 
 
 DRAWINGS: dict[str, Callable[..., Any]] = {

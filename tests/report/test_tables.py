@@ -143,6 +143,7 @@ def test_a_column_that_must_stay_stays(few: Path) -> None:
         "n",
         "test",
         "against baseline",
+        "pairs",
     ] and "valid" in hidden
 
 

@@ -1,0 +1,37 @@
+"""Numbers as people read them: one rule for every display, so that what differs in a record differs in print."""
+
+from __future__ import annotations
+
+import math
+
+DIGITS = 4
+
+
+def number(value: float, like: float | None = None, sign: str = "") -> str:
+    """Four digits, but at least one decimal below 10,000 and none above: 1234.5, 87.31, 2.378, 0.1572.
+
+    From a million on: 3.37e+11. `like`: the number whose decimals to take instead, as a deviation takes those of its
+    mean. `sign`: "+" to have one in any case.
+    """
+    return f"{value:{sign}{_form(value if like is None else like)}}"
+
+
+def plus_minus(value: float, std: float | None) -> str:
+    """A mean and its deviation, in the decimals of the mean; without the deviation where there is none."""
+    return number(value) if std is None or math.isnan(std) else f"{number(value)} ± {number(std, like=value)}"
+
+
+def as_printed(value: float | None, std: float | None = None) -> str:
+    """A published number, with the digits that it was published with, at least one decimal; empty for none."""
+    numbers = [each for each in (value, std) if each is not None and not math.isnan(each)]
+    shown = [f"{each:.1f}" if round(each, 1) == each else f"{each:g}" for each in numbers]
+    return " ± ".join(shown)
+
+
+def _form(value: float) -> str:
+    size = abs(value)
+    if not size or not math.isfinite(size):
+        return ".1f"
+    if size >= 1e6:
+        return ".3g"
+    return ".0f" if size >= 9999.95 else f".{min(max(1, DIGITS - 1 - math.floor(math.log10(size))), DIGITS)}f"
