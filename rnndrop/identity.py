@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,12 @@ def run_id_of(record: Record) -> str:
 def former(name: str) -> bool:
     """Whether a run id is one of before."""
     return len(name) == FORMER_DIGITS
+
+
+def shown_digits(ids: Iterable[str]) -> int:
+    """How many digits of these run ids tell them apart: eight where that is enough."""
+    whole = set(ids)
+    return next((digits for digits in range(8, DIGITS) if len({run[:digits] for run in whole}) == len(whole)), DIGITS)
 
 
 def owns(config: Config, record: Record) -> bool:

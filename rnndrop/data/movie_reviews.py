@@ -7,15 +7,15 @@ by `data.root` or the environment variable `RNNDROP_DATA`, they come from there 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-import tarfile
-import zlib
 from pathlib import Path
 from typing import Any
 
+from rnndrop.data.download import DownloadError, fetch, unpack
 from rnndrop.data.files import read_lines
-from rnndrop.data.published import FOLDER_VARIABLE, File, Published, cache_folder, find
+from rnndrop.data.published import FOLDER_VARIABLE, File, Published, cache_folder, find, keep, sound
 from rnndrop.data.reviews import Rated, Reviews, assemble
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
@@ -42,7 +42,7 @@ CRITICS = {
 """Critic → sha256 of the reviews and of the ratings."""
 
 MOVIE_REVIEWS = Published(
-    "http://www.cs.cornell.edu/people/pabo/movie-review-data/",
+    "https://www.cs.cornell.edu/people/pabo/movie-review-data/",
     "movie-reviews",
     tuple(
         File(f"{name}/{part}.{name}", sha256, 0)
@@ -97,18 +97,24 @@ def locate(root: str | None) -> list[Path]:
 
 
 def _downloaded() -> Path:
-    """Fetch and unpack the archive, unless it is there already; its checksum is not known, those of its files are."""
-    import pooch
+    """The folder of the eight files in the user's cache, taken from the archive unless they are there already.
 
-    cache = cache_folder() / MOVIE_REVIEWS.folder
-    try:
-        unpack = pooch.Untar(extract_dir="unpacked")
-        members = pooch.retrieve(MOVIE_REVIEWS.url + ARCHIVE, None, fname=ARCHIVE, path=cache, processor=unpack)
-    except (OSError, ValueError, EOFError, tarfile.TarError, zlib.error) as error:
-        (cache / ARCHIVE).unlink(missing_ok=True)  # what cannot be unpacked must not be found again
-        raise RequestError(
-            f"{MOVIE_REVIEWS.url}{ARCHIVE} could not be fetched: {error}\n"
-            f"Unpack it elsewhere, and name the folder that holds {', '.join(CRITICS)} by data.root=FOLDER or the "
-            f"environment variable {FOLDER_VARIABLE}."
-        ) from error
-    return next((Path(each).parents[1] for each in members if Path(each).name.startswith("subj.")), cache)
+    The archive's own checksum is not known; it is unpacked in memory, and nothing but these eight files, each with its
+    checksum, is kept.
+    """
+    cache, files = cache_folder() / MOVIE_REVIEWS.folder, {file.name: file for file in MOVIE_REVIEWS.files}
+    if not all(sound(cache / name, file) for name, file in files.items()):
+        try:
+            found = unpack(fetch(MOVIE_REVIEWS.url + ARCHIVE), files)
+            for name, content in found.items():
+                if hashlib.sha256(content).hexdigest() != files[name].sha256:
+                    raise DownloadError(f"its {name} is not the published file")
+        except DownloadError as error:
+            raise RequestError(
+                f"{MOVIE_REVIEWS.url}{ARCHIVE} could not be fetched: {error}\n"
+                f"Unpack it elsewhere, and name the folder that holds {', '.join(CRITICS)} by data.root=FOLDER or the "
+                f"environment variable {FOLDER_VARIABLE}."
+            ) from None
+        for name, content in found.items():
+            keep(cache / name, content)
+    return cache

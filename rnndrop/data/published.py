@@ -19,10 +19,12 @@ from typing import Any
 
 from rnndrop.data.assemble import assemble
 from rnndrop.data.corpus import Corpus
+from rnndrop.data.download import DownloadError, fetch
 from rnndrop.data.files import read_lines
 from rnndrop.data.vocabulary import tokens_of
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
+from rnndrop.records import write_atomically
 
 FOLDER_VARIABLE = "RNNDROP_DATA"
 
@@ -93,7 +95,7 @@ def load(settings: Any) -> Corpus:
     """
     corpus = PUBLISHED[settings.name]
     paths = locate(corpus, settings.root)
-    lines = [_checked_lines(path, file, corpus) for path, file in zip(paths, corpus.files, strict=True)]
+    lines = [read_lines(path) for path in paths]
     if settings.level == "char":
         lines = [["_".join(line.split()) for line in part] for part in lines]
     return assemble(settings.name, settings.level, [tokens_of(part, settings.level) for part in lines])
@@ -116,9 +118,8 @@ def find(corpus: Published, file: File, root: Path) -> Path:
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
     if path is None:
         raise RequestError(f"{root} has no {file.name}, nor has {root / corpus.folder}.\n{_needed(corpus)}")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if file.sha256 not in (None, found):
-        raise RequestError(f"{path} is not the published file.\nexpected sha256 {file.sha256}\nfound    sha256 {found}")
+    if problem := _difference(_content(path), file, corpus):
+        raise RequestError(f"{path} is not the published file.\n{problem}")
     return path
 
 
@@ -139,15 +140,48 @@ def cache_folder() -> Path:
 
 
 def _download(corpus: Published, file: File) -> Path:
-    """Fetch one file into the user's cache, unless it is there already."""
-    import pooch
+    """One file in the user's cache, fetched unless it is there already."""
+    path = cache_folder() / corpus.folder / file.name
+    if not (path.is_file() and not _difference(path.read_bytes(), file, corpus)):
+        try:
+            content = fetch(corpus.url + file.name)
+            if problem := _difference(content, file, corpus):
+                raise DownloadError(f"it is not the published file.\n{problem}")
+        except DownloadError as error:
+            raise RequestError(f"{corpus.url}{file.name} could not be fetched: {error}\n{_needed(corpus)}") from None
+        keep(path, content)
+    return path
 
-    cache = cache_folder() / corpus.folder
-    known = f"sha256:{file.sha256}" if file.sha256 else None
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a checked download into the cache. Raises RequestError."""
     try:
-        return Path(pooch.retrieve(corpus.url + file.name, known, fname=file.name, path=cache))
-    except (OSError, ValueError) as error:  # no network or no such page; a wrong checksum
-        raise RequestError(f"{corpus.url}{file.name} could not be fetched: {error}\n{_needed(corpus)}") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise RequestError(
+            f"Cannot keep a download at {path}: {error.strerror}. Name a folder by XDG_CACHE_HOME."
+        ) from None
+
+
+def sound(path: Path, file: File) -> bool:
+    """Whether a file with a checksum is there as published."""
+    return path.is_file() and hashlib.sha256(_content(path)).hexdigest() == file.sha256
+
+
+def _difference(content: bytes, file: File, corpus: Published) -> str:
+    """What tells a file from the published one; empty if nothing does.
+
+    Where no checksum is known, the number of tokens and types must be as published.
+    """
+    if file.sha256 is not None:
+        found = hashlib.sha256(content).hexdigest()
+        return "" if found == file.sha256 else f"expected sha256 {file.sha256}\nfound    sha256 {found}"
+    tokens = tokens_of(content.decode("utf-8", "replace").removesuffix("\n").split("\n"), "word")
+    counts, expected = (len(tokens), len(set(tokens))), (file.tokens, corpus.types)
+    lines = (f"{word} {number:,} tokens, {types:,} types" for word, (number, types) in
+             (("expected", expected), ("found   ", counts)))  # fmt: skip
+    return "" if counts == expected else "\n".join(lines)
 
 
 def _needed(corpus: Published) -> str:
@@ -160,16 +194,8 @@ def _needed(corpus: Published) -> str:
     )
 
 
-def _checked_lines(path: Path, file: File, corpus: Published) -> list[str]:
-    """The file's lines; where no checksum is known, the number of tokens and types must be as published."""
-    lines = read_lines(path)
-    if file.sha256 is None:
-        tokens = tokens_of(lines, "word")
-        found, expected = (len(tokens), len(set(tokens))), (file.tokens, corpus.types)
-        if found != expected:
-            raise RequestError(
-                f"{path} is not the published file.\n"
-                f"expected {expected[0]:,} tokens, {expected[1]:,} types\n"
-                f"found    {found[0]:,} tokens, {found[1]:,} types"
-            )
-    return lines
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read: {error.strerror}.") from None

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.digits import as_printed, number, plus_minus
+from rnndrop.identity import shown_digits
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
@@ -136,7 +137,8 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         constant = part[name].nunique() <= 1
         if part[name].notna().any() and not (constant and (only_changed or name == "parameters")):
             columns.append(Column(header, keep, _number(name, text), key=name))
-    return [*columns, Column("run", 1, lambda row: _word(row["run_id"]), left=True, key="run_id")]
+    digits = shown_digits(part["run_id"])
+    return [*columns, Column("run", 1, lambda row: _word(row["run_id"])[:digits], left=True, key="run_id")]
 
 
 def _word(value: object) -> str:

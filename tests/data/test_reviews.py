@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rnndrop.compose import compose
 from rnndrop.data import Reviews, load_reviews
-from rnndrop.data.movie_reviews import MOVIE_REVIEWS, locate
+from rnndrop.data.movie_reviews import locate
 from rnndrop.errors import RequestError
 from tests.conftest import ROOT
 from tests.reviews import BAD, GOOD, write
@@ -128,36 +127,6 @@ def test_another_file_under_a_published_name_is_refused(tmp_path: Path) -> None:
     (folder / "subj.Dennis+Schwartz").write_text("not the reviews\n")
     with pytest.raises(RequestError, match="is not the published file"):
         locate(str(tmp_path))
-
-
-@pytest.mark.parametrize("known", [True, False])
-def test_the_archive_is_fetched_once_and_its_files_are_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
-) -> None:
-    """No network here: pooch is replaced by what it would leave in the cache."""
-    import platformdirs
-    import pooch
-
-    cache = tmp_path / "cache"
-    asked: list[str] = []
-
-    def retrieve(url: str, known_hash: None, **options: Any) -> list[str]:
-        asked.append(url)
-        if not known:
-            raise OSError("no route to host")
-        place = cache / "movie-reviews" / "unpacked" / "scaledata" / "Dennis+Schwartz" / "subj.Dennis+Schwartz"
-        place.parent.mkdir(parents=True)
-        place.write_text("something else")
-        return [str(place)]
-
-    monkeypatch.delenv("RNNDROP_DATA", raising=False)
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: cache)
-    monkeypatch.setattr(pooch, "retrieve", retrieve)
-    with pytest.raises(
-        RequestError, match="is not the published file" if known else r"no route(.|\n)*data\.root=FOLDER"
-    ):
-        locate(None)
-    assert asked == [MOVIE_REVIEWS.url + "scale_data.tar.gz"]
 
 
 @pytest.fixture(scope="module")

@@ -361,3 +361,9 @@ def test_8_2_another_runs_checkpoint_is_not_used(tmp_path: Path, caplog: pytest.
         assert "of another run" in caplog.text and record.timing["resumed_from_steps"] == []
         assert record.metrics == rnndrop.run([*clean, *more]).metrics
     assert rnndrop.run(asked).timing["resumed_from_steps"]
+
+
+def test_8_1_ids_are_shown_as_short_as_tells_them_apart() -> None:
+    ids = ["0123456789abcdef", "0123456789acffff", "f" * 16]
+    assert identity.shown_digits(ids) == 12 and identity.shown_digits(ids[1:]) == 8
+    assert identity.shown_digits([ids[0], ids[0]]) == 8
