@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnndrop.config import Config
 from rnndrop.digits import number
+from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress as TrainingProgress
 from rnndrop.task import score
 
@@ -75,8 +76,9 @@ def resumable() -> Iterator[None]:
     """Turn an interrupt into a message that says how to go on, and exit code 130 (Typer would only say "Aborted")."""
     try:
         yield
-    except KeyboardInterrupt:
-        console.print("Interrupted. The same command goes on from here.", markup=False, highlight=False)
+    except KeyboardInterrupt as error:
+        here = "here" if isinstance(error, Interrupted) else "the last checkpoint, where there is one"
+        console.print(f"Interrupted. The same command goes on from {here}.", markup=False, highlight=False)
         raise SystemExit(130) from None
 
 

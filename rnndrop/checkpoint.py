@@ -53,8 +53,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     return path
 
 
-def load(folder: Path, owner: dict[str, Any]) -> Checkpoint | None:
-    """The newest sound checkpoint of the run that `owner` describes (among its facts, where it has one), or None.
+def load(folder: Path, owner: Any) -> Checkpoint | None:
+    """The newest sound checkpoint of the run that `owner` describes (`identity.owner`), or None.
 
     A damaged one, or one of another run, is named in a warning and the one before is used.
     """

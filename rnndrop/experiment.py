@@ -216,12 +216,12 @@ class _Run:
         status, error = "finished", None
         try:
             training.run(lambda: self._score(model, "valid"), keeper.watcher(heartbeat, watch))
+            metrics = self._measure(model, training)
         except DivergedError as divergence:
-            status, error = "diverged", str(divergence)
+            status, error, metrics = "diverged", str(divergence), {"diverged_step": training.step}
         except Interrupted:
             keeper.save()
             raise
-        metrics = {"diverged_step": training.step} if error else self._measure(model, training)
         return self._record(
             status,
             error=error,

@@ -112,6 +112,11 @@ def shown_digits(ids: Iterable[str]) -> int:
     return next((digits for digits in range(8, DIGITS) if len({run[:digits] for run in whole}) == len(whole)), DIGITS)
 
 
+def owner(config: Config) -> Any:
+    """Run id, seed and what they stand for, as JSON has it: what a checkpoint says of whose it is."""
+    return json.loads(json.dumps([run_id(config), config.seed, identity(config.model_dump(mode="json"))]))
+
+
 def owns(config: Config, record: Record) -> bool:
     """Whether a record is of this very run: the configurations are compared, since an id may be shared."""
     if record.seed != config.seed or record.run_id not in (run_id(config), former_id(config)):

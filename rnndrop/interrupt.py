@@ -1,7 +1,8 @@
-"""Leaving cleanly: Ctrl-C, SIGTERM and SIGUSR2 become an exception at a moment when the state is whole."""
+"""Leaving cleanly: Ctrl-C, SIGTERM, SIGHUP and SIGUSR2 become an exception at a moment when the state is whole."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name))
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2") if hasattr(signal, name))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,11 +24,13 @@ class Interrupted(KeyboardInterrupt):
 class Stop:
     """Notes a signal and raises Interrupted where the program says that it can be raised.
 
-    A second signal does not wait: it raises KeyboardInterrupt at once.
+    A second one changes nothing: a Ctrl-C reaches a sweep's processes and the sweep, which sends a signal of its own.
+    The third does not wait: it raises KeyboardInterrupt at once.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._signals = 0
         self._anywhere = False
 
     def check(self) -> None:
@@ -47,11 +50,15 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch the signals; outside the main thread, where Python cannot, nothing is caught."""
+        """Catch the signals, but those that are ignored (by `nohup`, or in a sweep's workers).
+
+        Outside the main thread, where Python cannot, nothing is caught.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before: dict[int, Any] = {number: signal.signal(number, self._caught) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        before: dict[int, Any] = {number: signal.signal(number, self._caught) for number in heard}
         try:
             yield
         finally:
@@ -59,8 +66,13 @@ class Stop:
                 signal.signal(number, handler)
 
     def _caught(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
+        self._signals += 1
+        if self._signals == 1:
+            self.signum = signum
+            if self._anywhere:
+                raise Interrupted(signum)
+        elif self._signals == 2:
+            if signum == signal.SIGINT:
+                os.write(2, b"Leaving as soon as the work is safe; once more to leave at once.\n")
+        else:
             raise KeyboardInterrupt
-        self.signum = signum
-        if self._anywhere:
-            raise Interrupted(signum)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from rnndrop import checkpoint, records
 from rnndrop.config import Config
 from rnndrop.errors import RequestError
 from rnndrop.heartbeat import Heartbeat
-from rnndrop.identity import identity, run_id
+from rnndrop.identity import owner
 from rnndrop.interrupt import Stop
 from rnndrop.progress import Progress, Watcher
 from rnndrop.rating import RatingTraining
@@ -34,7 +33,7 @@ class Keeper:
         self, folder: Path, training: Training | RatingTraining, config: Config, data: str, stop: Stop
     ) -> None:
         self.folder, self.training, self.settings, self.stop = folder, training, config.trainer, stop
-        self.owner = json.loads(json.dumps([run_id(config), config.seed, identity(config.model_dump(mode="json"))]))
+        self.owner = owner(config)
         self.circumstances = {"data": data, "device": training.generator.device.type}
         self.resumed_from: list[int] = []
         self._saved, self._cost, self._step = time.monotonic(), 0.0, -1

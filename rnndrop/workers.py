@@ -93,7 +93,7 @@ class _Worker:
 
     def __post_init__(self) -> None:
         self.pipe, theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_work, args=(theirs, self.index, self.threads), daemon=True)
+        self.process = _SPAWN.Process(target=_work, args=(theirs, self.index, self.threads, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -139,7 +139,7 @@ def _cause(exitcode: int | None) -> str:
 # ---- in the worker -----------------------------------------------------------------------------------------------
 
 
-def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
+def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: int) -> None:
     """Run jobs until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the sweep too, and that decides
     if threads:
@@ -147,7 +147,7 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
     log = logging.getLogger("rnndrop")
     log.setLevel(logging.INFO)
     log.addHandler(_ToPipe(pipe))
-    _leave_with_parent()
+    _leave_with(parent)
     import torch
 
     if threads:
@@ -194,9 +194,8 @@ def run_task(
         return "refused", traceback.format_exc()
 
 
-def _leave_with_parent() -> None:
-    """Have this process take a checkpoint and leave if its parent dies without a word."""
-    parent = os.getppid()
+def _leave_with(parent: int) -> None:
+    """Have this process take a checkpoint and leave if its parent dies without a word, or has died already."""
 
     def watch_parent() -> None:
         while os.getppid() == parent:

@@ -19,7 +19,7 @@ from rnndrop import checkpoint, heartbeat, records
 from rnndrop.compose import compose
 from rnndrop.errors import RequestError
 from rnndrop.experiment import BusyError, locked, run_one
-from rnndrop.identity import run_id
+from rnndrop.identity import owner, run_id
 from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress
 from tests.conftest import TINY, Command
@@ -147,7 +147,7 @@ def test_force_starts_afresh(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_device_or_corpus(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     overrides, folder = interrupted(tmp_path)
-    found = checkpoint.load(folder)
+    found = checkpoint.load(folder, owner(compose(overrides)))
     assert found is not None
     checkpoint.save(folder, checkpoint.Checkpoint(8, found.tensors, {**found.facts, "device": "cuda"}))
     with pytest.raises(RequestError, match=r"trainer\.device=cuda"):
