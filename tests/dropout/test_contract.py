@@ -15,6 +15,7 @@ from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS, NOISES, kinds_at, rule
 from rnndrop.model import LanguageModel, ModelSettings
 from tests.dropout import reference
+from tests.recurrent.cases import MEMORY_PAIRS
 
 T, B, V, H = 5, 3, 11, 4
 SPACE = [
@@ -96,6 +97,16 @@ def test_outputs_and_gradients_equal_the_equations(cell: str, location: str, kin
         strict=True,
     ):
         assert (mine.to_dense() - plain).norm() <= 1e-9 * plain.norm()
+
+
+@pytest.mark.parametrize(("cell", "settings"), MEMORY_PAIRS)
+def test_rules_on_both_memories_equal_the_equations(cell: str, settings: dict[str, Any]) -> None:
+    model = model_of(cell)
+    masks = masks_of(model, plan(settings, cell))
+    torch.testing.assert_close(logits(model, masks), reference.logits(model, tokens(), masks)[0], rtol=1e-9, atol=1e-12)
+    _, carried = model.features(tokens(), model.initial_state(B), masks)
+    for ours, theirs in zip(carried, reference.logits(model, tokens(), masks)[1], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
 @every_noise

@@ -23,6 +23,16 @@ POINTS = [
     for cell in LOCATIONS[location].cells
 ]
 
+_LOCKED, _NAIVE, _HELD = {"kind": "locked", "p": 0.4}, {"kind": "naive", "p": 0.3}, {"kind": "zoneout", "p": 0.3}
+_GAUSSIAN = {"kind": "locked", "p": 0.4, "noise": "gaussian"}
+MEMORY_PAIRS = [
+    (cell, {"cell": on_cell, "state": on_state})
+    for cell in sorted(CELLS)
+    for on_cell in (_LOCKED, _NAIVE, _GAUSSIAN, _HELD)
+    for on_state in (_LOCKED, _NAIVE, _GAUSSIAN, _HELD)
+]
+"""A rule on each of the two locations that act on a memory."""
+
 
 def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = torch.float64) -> LayerMasks:
     sizes = Sizes(11, D, ((D, H),), CELLS[cell].GATES)

@@ -16,7 +16,7 @@ from rnndrop.recurrent.engine import CELLS, path, run_layer
 from rnndrop.recurrent.reference import unroll
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import LayerWeights
-from tests.recurrent.cases import POINTS, B, D, H, T, drawn, outcome
+from tests.recurrent.cases import MEMORY_PAIRS, POINTS, B, D, H, T, drawn, outcome
 
 every_cell = pytest.mark.parametrize("cell", sorted(CELLS))
 
@@ -29,6 +29,11 @@ def assert_equal(cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float6
 @pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
 def test_every_kind_equals_the_reference(cell: str, location: str, kind: str) -> None:
     assert_equal(cell, drawn(cell, {location: {"kind": kind, "p": 0.5}}))
+
+
+@pytest.mark.parametrize(("cell", "settings"), MEMORY_PAIRS)
+def test_rules_on_both_memories_equal_the_reference(cell: str, settings: dict[str, Any]) -> None:
+    assert_equal(cell, drawn(cell, settings))
 
 
 @pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
