@@ -27,6 +27,14 @@ def hold(new: Tensor, previous: Tensor, *masks: MemoryMask | None) -> tuple[Tens
     return kept, read
 
 
+def begin(memory: tuple[Tensor, ...], memories: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The kept memories and what the first step reads of h, from `memories` of them (B, H), h first.
+
+    One more of them is what was read of h last: what goes on where a window ended reads it as it stood. Else h is read.
+    """
+    return memory[:memories], memory[memories] if len(memory) > memories else memory[0]
+
+
 def at(mask: Tensor, t: int) -> Tensor:
     """Step `t` of a mask (T|1, …)."""
     return mask[t if mask.shape[0] > 1 else 0]

@@ -33,8 +33,9 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def assert_equal(cell: str, masks: LayerMasks) -> None:
-    for ours, truth in zip(outcome(run_fused, cell, masks), outcome(unroll, cell, masks), strict=True):
-        assert (ours - truth).norm() <= 1e-9 * truth.norm()
+    for read in (False, True) if masks.cell or masks.state else (False,):
+        pairs = zip(*(outcome(run, cell, masks, read=read) for run in (run_fused, unroll)), strict=True)
+        assert all((ours - truth).norm() <= 1e-9 * truth.norm() for ours, truth in pairs)
 
 
 @pytest.mark.usefixtures("plain")
