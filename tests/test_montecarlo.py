@@ -139,7 +139,7 @@ def test_one_sample_is_what_it_is_and_has_no_standard_error() -> None:
 
 def test_probabilities_that_underflow_and_samples_too_few_to_say() -> None:
     assert summarise(np.full((2, 3), 800.0)).perplexity == math.inf
-    for few in ([[1.0, 2000.0], [2000.0, 1.0], [2.0, 2000.0]], [[1.0, np.inf], [2.0, 3.0]], [[np.nan, 1.0]]):
+    for few in ([[1.0, 2000.0], [2000.0, 1.0], [2.0, 2000.0]], [[1.0, np.inf], [2.0, 3.0]]):
         result = summarise(np.array(few))
         assert result.perplexity == math.inf and math.isnan(result.standard_error)
     shifted = np.array([[1.0, 2.0], [3.0, 1.5], [1.2, 2.2]])
