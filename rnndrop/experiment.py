@@ -139,9 +139,10 @@ class _Run:
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
         keep_memory()
+        self.device = environment.device(config.trainer.device)
+        environment.check_precision(config.trainer.precision, self.device)
         torch.set_num_threads(config.trainer.threads or THREADS)
         environment.set_precision(config.trainer.precision)
-        self.device = environment.device(config.trainer.device)
         self.corpus, fingerprint = load_corpus(config.data)
         self.blank: dict[str, Any] = {
             "schema": SCHEMA,

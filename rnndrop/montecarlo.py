@@ -53,8 +53,9 @@ def summarise(nll: np.ndarray) -> MonteCarlo:
     """From -ln p of each sample and token (S, N) to the perplexity of the mean probabilities of many samples.
 
     The mean of S probabilities is itself a sample, and -ln of it too high by about var(p) / (2·S·p²). So the mean NLL
-    is that of the jackknife over samples, S·θ - (S-1)·mean(θ₋ₛ), θ₋ₛ that of all samples but s; what is left of the
-    bias falls as 1/S². The standard error, of the delta method on exp, takes in that the tokens of a sample share masks.
+    is that of the jackknife over samples, S·θ - (S-1)·mean(θ₋ₛ), θ₋ₛ that of all samples but s (Quenouille 1956): what
+    is left of the bias falls as 1/S². The standard error is the jackknife's, by the delta method through exp; it takes
+    in that the tokens of a sample share masks.
     """
     samples, tokens = nll.shape
     whole, left_out = 0.0, np.zeros(samples)

@@ -127,7 +127,9 @@ def test_averages_probabilities_not_log_probabilities_and_takes_the_bias_out(mon
     expected = math.exp(3 * whole - 2 * np.mean(without))
     result = summarise(-np.log(p))
     assert result.perplexity == pytest.approx(expected)
-    assert result.standard_error == pytest.approx(expected * math.sqrt(2 / 3 * np.square(without - np.mean(without)).sum()))
+    assert result.standard_error == pytest.approx(
+        expected * math.sqrt(2 / 3 * np.square(without - np.mean(without)).sum())
+    )
     monkeypatch.setattr("rnndrop.montecarlo.BLOCK", 1)  # a token at a time
     assert summarise(-np.log(p)).perplexity == pytest.approx(expected)
 

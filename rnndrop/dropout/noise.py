@@ -103,19 +103,19 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
 
 
 def drawn_rate(p: float) -> float:
-    """The chance, other than 0 and 1, with which a draw of chance p comes out: on every device p as `_levels` rounds it.
+    """The chance, other than 0 and 1, with which a draw of chance p comes out: p as `_levels` rounds it.
 
     Scales and expectations are those of this rate. It is p within a thousandth of p and of 1-p, unless one of them is
     below 2^-22.
     """
     level, bits = _levels(p)
-    return level / 2**bits
+    return level / (1 << bits)
 
 
 def _levels(p: float) -> tuple[int, int]:
     """How many of the 2^bits values of a random integer stand for chance p, and bits: 16, or 32 near 0 and 1."""
     bits = 16 if 2**-7 <= p <= 1 - 2**-7 else 32
-    return min(max(round(p * 2**bits), 1), 2**bits - 1), bits
+    return min(max(round(p * (1 << bits)), 1), (1 << bits) - 1), bits
 
 
 def _bernoulli(shape: Sequence[int], p: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
@@ -130,7 +130,7 @@ def _bernoulli(shape: Sequence[int], p: float, generator: torch.Generator, dtype
     count = math.prod(shape)
     words = torch.empty(-(-count * bits // 64), dtype=torch.int64).random_(-(2**63), None, generator=generator)
     integers = words.view(torch.int16 if bits == 16 else torch.int32)[:count]
-    return torch.lt(integers, level - 2 ** (bits - 1), out=torch.empty(count, dtype=dtype)).view(shape)
+    return torch.lt(integers, level - (1 << bits - 1), out=torch.empty(count, dtype=dtype)).view(shape)
 
 
 def expectation(rule: Rule, generator: torch.Generator, dtype: torch.dtype) -> Tensor | None:

@@ -31,8 +31,8 @@ def run_layer(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the memory it keeps.
 
-    `memory` are the cell's memories, h first, each (B, H); after them may stand what was read of h last, where a mask on
-    the memory makes that another: the next window then goes on as if there had been no cut.
+    `memory` are the cell's memories, h first, each (B, H). After them may stand what was read of h last, which a mask
+    on the memory makes another: the window then goes on as if there had been no cut.
     """
     if path(cell, masks, x.device) == LIBRARY:
         return _library(cell, x, memory, weights, masks)

@@ -128,7 +128,8 @@ def test_where_a_window_is_cut_does_not_matter_under_the_same_masks(cell: str, s
     in_parts = torch.cat(parts)
     torch.testing.assert_close(in_parts, whole, rtol=1e-9, atol=1e-12)
     weights = torch.randn(T, B, V, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    for one, other in zip(*(torch.autograd.grad((all_ * weights).sum(), parameters) for all_ in (in_parts, whole))):
+    gradients = (torch.autograd.grad((each * weights).sum(), parameters) for each in (in_parts, whole))
+    for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one.to_dense(), other.to_dense(), rtol=1e-9, atol=1e-12)
 
 
