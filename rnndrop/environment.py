@@ -1,9 +1,11 @@
-"""What a record says about where a run was computed."""
+"""Where a run is computed: device, threads, precision, and what a record says about them."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +27,72 @@ def device(name: str) -> torch.device:
 
 
 _PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}  # torch's words
+_AMPERE = 8  # the first generation of NVIDIA's GPUs with TF32, as torch counts them
+
+
+def check_precision(name: str, device: torch.device) -> None:
+    """Raises RequestError where `trainer.precision` would not be what a run on `device` computes with.
+
+    torch rounds the factors of float32 products on NVIDIA's GPUs alone, and to TF32 whatever it is asked for
+    (`torch.set_float32_matmul_precision`).
+    """
+    if name == "bf16":
+        raise RequestError(
+            "trainer.precision=bf16: torch has no such products of float32 matrices. They would be exact on a CPU and"
+            " TF32's on a GPU. Use trainer.precision=float32, or tf32 on a GPU."
+        )
+    if name == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= _AMPERE):
+        raise RequestError(
+            f"trainer.precision=tf32 changes nothing on this {device.type} device. Use trainer.precision=float32, or an"
+            " NVIDIA GPU from Ampere on (trainer.device=cuda)."
+        )
+
+
+@contextmanager
+def computing(precision: str, threads: int | None) -> Iterator[None]:
+    """Compute as `trainer.precision` says and with so many threads (None: those there are); afterwards as before."""
+    found, restore = torch.get_num_threads(), _precision_as_it_is()
+    try:
+        if threads:
+            torch.set_num_threads(threads)
+        set_precision(precision)
+        yield
+    finally:
+        torch.set_num_threads(found)
+        restore()
 
 
 def set_precision(name: str) -> None:
     """Let the products of float32 matrices round their factors as `trainer.precision` says, where the device can."""
     torch.set_float32_matmul_precision(_PRECISIONS[name])
     torch.backends.cudnn.allow_tf32 = name != "float32"  # torch's default allows it in cuDNN's recurrent kernels
+
+
+def _precision_as_it_is() -> Callable[[], None]:
+    """What makes torch round again as it does now.
+
+    There are two switches and, from torch 2.9 on, a setting for each library under them. A switch refuses to be read
+    once a setting has been made by itself; then the settings are all that is restored.
+    """
+    parts = ((torch.backends.cuda, "matmul"), (torch.backends.mkldnn, "matmul"),
+             (torch.backends.cudnn, "conv"), (torch.backends.cudnn, "rnn"))  # fmt: skip
+    libraries: list[Any] = [getattr(backend, part, None) for backend, part in parts]
+    settings = [(each, each.fp32_precision) for each in libraries if hasattr(each, "fp32_precision")]
+    matmul, cudnn = None, None
+    with suppress(RuntimeError):
+        matmul = torch.get_float32_matmul_precision()
+    with suppress(RuntimeError):
+        cudnn = torch.backends.cudnn.allow_tf32
+
+    def restore() -> None:
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        if cudnn is not None:
+            torch.backends.cudnn.allow_tf32 = cudnn
+        for library, precision in settings:
+            library.fp32_precision = precision
+
+    return restore
 
 
 def describe(device: torch.device) -> dict[str, Any]:

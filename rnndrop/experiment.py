@@ -156,9 +156,10 @@ class _Run:
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
         keep_memory()
+        self.device = environment.device(config.trainer.device)
+        environment.check_precision(config.trainer.precision, self.device)
         torch.set_num_threads(config.trainer.threads or THREADS)
         environment.set_precision(config.trainer.precision)
-        self.device = environment.device(config.trainer.device)
         self.corpus, fingerprint = load_corpus(config.data)
         self.blank: dict[str, Any] = {
             "schema": SCHEMA,
@@ -300,18 +301,25 @@ def measure_modes(
 
 
 def measure_mc(model: LanguageModel, config: Config, corpus: Corpus | Reviews) -> dict[str, Any]:
-    """Monte-Carlo scores of the valid and test splits, with standard errors (of perplexities) and the settings."""
-    metrics: dict[str, Any] = {"mc": config.evaluation.mc.model_dump()}
+    """Monte-Carlo scores of the valid and test splits with standard errors, the settings and the estimator.
+
+    Records without an `estimator` hold the plain mean's score, which is too high by about 1/samples of its variance.
+    """
+    settings = config.evaluation.mc
+    estimator = "jackknife" if settings.samples > 1 else "mean"
+    metrics: dict[str, Any] = {"mc": {**settings.model_dump(), "estimator": estimator}}
     for split in ("valid", "test"):
         masks = generator(config.seed, f"mc {split}", model.embedding.device)
         if isinstance(corpus, Reviews):
             assert isinstance(model, Regressor)
             rated = rmse.monte_carlo(model, config.plan, corpus, split, config.evaluation, masks)
-            metrics[f"{split}_rmse_mc"] = rmse.rmse(rated, corpus.split(split).ratings)
-            continue
-        result = monte_carlo(model, config.plan, getattr(corpus, split), config.evaluation, masks)
-        for name, value in (("mc", result.perplexity), ("mc_stderr", result.standard_error)):
-            metrics[f"{split}_perplexity_{name}"] = value if math.isfinite(value) else None
+            value, error = rmse.of_mean(rated, corpus.split(split).ratings)
+        else:
+            result = monte_carlo(model, config.plan, getattr(corpus, split), config.evaluation, masks)
+            value, error = result.perplexity, result.standard_error
+        name = f"{split}_{TASKS[config.task].metric}_mc"
+        metrics[name] = value if math.isfinite(value) else None
+        metrics[f"{name}_stderr"] = error if math.isfinite(error) else None
     return metrics
 
 

@@ -13,7 +13,7 @@ from rnndrop.kept import kept
 from rnndrop.recurrent.engine import CELLS, path, run_layer
 from rnndrop.recurrent.weights import LayerWeights
 
-State = tuple[tuple[Tensor, ...], ...]  # for each layer its memories, each (B, H)
+State = tuple[tuple[Tensor, ...], ...]  # for each layer its memories and what was read of h last, each (B, H)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class LanguageModel(nn.Module):
         for layer, memory, layer_masks in zip(self.layers, state, masks.layers, strict=True):
             assert isinstance(layer, RecurrentLayer)
             x, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
-            new_state.append(memory)
+            new_state.append((*memory, x[-1]))
         return x, tuple(new_state)
 
     def seen(self, top: Tensor, masks: Masks) -> Tensor:

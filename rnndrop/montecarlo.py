@@ -22,13 +22,16 @@ from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.evaluate import perplexity
 from rnndrop.loss import token_nll
 from rnndrop.model import LanguageModel
+from rnndrop.stats import jackknife
 
 POSITIONS = 4000  # tokens × samples at a time: bounds the memory
+BLOCK = 1 << 20  # probabilities that are averaged at a time
 
 
 @dataclass(frozen=True)
 class MonteCarlo:
-    """The result: perplexity of the averaged probabilities and its standard error over the samples."""
+    """The result: perplexity of the averaged probabilities, less its bias of 1/S, and its standard error (one sample:
+    NaN, and the bias)."""
 
     perplexity: float
     standard_error: float
@@ -47,18 +50,34 @@ def monte_carlo(
 
 
 def summarise(nll: np.ndarray) -> MonteCarlo:
-    """From -ln p of each sample and token (S, N) to the perplexity of the mean probabilities.
+    """From -ln p of each sample and token (S, N) to the perplexity of the mean probabilities of many samples.
 
-    The standard error is that of the delta method: sample s moves the mean NLL by -(mean over tokens of p_s/p - 1),
-    and these moves vary over the samples, whose tokens share masks.
+    The mean of S probabilities is itself a sample, and -ln of it too high by about var(p) / (2·S·p²). So the mean NLL
+    is that of the jackknife over samples, S·θ - (S-1)·mean(θ₋ₛ), θ₋ₛ that of all samples but s (Quenouille 1956): what
+    is left of the bias falls as 1/S². The standard error is the jackknife's, by the delta method through exp; it takes
+    in that the tokens of a sample share masks.
     """
-    samples = nll.shape[0]
-    lowest = nll.min(axis=0)
-    mean = np.exp(lowest - nll).mean(axis=0)  # of p_s / max p, for numbers that do not underflow
-    moves = (np.exp(lowest - nll) / mean - 1).mean(axis=1)  # (S,)
-    error = float(moves.std(ddof=1)) / math.sqrt(samples) if samples > 1 else math.nan
-    average = perplexity(lowest - np.log(mean))
+    samples, tokens = nll.shape
+    whole, left_out = 0.0, np.zeros(samples)
+    for start in range(0, tokens, step := max(1, BLOCK // samples)):
+        of_all, of_others = _mean_log_p(-nll[:, start : start + step].astype(np.float64))
+        whole -= of_all.sum() / tokens
+        left_out -= of_others.sum(axis=1) / tokens
+    mean, error = jackknife(whole, left_out)
+    if not 0 <= mean < math.inf:  # tokens of which single samples decide: nothing can be said of many
+        return MonteCarlo(math.inf, math.nan)
+    average = perplexity(np.array(mean))
     return MonteCarlo(average, average * error)
+
+
+def _mean_log_p(log_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From ln p (S, N) to ln of the mean p (N,), and of the mean p of all samples but each (S, N)."""
+    samples = len(log_p)
+    nothing = np.full_like(log_p[:1], -np.inf)
+    before = np.logaddexp.accumulate(np.concatenate([nothing, log_p]))  # (S + 1, N): of the samples before
+    after = np.logaddexp.accumulate(np.concatenate([nothing, log_p[::-1]]))[::-1]
+    others = np.logaddexp(before[:-1], after[1:])
+    return before[-1] - math.log(samples), others - math.log(max(1, samples - 1))
 
 
 def _sampled(plan: Plan, settings: MonteCarloSettings) -> Plan:
@@ -101,7 +120,7 @@ def _pass(
             parts.append(nll.view(len(x), samples, columns).cpu().numpy())
     stream = np.concatenate(parts).transpose(1, 2, 0)  # (S, C, L)
     scored: np.ndarray = stream[:, targets.T != batching.IGNORED]  # (S, N)
-    return scored.astype(np.float64)
+    return scored
 
 
 def _part(plan: Plan, over_time: bool) -> Plan:

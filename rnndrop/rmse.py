@@ -5,6 +5,7 @@ Monte-Carlo evaluation averages the ratings of many passes, each with masks of i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,6 +18,7 @@ from rnndrop.dropout.noise import Masks, draw_masks, evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import Rule
 from rnndrop.regressor import Regressor
+from rnndrop.stats import Estimate, jackknife
 
 
 def rmse(predicted: Floats, ratings: Floats) -> float:
@@ -38,7 +40,7 @@ def monte_carlo(
     settings: EvaluationSettings,
     generator: torch.Generator,
 ) -> Floats:
-    """The mean (N,) of `settings.mc.samples` passes; `generator` draws a sequence's masks anew for each pass.
+    """The ratings (S, N) of `settings.mc.samples` passes; `generator` draws a sequence's masks anew for each pass.
 
     Embedding dropout takes part if `settings.mc.embedding` says so; `settings.mc.masks` has no meaning here.
     """
@@ -49,8 +51,21 @@ def monte_carlo(
         return draw_masks(plan, model.sizes, steps, batch, generator, model.embedding.dtype)
 
     passes = (_pass(model, drawn, reviews, split, settings.batch_size) for _ in range(settings.mc.samples))
-    mean: Floats = np.mean(list(passes), axis=0)
-    return mean
+    return np.stack(list(passes))
+
+
+def of_mean(passes: Floats, ratings: Floats) -> Estimate:
+    """RMSE of the mean rating of many passes, from some (S, N), for ratings (N,).
+
+    The mean of S ratings varies by 1/S of what one does, which adds to its squared error: the jackknife over the passes
+    takes that out, and all of it, since the error is a square.
+    """
+    samples, total = len(passes), passes.sum(axis=0)
+    others = (total - passes) / max(1, samples - 1)  # (S, N): the means of all passes but each
+    left_out = np.mean((others - ratings) ** 2, axis=1)
+    square, error = jackknife(rmse(total / samples, ratings) ** 2, left_out)
+    root = math.sqrt(max(square, 0.0))
+    return Estimate(root, error / (2 * root) if root else math.nan)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,29 @@ def t_margin(std: ArrayLike, n: ArrayLike, level: float = LEVEL) -> Floats:
     safe = np.where(enough, n, 2.0)
     margin = stdtrit(safe - 1, 0.5 + level / 2) * std / np.sqrt(safe)
     return np.asarray(np.where(enough, margin, np.nan))
+
+
+class Estimate(NamedTuple):
+    """A number estimated from samples, and its standard error; NaN if one sample was all there was."""
+
+    value: float
+    standard_error: float
+
+
+def jackknife(whole: float, left_out: ArrayLike) -> Estimate:
+    """A statistic of S samples without the part of its bias that falls as 1/S.
+
+    `whole` is its value on all samples, `left_out` (S,) those on all but each in turn. The estimate is the mean of the
+    pseudo-values S·whole - (S-1)·left_out, its standard error theirs (Quenouille 1956; Tukey 1958). One sample has
+    nothing to be left out: its own value, with its bias.
+    """
+    left_out = np.asarray(left_out, float)
+    samples = len(left_out)
+    if samples < 2:
+        return Estimate(whole, math.nan)
+    with np.errstate(invalid="ignore"):  # of infinities NaN is made
+        pseudo = samples * whole - (samples - 1) * left_out
+        return Estimate(float(pseudo.mean()), float(pseudo.std(ddof=1)) / math.sqrt(samples))
 
 
 @dataclass(frozen=True)

@@ -200,9 +200,10 @@ class Training:
         self.generator.set_state(groups["random"]["masks"])
         device = self.generator.device
         self.best = {name: tensor.to(device) for name, tensor in groups["best"].items()}
+        parts = sorted(groups["memory"].items())  # named layer/part
         self.memory = tuple(
-            tuple(groups["memory"][f"{i}/{j}"].to(device) for j in range(len(layer)))
-            for i, layer in enumerate(self.memory)
+            tuple(tensor.to(device) for name, tensor in parts if name.startswith(f"{i}/"))
+            for i in range(len(self.memory))
         )
         for name in _FACTS:
             setattr(self, name, checkpoint.facts[name])

@@ -98,6 +98,19 @@ def test_kinds_that_vary_over_time_are_sampled_at_every_step(kind: str) -> None:
     assert math.isfinite(result.perplexity) and result.standard_error > 0
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("location", ["cell", "state", "recurrent"])
+def test_how_much_is_computed_at_a_time_does_not_change_the_result(
+    monkeypatch: pytest.MonkeyPatch, cell: str, location: str
+) -> None:
+    model, rules = model_of(cell), {location: {"kind": "locked", "p": 0.5}}
+    whole = measure(model, rules, settings(4))
+    monkeypatch.setattr("rnndrop.montecarlo.POSITIONS", 4)  # a step at a time
+    in_steps, in_windows = measure(model, rules, settings(4)), measure(model, rules, settings(4, window=3))
+    assert in_steps.perplexity == pytest.approx(whole.perplexity, rel=1e-6)
+    assert in_windows.perplexity == pytest.approx(whole.perplexity, rel=1e-6)
+
+
 def test_masks_once_a_window_differ_between_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     model, rules = model_of(), {"output": {"kind": "locked", "p": 0.5}}
     once, fresh = (measure(model, rules, settings(2, window=3, masks=masks)) for masks in ("pass", "window"))
@@ -107,8 +120,30 @@ def test_masks_once_a_window_differ_between_windows(monkeypatch: pytest.MonkeyPa
     assert again.perplexity == pytest.approx(fresh.perplexity, rel=1e-5)
 
 
-def test_averages_probabilities_not_log_probabilities() -> None:
-    nll = -np.log(np.array([[0.5, 0.1], [0.1, 0.3]]))
-    assert summarise(nll).perplexity == pytest.approx(1 / math.sqrt(0.3 * 0.2))
-    assert math.isnan(summarise(nll[:1]).standard_error)
+def test_averages_probabilities_not_log_probabilities_and_takes_the_bias_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = np.array([[0.5, 0.1], [0.1, 0.3], [0.3, 0.2]])
+    means = [p.mean(axis=0), *(np.delete(p, left_out, axis=0).mean(axis=0) for left_out in range(3))]
+    whole, *without = (-np.log(mean).mean() for mean in means)
+    expected = math.exp(3 * whole - 2 * np.mean(without))
+    result = summarise(-np.log(p))
+    assert result.perplexity == pytest.approx(expected)
+    assert result.standard_error == pytest.approx(
+        expected * math.sqrt(2 / 3 * np.square(without - np.mean(without)).sum())
+    )
+    monkeypatch.setattr("rnndrop.montecarlo.BLOCK", 1)  # a token at a time
+    assert summarise(-np.log(p)).perplexity == pytest.approx(expected)
+
+
+def test_one_sample_is_what_it_is_and_has_no_standard_error() -> None:
+    one = summarise(-np.log(np.array([[0.5, 0.1]])))
+    assert one.perplexity == pytest.approx(1 / math.sqrt(0.05)) and math.isnan(one.standard_error)
+
+
+def test_probabilities_that_underflow_and_samples_too_few_to_say() -> None:
     assert summarise(np.full((2, 3), 800.0)).perplexity == math.inf
+    for few in ([[1.0, 2000.0], [2000.0, 1.0], [2.0, 2000.0]], [[1.0, np.inf], [2.0, 3.0]]):
+        result = summarise(np.array(few))
+        assert result.perplexity == math.inf and math.isnan(result.standard_error)
+    shifted = np.array([[1.0, 2.0], [3.0, 1.5], [1.2, 2.2]])
+    far = summarise(shifted + 600).perplexity
+    assert far == pytest.approx(summarise(shifted).perplexity * math.exp(600))

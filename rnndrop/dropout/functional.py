@@ -2,14 +2,17 @@
 
 A mask is drawn anew at every call, Bernoulli(1-p)/(1-p) (inverted scaling: its mean is 1), and multiplies out
 of place. An explicit `mask` is used as it is, in place of a drawn one: it holds 0 and 1/(1-p), scaled already.
+Tensors of 16 bits are multiplied in float32, where 1/(1-p) is exact enough to keep the mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 AXES = ("out", "in")
 
@@ -45,7 +48,7 @@ def weight_drop(
     weights. Whole rows and columns: Gal & Ghahramani 2016 (section 4, dropout as noise on the weight matrices).
     """
     mask = _mask(weight, _weight_mask_shape(weight, variational, axis), p, training, mask)
-    return weight if mask is None else weight * mask
+    return weight if mask is None else _times(weight, mask)
 
 
 def locked_dropout(
@@ -65,14 +68,18 @@ def locked_dropout(
 
     Raises:
         ValueError: a rate outside [0, 1), an x without three axes, or a mask of another shape.
+        TypeError: an x that is no tensor, as a PackedSequence.
 
     Source: Gal & Ghahramani 2016 (section 4.1, the same mask at each time step); AWD-LSTM's LockedDropout.
     """
+    if not isinstance(x, Tensor):
+        hint = " Drop its features before it is packed." if isinstance(x, PackedSequence) else ""
+        raise TypeError(f"x must be a tensor (time, batch, feature); got {type(x).__name__}.{hint}")
     if x.dim() != 3:
         raise ValueError(f"x must have three axes, time, batch and feature; its shape is {tuple(x.shape)}.")
     first, second, feature = x.shape
     mask = _mask(x, (first, 1, feature) if batch_first else (1, second, feature), p, training, mask)
-    return x if mask is None else x * mask
+    return x if mask is None else _times(x, mask)
 
 
 def embedding_dropout(
@@ -117,7 +124,7 @@ def embedding_dropout(
     """
     mask = _mask(weight, (weight.size(0), 1), p, training, mask)
     vectors = F.embedding(words, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
-    return vectors if mask is None else vectors * F.embedding(words, mask)
+    return vectors if mask is None else _times(vectors, F.embedding(words, mask))
 
 
 def check_rate(p: float) -> float:
@@ -146,4 +153,11 @@ def _mask(like: Tensor, shape: Sequence[int], p: float, training: bool, mask: Te
         raise ValueError(f"The mask must have shape {tuple(shape)}; got {tuple(mask.shape)}.")
     if not training or (mask is None and p == 0):
         return None
-    return like.new_empty(shape).bernoulli_(1 - p).div_(1 - p) if mask is None else mask
+    if mask is not None:
+        return mask
+    return like.new_empty(shape, dtype=torch.promote_types(like.dtype, torch.float32)).bernoulli_(1 - p).div_(1 - p)
+
+
+def _times(x: Tensor, mask: Tensor) -> Tensor:
+    """x under a mask, in the type of x."""
+    return (x * mask).to(x.dtype)

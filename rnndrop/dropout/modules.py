@@ -1,38 +1,98 @@
 """Drop-in dropout modules for other people's models: WeightDrop, LockedDropout, EmbeddingDropout.
 
-The two that wrap a module leave its Parameters as they are and its `state_dict` keys unchanged: checkpoints pass in
-both directions between a model with dropout and one without. The wrapped module, with its attributes, is `.module`;
-so `named_parameters` says `module.NAME`.
+The two that wrap a module leave its Parameters as they are, with their names: `state_dict`, `named_parameters` and all
+that goes by name (`get_parameter`, `torch.func.functional_call`, averages of weights) see the model without dropout, so
+checkpoints pass in both directions. The wrapped module, with its attributes, is `.module`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import get_close_matches
 from functools import partial, reduce
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from rnndrop.dropout.functional import AXES, check_rate, embedding_dropout, locked_dropout, weight_drop
 
+_SHARED = (
+    "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set",
+    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+)  # fmt: skip
+
 
 class _Transparent(nn.Module):
-    """Holds a module, and reads and writes that module's own state_dict."""
+    """Holds a module whose members are its own: the same dicts of parameters, buffers, children and hooks of state.
 
-    def __init__(self, module: nn.Module) -> None:
+    The module itself is no child, so it adds nothing to their names; it is visited (`modules`, `apply`) at the name of
+    the wrapper. Names of the wrapper's settings come before those of members, which are therefore refused if they hold
+    tensors.
+    """
+
+    module: nn.Module
+
+    def __init__(self, module: nn.Module, **settings: Any) -> None:
         super().__init__()
+        self.__dict__.update(settings)
         self.module = module
+        for name in {key.partition(".")[0] for key in module.state_dict()}:
+            if getattr(self, name) is not getattr(module, name):
+                owner, wrapper = type(module).__name__, type(self).__name__
+                raise ValueError(f"{owner} has a member {name!r}, and so has {wrapper}: wrap a part of it instead.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "module":
+            self.__dict__.update({each: value.__dict__[each] for each in _SHARED}, module=value)
+        elif isinstance(value, Tensor | nn.Module) and name not in self.__dict__:
+            setattr(self.module, name, value)
+        else:
+            object.__setattr__(self, name, value)
+
+    def named_modules(
+        self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True
+    ) -> Iterator[tuple[str, nn.Module]]:
+        """This module, the wrapped one under the same name, and what is in it."""
+        memo = set() if memo is None else memo
+        if self not in memo:
+            if remove_duplicate:
+                memo.add(self)
+            yield prefix, self
+            yield from self.module.named_modules(memo, prefix, remove_duplicate)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training, or evaluation, of the wrapped module too."""
+        self.training = mode
+        self.module.train(mode)
+        return self
+
+    def apply(self, fn: Callable[[nn.Module], None]) -> Self:
+        """Call `fn` with the wrapped module and what is in it, then with this one."""
+        self.module.apply(fn)
+        fn(self)
+        return self
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """The state_dict of the wrapped module, with its keys."""
+        """The state_dict of the wrapped module."""
         return self.module.state_dict(*args, **kwargs)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-        """Hand all keys down to the wrapped module, which loads next; there is nothing else to load."""
-        for key in [key for key in state_dict if key.startswith(prefix)]:
-            state_dict[f"{prefix}module.{key.removeprefix(prefix)}"] = state_dict.pop(key)
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.module._load_from_state_dict(*args)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Self:
+        self.module._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return self
+
+    def _replicate_for_data_parallel(self) -> Self:
+        replica: Self = super()._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        replica.module = self.module._replicate_for_data_parallel()  # type: ignore[no-untyped-call]
+        return replica
+
+    def __repr__(self) -> str:
+        inner = textwrap.indent(f"{self.extra_repr()}\n(module): {self.module!r}", "  ")
+        return f"{type(self).__name__}(\n{inner}\n)"
 
 
 class WeightDrop(_Transparent):
@@ -51,8 +111,8 @@ class WeightDrop(_Transparent):
             share. In an LSTM's weight_hh (4H, H) a row is one gate of one unit, a column one unit of h(t-1).
 
     Raises:
-        ValueError: a rate outside [0, 1), no names or a name that the module does not have, or an axis that does
-            not fit.
+        ValueError: a rate outside [0, 1), no names or a name that the module does not have, an axis that does not fit,
+            or a module with a member that is called as a setting here.
 
     Source: Wan et al. 2013, DropConnect, r = a((M * W) v); Merity et al. 2018, AWD-LSTM (section 2).
 
@@ -64,6 +124,12 @@ class WeightDrop(_Transparent):
     True
     """
 
+    weights: tuple[str, ...]
+    dropout: float
+    variational: bool
+    axis: str
+    _beside: tuple[str, ...]
+
     def __init__(
         self,
         module: nn.Module,
@@ -73,13 +139,10 @@ class WeightDrop(_Transparent):
         *,
         axis: str = "out",
     ) -> None:
-        super().__init__(module)
-        self.weights = (weights,) if isinstance(weights, str) else tuple(weights)
-        self.dropout = check_rate(dropout)
-        self.variational = variational
-        self.axis = axis
+        names = (weights,) if isinstance(weights, str) else tuple(weights)
+        settings = {"dropout": check_rate(dropout), "variational": variational, "axis": axis}
+        super().__init__(module, weights=names, _beside=_beside(module, names), **settings)
         self._check()
-        self._beside = _beside(module, self.weights)
 
     def _check(self) -> None:
         known = dict(self.module.named_parameters())
@@ -124,6 +187,7 @@ class LockedDropout(nn.Module):
 
     Raises:
         ValueError: a rate outside [0, 1); at the call, an x without three axes.
+        TypeError: at the call, an x that is no tensor, as a PackedSequence: drop before packing.
 
     Source: Gal & Ghahramani 2016 (section 4.1); Merity et al. 2018, AWD-LSTM (section 4.2).
     """
@@ -161,12 +225,12 @@ class EmbeddingDropout(_Transparent):
     """
 
     module: nn.Embedding
+    dropout: float
 
     def __init__(self, embedding: nn.Embedding, dropout: float = 0.1) -> None:
         if not isinstance(embedding, nn.Embedding):
             raise TypeError(f"EmbeddingDropout wraps an nn.Embedding; got {type(embedding).__name__}.")
-        super().__init__(embedding)
-        self.dropout = check_rate(dropout)
+        super().__init__(embedding, dropout=check_rate(dropout))
 
     def forward(self, words: Tensor) -> Tensor:
         """Look up words (...) as vectors (..., feature)."""

@@ -29,7 +29,11 @@ _LIBRARY: dict[str, Callable[..., tuple[Tensor, ...]]] = {
 def run_layer(
     cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Run one layer over x (T, B, I) from `memory`; return h (T, B, H) and the memory for the next window."""
+    """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the memory it keeps.
+
+    `memory` are the cell's memories, h first, each (B, H). After them may stand what was read of h last, which a mask
+    on the memory makes another: the window then goes on as if there had been no cut.
+    """
     if path(cell, masks, x.device) == LIBRARY:
         return _library(cell, x, memory, weights, masks)
     run = run_fused if x.is_cuda else run_sequence
@@ -54,7 +58,7 @@ def _library(
     if masks.input is not None:
         x = x * masks.input.squeeze(2)
     flat = list(masked_weights(weights, masks, CELLS[cell].GATES))
-    state = tuple(part.unsqueeze(0) for part in memory)  # each (1, B, H)
+    state = tuple(part.unsqueeze(0) for part in memory[: CELLS[cell].MEMORIES])  # each (1, B, H)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     options = (True, 1, 0.0, torch.is_grad_enabled(), False, False)
     output, *last = _LIBRARY[cell](x, state if len(state) > 1 else state[0], flat, *options)

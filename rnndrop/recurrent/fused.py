@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.dropout.noise import LayerMasks
 from rnndrop.recurrent.gate_product import gate_product
+from rnndrop.recurrent.memory import begin
 from rnndrop.recurrent.reference import at_step, masked_weights
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
@@ -43,12 +44,12 @@ def run_fused(
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: Any, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        weights, memory = LayerWeights(*rest[:4]), rest[4:]
+        weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.MEMORIES)
         from_x = gate_product(weights.weight_ih, weights.bias_ih, masks.input, cell.GATES)
         from_h = gate_product(weights.weight_hh, weights.bias_hh, masks.recurrent, cell.GATES)
         from_h.pack(x.shape[1])
         by_x = _by_gate(from_x.forward(x, None), cell).unbind()  # each (B, G, H)
-        by_h, memories, reads = [], [memory], [memory[0]]
+        by_h, memories, reads = [], [memory], [read]
         forward, _ = _steps(cell)
         for t in range(len(x)):
             by_h.append(_by_gate(from_h.forward(reads[t], t), cell))
@@ -87,8 +88,7 @@ class _Fused(torch.autograd.Function):
             from_h.weight_gradient(gates_h, torch.stack(reads[:-1])) if needs[1] else None,
             gates_x.sum((0, 1)),
             gates_h.sum((0, 1)),
-            memory[0] + read,  # the first step read h as it was kept
-            *memory[1:],
+            *((*memory, read) if len(needs) > 4 + cell.MEMORIES else (memory[0] + read, *memory[1:])),
         )
 
 

@@ -20,7 +20,7 @@ def step(
     """One step: gate inputs (B, 3, H) from x(t) and from h(t-1), memory (h,) → what is read of h, new memory.
 
         r, z = sigmoid(W x + U h')        n = m_update · tanh(W x + r · U h')
-        h = (1 - z) · n + z · h'          kept and read through m_cell, then m_state
+        h = (1 - z) · n + z · h'          kept and read through m_cell and m_state
 
     The h' that z carries on is the kept one, without the mask on `recurrent` and without any scale.
     """
@@ -31,8 +31,7 @@ def step(
     if masks.update is not None:
         n = masks.update * n
     h = (1 - z) * n + z * h_previous
-    kept, read = hold(h, h, h_previous, masks.cell)
-    kept, read = hold(kept, read, h_previous, masks.state)
+    kept, read = hold(h, h_previous, masks.cell, masks.state)
     return read, (kept,)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.dropout.noise import LayerMasks, MemoryMask
 from rnndrop.recurrent.gate_product import GateProduct
 from rnndrop.recurrent.memory import Hold, at, hold
 
@@ -20,22 +20,26 @@ def step(
     """One step: gate inputs (B, 4, H) from x(t) and from h(t-1), memory (h, c) → what is read of h, new memory.
 
         i, f, o = sigmoid(W x + U h')     g = m_update · tanh(W x + U h')
-        c = f · c' + i · g                kept and read through m_cell
-        h = o · tanh(c)                   kept and read through m_state
+        c = f · c' + i · g                kept through m_cell
+        h = o · tanh(c)                   kept and read through m_state, and through m_cell if its fill is "zero"
 
-    `masks` are those of this step, without the time axis. Zoneout's h sees the candidate c, not the held one
-    (Krueger et al. 2017, section 3.2).
+    `masks` are those of this step, without the time axis. h sees c before m_cell: the candidate of zoneout, not what
+    it holds (Krueger et al. 2017, section 3.2). A zero of m_cell empties h as well, o · tanh(0), and its scale acts
+    on h, after tanh: within tanh it would not keep the mean.
     """
     h_previous, c_previous = memory
     i, f, g, o = (from_input + from_state).unbind(1)
     g = torch.tanh(g) if masks.update is None else masks.update * torch.tanh(g)
     c = torch.sigmoid(f) * c_previous + torch.sigmoid(i) * g
-    c_kept, c_read = hold(c, c, c_previous, masks.cell)
-    if masks.cell is not None and masks.cell.previous:
-        c_read = c
-    h = torch.sigmoid(o) * torch.tanh(c_read)
-    h_kept, h_read = hold(h, h, h_previous, masks.state)
+    c_kept, _ = hold(c, c_previous, masks.cell)
+    h = torch.sigmoid(o) * torch.tanh(c)
+    h_kept, h_read = hold(h, h_previous, _holes(masks.cell), masks.state)
     return h_read, (h_kept, c_kept)
+
+
+def _holes(mask: MemoryMask | None) -> MemoryMask | None:
+    """The mask on c that acts on h too."""
+    return None if mask is None or mask.previous else mask
 
 
 class Trace:
@@ -49,8 +53,8 @@ class Trace:
         steps, batch, width = gates.shape[0], *memory[0].shape
         self._by_gate = gates.view(steps, batch, 4, width)
         self._update = masks.update
-        self._hold_c = _hold_c(masks)
-        self._hold_h = Hold.of(masks.state)
+        self._hold_c = Hold.of(masks.cell)
+        self._hold_h = Hold.of(_holes(masks.cell), masks.state)
         self.reads = gates.new_empty(steps + 1, batch, width)  # reads[t]: what step t reads of h
         self.reads[0] = memory[0]
         self._c = gates.new_empty(steps + 1, batch, width)  # _c[t]: the memory before step t
@@ -77,12 +81,10 @@ class Trace:
         if self._update is not None:
             g = g * at(self._update, t)
         torch.mul(f, c, out=new_c).addcmul_(i, g)
-        shown = new_c
-        if self._hold_c is not None:
-            kept, shown = self._hold_c.at(t).forward(new_c, c)
-            new_c.copy_(kept)
-        torch.mul(shown, 2, out=tanh_c).sigmoid_().mul_(2).sub_(1)
+        torch.mul(new_c, 2, out=tanh_c).sigmoid_().mul_(2).sub_(1)
         torch.mul(o, tanh_c, out=read)
+        if self._hold_c is not None:
+            new_c.copy_(self._hold_c.at(t).forward(new_c, c)[0])
         if self._hold_h is not None:
             self._h_kept, held = self._hold_h.at(t).forward(read, self._h_kept)
             read.copy_(held)
@@ -104,8 +106,6 @@ class Trace:
         tanh_backward(masked_i, g, grad_input=d_g)
         sigmoid_backward(self._tanh_c, o, grad_input=d_o)
         c_by_h = tanh_backward(o, self._tanh_c)  # (T, B, H): dh/dc
-        if self._hold_c is not None:
-            c_by_h *= self._hold_c.show
         return Gradients(d, c_by_h, f, (self._hold_h, self._hold_c), last)
 
 
@@ -151,10 +151,3 @@ class Gradients:
     def memory(self, read: Tensor) -> tuple[Tensor, ...]:
         """The gradient of the first memory; `read` (B, H) is that of what the first step read."""
         return (read if self._h is None else read + self._h), self._c
-
-
-def _hold_c(masks: LayerMasks) -> Hold | None:
-    hold_c = Hold.of(masks.cell)
-    if hold_c is None or masks.cell is None or not masks.cell.previous:
-        return hold_c
-    return hold_c._replace(show=torch.ones_like(hold_c.show), recall=torch.zeros_like(hold_c.recall))

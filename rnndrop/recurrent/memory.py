@@ -10,19 +10,29 @@ from torch import Tensor
 from rnndrop.dropout.noise import MemoryMask
 
 
-def hold(kept: Tensor, read: Tensor, previous: Tensor, mask: MemoryMask | None) -> tuple[Tensor, Tensor]:
-    """Apply `mask` to a new memory; return what is kept for the next step and what is read now, both (B, H).
+def hold(new: Tensor, previous: Tensor, *masks: MemoryMask | None) -> tuple[Tensor, Tensor]:
+    """Apply the masks to a new memory; return what is kept for the next step and what is read now, both (B, H).
 
-    Fill "zero": what the mask zeroes is zeroed in the memory too; its scale acts only where the memory is read,
-    so that it does not compound as (1/(1-p))^t over a carried memory (RNNDrop, Moon et al. 2015).
     Fill "previous": d·previous + (1-d)·new, without scale (zoneout, Krueger et al. 2017).
+    Fill "zero": what the mask zeroes is zeroed in what is kept too, m·kept is read. So no scale is carried, which
+    would compound as (1/(1-p))^t. It acts after fill "previous": a held value is read with the scale of a new one.
     """
-    if mask is None:
-        return kept, read
-    if mask.previous:
-        d = mask.values
-        return d * previous + (1 - d) * kept, d * previous + (1 - d) * read
-    return (mask.values != 0) * kept, mask.values * read
+    given = [mask for mask in masks if mask is not None]
+    kept = new
+    for d in (mask.values for mask in given if mask.previous):
+        kept = d * previous + (1 - d) * kept
+    read = kept
+    for m in (mask.values for mask in given if not mask.previous):
+        kept, read = (m != 0) * kept, m * read
+    return kept, read
+
+
+def begin(memory: tuple[Tensor, ...], memories: int) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The kept memories and what the first step reads of h, from `memories` of them (B, H), h first.
+
+    One more of them is what was read of h last: what goes on where a window ended reads it as it stood. Else h is read.
+    """
+    return memory[:memories], memory[memories] if len(memory) > memories else memory[0]
 
 
 def at(mask: Tensor, t: int) -> Tensor:
@@ -31,7 +41,7 @@ def at(mask: Tensor, t: int) -> Tensor:
 
 
 class Hold(NamedTuple):
-    """What `hold` does with one mask after another, as coefficients (T|1, B|1, H|1).
+    """What `hold` does, as coefficients (T|1, B|1, H|1).
 
     kept = keep·new + carry·previous        read = show·new + recall·previous
     """
@@ -43,7 +53,7 @@ class Hold(NamedTuple):
 
     @classmethod
     def of(cls, *masks: MemoryMask | None) -> Hold | None:
-        """The coefficients of `masks` in their order; None where there is no mask.
+        """The coefficients of `masks`; None where there is no mask.
 
         `hold` is linear: they are what it makes of a new memory of 1 and of a previous one of 1.
         """
@@ -51,10 +61,8 @@ class Hold(NamedTuple):
             return None
         like = next(mask.values for mask in masks if mask is not None)
         one, zero = like.new_ones(1, 1, 1), like.new_zeros(1, 1, 1)
-        keep, show, carry, recall = one, one, zero, zero
-        for mask in masks:
-            keep, show = hold(keep, show, zero, mask)
-            carry, recall = hold(carry, recall, one, mask)
+        keep, show = hold(one, zero, *masks)
+        carry, recall = hold(zero, one, *masks)
         return cls(keep, carry, show, recall)
 
     def at(self, t: int) -> Hold:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnndrop.dropout.noise import LayerMasks, MemoryMask
-from rnndrop.recurrent.memory import at
+from rnndrop.recurrent.memory import at, begin
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
 
@@ -16,12 +16,13 @@ def unroll(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the last memory.
 
-    The memory (each (B, H)) that crosses windows is the kept one: no scale is carried.
+    The memory (each (B, H)) is the kept one: no scale is carried. For what the first step reads see `begin`.
     """
     gates = cell.GATES
     weights = masked_weights(weights, masks, gates)
     from_input = gate_products(x, masks.input, weights.weight_ih, weights.bias_ih, gates)  # (T, B, G, H)
-    read, outputs = memory[0], []
+    memory, read = begin(memory, cell.MEMORIES)
+    outputs = []
     for t in range(x.shape[0]):
         now = at_step(masks, t)
         recurrent = None if now.recurrent is None else now.recurrent.unsqueeze(0)

@@ -19,12 +19,11 @@ def step(
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One step: inputs (B, 1, H) from x(t) and from h(t-1), memory (h,) → what is read of h, new memory.
 
-    h = tanh(W x + U h')                  kept and read through m_cell, then m_state
+    h = tanh(W x + U h')                  kept and read through m_cell and m_state
     """
     (h_previous,) = memory
     h = torch.tanh(from_input[:, 0] + from_state[:, 0])
-    kept, read = hold(h, h, h_previous, masks.cell)
-    kept, read = hold(kept, read, h_previous, masks.state)
+    kept, read = hold(h, h_previous, masks.cell, masks.state)
     return read, (kept,)
 
 

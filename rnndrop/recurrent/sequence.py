@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.dropout.noise import LayerMasks
 from rnndrop.recurrent.gate_product import gate_product
+from rnndrop.recurrent.memory import begin
 from rnndrop.recurrent.reference import masked_weights
 from rnndrop.recurrent.weights import Cell, LayerWeights
 
@@ -35,7 +36,7 @@ def run_sequence(
 class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: Cell, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        weights, memory = LayerWeights(*rest[:4]), rest[4:]
+        weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.MEMORIES)
         inside = cell.BIAS_INSIDE
         bias = weights.bias_ih if inside else weights.bias_ih + weights.bias_hh
         from_input = gate_product(weights.weight_ih, bias, masks.input, cell.GATES)
@@ -43,12 +44,13 @@ class _Sequence(torch.autograd.Function):
         from_state.pack(x.shape[1])
 
         trace = cell.Trace(from_input.forward(x, None), memory, masks)
+        trace.reads[0] = read
         for t in range(x.shape[0]):
             trace.step(t, from_state)
 
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
-        ctx.trace, ctx.products = trace, (from_input, from_state)
+        ctx.trace, ctx.products, ctx.memories = trace, (from_input, from_state), cell.MEMORIES
         return trace.reads[1:], *trace.memory()
 
     @staticmethod
@@ -70,7 +72,9 @@ class _Sequence(torch.autograd.Function):
                 read = from_state.backward(gates, t, output[t - 1])
         memory: tuple[Tensor | None, ...] = (None,) * len(needs[4:])
         if any(needs[4:]):
-            memory = gradients.memory(from_state.backward(gates, 0))
+            read = from_state.backward(gates, 0)
+            apart = len(memory) > ctx.memories
+            memory = (*gradients.memory(torch.zeros_like(read)), read) if apart else gradients.memory(read)
 
         to_input, to_state = gradients.from_input, gradients.from_state
         bias_ih = to_input.sum((0, 1))

@@ -46,15 +46,17 @@ def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[
         full = torch.ones(steps, *shape, dtype=torch.float64)
         return (full if mask is None else full * mask)[t]
 
-    def memory(mask: Any, t: int, new: Tensor, old: Tensor) -> tuple[Tensor, Tensor]:
-        """(kept, read)"""
-        if mask is None:
-            return new, new
-        m = at(mask.values, t, batch, hidden)
-        if mask.previous:
-            held = m * old + (1 - m) * new
-            return held, held
-        return torch.where(m == 0, torch.zeros_like(new), new), m * new
+    def held(mask: Any, t: int, new: Tensor, old: Tensor) -> Tensor:
+        """What zoneout makes of a new memory; without it the new one."""
+        if mask is None or not mask.previous:
+            return new
+        d = at(mask.values, t, batch, hidden)
+        return torch.where(d == 1, old, torch.where(d == 0, new, d * old + (1 - d) * new))
+
+    def noise(mask: Any, t: int) -> tuple[Tensor, Tensor]:
+        """Of a mask that zeroes: 0 where it does and 1 elsewhere, and its values."""
+        m = at(None if mask is None or mask.previous else mask.values, t, batch, hidden)
+        return torch.where(m == 0, torch.zeros_like(m), torch.ones_like(m)), m
 
     h = c = read = torch.zeros(batch, hidden, dtype=torch.float64)
     out = []
@@ -68,17 +70,19 @@ def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[
             i, f, o = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1, 3))
             g = mg * torch.tanh(gx[2] + gh[2])
             new = f * c + i * g
-            c, seen = memory(masks.cell, t, new, c)
-            if masks.cell is not None and masks.cell.previous:
-                seen = new
-            h, read = memory(masks.state, t, o * torch.tanh(seen), h)
+            b_c, m_c = noise(masks.cell, t)
+            b_h, m_h = noise(masks.state, t)
+            c = b_c * held(masks.cell, t, new, c)
+            h = held(masks.state, t, o * torch.tanh(new), h)  # of the candidate c, also under zoneout
+            h, read = b_c * b_h * h, m_c * m_h * h
         else:
             if cell == "gru":
                 r, z = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1))
                 new = (1 - z) * mg * torch.tanh(gx[2] + r * gh[2]) + z * h
             else:
                 new = torch.tanh(gx[0] + gh[0])
-            one = masks.cell if masks.cell is not None else masks.state  # the tests use one of them at a time
-            h, read = memory(one, t, new, h)
+            h = held(masks.state, t, held(masks.cell, t, new, h), h)
+            (b_c, m_c), (b_h, m_h) = noise(masks.cell, t), noise(masks.state, t)
+            h, read = b_c * b_h * h, m_c * m_h * h
         out.append(read)
     return torch.stack(out), (h, c) if cell == "lstm" else (h,)

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import Masks, MemoryMask, draw, draw_masks, evaluation_masks
+from rnndrop.dropout.noise import Masks, MemoryMask, draw, draw_masks, drawn_rate, evaluation_masks, map_masks
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS, NOISES, kinds_at, rule
 from rnndrop.model import LanguageModel, ModelSettings
 from tests.dropout import reference
+from tests.recurrent.cases import MEMORY_PAIRS
 
 T, B, V, H = 5, 3, 11, 4
 SPACE = [
@@ -78,7 +79,9 @@ def test_evaluation_is_repeatable_and_the_expectation(cell: str, location: str, 
         assert torch.equal(first, logits(model, masks_of(model, plan({}, cell))))
     else:  # zoneout: p of the old and 1-p of the new memory
         expected, _ = reference.logits(model, tokens(), masks[0])
-        assert all(float(getattr(layer, location).values) == 0.4 for layer in masks[0].layers)
+        rate = drawn_rate(0.4)
+        assert rate == pytest.approx(0.4, rel=1e-4)
+        assert all(float(getattr(layer, location).values) == rate for layer in masks[0].layers)
         torch.testing.assert_close(first, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -96,6 +99,38 @@ def test_outputs_and_gradients_equal_the_equations(cell: str, location: str, kin
         strict=True,
     ):
         assert (mine.to_dense() - plain).norm() <= 1e-9 * plain.norm()
+
+
+@pytest.mark.parametrize(("cell", "settings"), MEMORY_PAIRS)
+def test_rules_on_both_memories_equal_the_equations(cell: str, settings: dict[str, Any]) -> None:
+    model = model_of(cell)
+    masks = masks_of(model, plan(settings, cell))
+    torch.testing.assert_close(logits(model, masks), reference.logits(model, tokens(), masks)[0], rtol=1e-9, atol=1e-12)
+    _, carried = model.features(tokens(), model.initial_state(B), masks)
+    for ours, theirs in zip(carried, reference.logits(model, tokens(), masks)[1], strict=True):
+        torch.testing.assert_close(ours[: len(theirs)], theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("cell", "settings"),
+    [(cell, {location: {"kind": kind, "p": 0.4}}) for cell, location, kind in SPACE] + MEMORY_PAIRS,
+)
+def test_where_a_window_is_cut_does_not_matter_under_the_same_masks(cell: str, settings: dict[str, Any]) -> None:
+    model = model_of(cell, tie="embedding" in settings)
+    masks, parameters = masks_of(model, plan(settings, cell)), list(model.parameters())
+    whole = logits(model, masks)
+    state, parts = model.initial_state(B), []
+    for step in range(T):
+        here = map_masks(lambda mask, t=step: mask[t : t + 1] if mask.shape[0] == T else mask, masks)
+        features, state = model.features(tokens()[step : step + 1], state, here)
+        weight, bias = model.decoder_weights(here)
+        parts.append(features @ weight.T + bias)
+    in_parts = torch.cat(parts)
+    torch.testing.assert_close(in_parts, whole, rtol=1e-9, atol=1e-12)
+    weights = torch.randn(T, B, V, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    gradients = (torch.autograd.grad((each * weights).sum(), parameters) for each in (in_parts, whole))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one.to_dense(), other.to_dense(), rtol=1e-9, atol=1e-12)
 
 
 @every_noise
@@ -123,7 +158,7 @@ def test_the_mean_of_a_mask_is_1_and_its_variance_that_of_its_rate(
     assert abs(draws.mean() - mean) < 4 * (variance / len(draws)) ** 0.5
     assert draws.var() == pytest.approx(variance, rel=0.25)
     if noise == "bernoulli":
-        values = {0.0, 1.0} if each.fill == "previous" else {0.0, 1 / (1 - p)}
+        values = {0.0, 1.0} if each.fill == "previous" else {0.0, 1 / drawn_rate(1 - p)}
         assert set(draws.tolist()) <= values
 
 

@@ -229,7 +229,7 @@ def test_arguments_and_results_pass_unchanged():
 
 def test_two_wrappers_give_two_rates():
     inner = WeightDrop(lstm(), ["weight_hh_l0"], 0.5)
-    outer = WeightDrop(inner, ["module.weight_ih_l0"], 0.2)
+    outer = WeightDrop(inner, ["weight_ih_l0"], 0.2)
     assert outer.state_dict().keys() == lstm().state_dict().keys()
     outer(inputs())[0].sum().backward()
     assert (inner.module.weight_hh_l0.grad == 0).any()

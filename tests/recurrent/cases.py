@@ -23,6 +23,16 @@ POINTS = [
     for cell in LOCATIONS[location].cells
 ]
 
+_LOCKED, _NAIVE, _HELD = {"kind": "locked", "p": 0.4}, {"kind": "naive", "p": 0.3}, {"kind": "zoneout", "p": 0.3}
+_GAUSSIAN = {"kind": "locked", "p": 0.4, "noise": "gaussian"}
+MEMORY_PAIRS = [
+    (cell, {"cell": on_cell, "state": on_state})
+    for cell in sorted(CELLS)
+    for on_cell in (_LOCKED, _NAIVE, _GAUSSIAN, _HELD)
+    for on_state in (_LOCKED, _NAIVE, _GAUSSIAN, _HELD)
+]
+"""A rule on each of the two locations that act on a memory."""
+
 
 def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = torch.float64) -> LayerMasks:
     sizes = Sizes(11, D, ((D, H),), CELLS[cell].GATES)
@@ -30,8 +40,13 @@ def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = t
     return masks.layers[0]
 
 
-def outcome(run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64) -> list[Tensor]:
-    """Output, last memory, and the gradients of a random sum of them by x, every weight and the first memory."""
+def outcome(
+    run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64, read: bool = False
+) -> list[Tensor]:
+    """Output, last memory, and the gradients of a random sum of them by x, every weight and the first memory.
+
+    `read`: the first step reads another h than the one that was kept.
+    """
     generator = torch.Generator().manual_seed(5)
 
     def random(*shape: int) -> Tensor:
@@ -39,8 +54,8 @@ def outcome(run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.f
 
     gates = CELLS[cell].GATES
     shapes = [(T, B, D), (gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
-    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * CELLS[cell].MEMORIES])
+    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * (CELLS[cell].MEMORIES + read)])
     output, last = run(CELLS[cell], x, tuple(rest[4:]), LayerWeights(*rest[:4]), masks)
     results = [output, *last]
     total = torch.stack([(part * random(*part.shape)).sum() for part in results]).sum()
-    return [part.detach() for part in [*results, *torch.autograd.grad(total, [x, *rest])]]
+    return [part.detach() for part in [*results, *torch.autograd.grad(total, [x, *rest], materialize_grads=True)]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from rnndrop.recurrent import fused
 from rnndrop.recurrent.engine import path
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.reference import unroll
-from tests.recurrent.cases import POINTS, drawn, outcome
+from tests.recurrent.cases import MEMORY_PAIRS, POINTS, drawn, outcome
 
 TOGETHER = {
     "recurrent": {"kind": "locked", "p": 0.5},
@@ -32,14 +33,21 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def assert_equal(cell: str, masks: LayerMasks) -> None:
-    for ours, truth in zip(outcome(run_fused, cell, masks), outcome(unroll, cell, masks), strict=True):
-        assert (ours - truth).norm() <= 1e-9 * truth.norm()
+    for read in (False, True) if masks.cell or masks.state else (False,):
+        pairs = zip(*(outcome(run, cell, masks, read=read) for run in (run_fused, unroll)), strict=True)
+        assert all((ours - truth).norm() <= 1e-9 * truth.norm() for ours, truth in pairs)
 
 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
 def test_every_kind_equals_the_reference(cell: str, location: str, kind: str) -> None:
     assert_equal(cell, drawn(cell, {location: {"kind": kind, "p": 0.5}}))
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(("cell", "settings"), MEMORY_PAIRS)
+def test_rules_on_both_memories_equal_the_reference(cell: str, settings: dict[str, Any]) -> None:
+    assert_equal(cell, drawn(cell, settings))
 
 
 @pytest.mark.slow

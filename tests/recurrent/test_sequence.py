@@ -16,19 +16,25 @@ from rnndrop.recurrent.engine import CELLS, path, run_layer
 from rnndrop.recurrent.reference import unroll
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import LayerWeights
-from tests.recurrent.cases import POINTS, B, D, H, T, drawn, outcome
+from tests.recurrent.cases import MEMORY_PAIRS, POINTS, B, D, H, T, drawn, outcome
 
 every_cell = pytest.mark.parametrize("cell", sorted(CELLS))
 
 
 def assert_equal(cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64, within: float = 1e-9) -> None:
-    for ours, truth in zip(*(outcome(run, cell, masks, dtype) for run in (run_sequence, unroll)), strict=True):
-        assert (ours - truth).norm() <= within * truth.norm()
+    for read in (False, True) if masks.cell or masks.state else (False,):
+        pairs = zip(*(outcome(run, cell, masks, dtype, read) for run in (run_sequence, unroll)), strict=True)
+        assert all((ours - truth).norm() <= within * truth.norm() for ours, truth in pairs)
 
 
 @pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
 def test_every_kind_equals_the_reference(cell: str, location: str, kind: str) -> None:
     assert_equal(cell, drawn(cell, {location: {"kind": kind, "p": 0.5}}))
+
+
+@pytest.mark.parametrize(("cell", "settings"), MEMORY_PAIRS)
+def test_rules_on_both_memories_equal_the_reference(cell: str, settings: dict[str, Any]) -> None:
+    assert_equal(cell, drawn(cell, settings))
 
 
 @pytest.mark.parametrize(("cell", "location", "kind"), POINTS)
