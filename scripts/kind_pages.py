@@ -206,9 +206,9 @@ Dropouts for recurrent networks as points of a small space:
 A **rule** is such a point, `dropout.LOCATION.{{kind,p,varies,noise,fill}}`; a **plan** is one rule for each location,
 `dropout=PLAN`. A kind is a named choice of `varies` and `fill`; each of the four may also be given by itself:
 `dropout.recurrent.varies=[batch,gate] dropout.recurrent.noise=gaussian dropout.recurrent.p=0.2`.
-The published ones that are here stand under [Kinds](#kinds). Not here: noise on the words themselves (Xie et al. 2017),
-noise and rates that are learned (concrete and variational dropout), rates that change over training, masks correlated in
-time, losses between two masked passes (fraternal dropout, R-Drop), and dropping whole layers.
+The published ones that are here stand under [Kinds](#kinds). Not here: noise on the words themselves (Xie et al.
+2017), noise and rates that are learned (concrete and variational dropout), rates that change over training, masks
+correlated in time, losses between two masked passes (fraternal dropout, R-Drop), and dropping whole layers.
 
 What has no meaning is refused by name. `rnndrop masks dropout=PLAN` draws the masks of a plan, and
 [the notebook](explore_dropout.ipynb) shows in numbers what each does to a tensor.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         columns.append(Column(SHORT[name], keep, _score(name, name == metric), key=name))
     if "change" in part:
         baselines = set(part["baseline"].dropna())
-        columns.append(Column("against baseline", 0, lambda row: _change(row, baselines, metric), left=True, key="change"))
+        change = partial(_change, baselines=baselines, metric=metric)
+        columns.append(Column("against baseline", 0, change, left=True, key="change"))
         columns.append(Column("pairs", 0, lambda row: _pairs(row, metric), key="pairs"))
     if "test_low" in part:
         columns.append(
