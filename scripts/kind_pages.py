@@ -199,13 +199,17 @@ def _space_page() -> str:
         f"""{GENERATED}
 # The space of dropouts
 
-Every dropout that the literature on recurrent networks has published is one point of a small space:
+Dropouts for recurrent networks as points of a small space:
 
     where the noise enters  ×  what the mask varies over  ×  which noise  ×  what fills the hole
 
 A **rule** is such a point, `dropout.LOCATION.{{kind,p,varies,noise,fill}}`; a **plan** is one rule for each location,
 `dropout=PLAN`. A kind is a named choice of `varies` and `fill`; each of the four may also be given by itself:
 `dropout.recurrent.varies=[batch,gate] dropout.recurrent.noise=gaussian dropout.recurrent.p=0.2`.
+The published ones that are here stand under [Kinds](#kinds). Not here: noise on the words themselves (Xie et al.
+2017), noise and rates that are learned (concrete and variational dropout), rates that change over training, masks
+correlated in time, losses between two masked passes (fraternal dropout, R-Drop), and dropping whole layers.
+
 What has no meaning is refused by name. `rnndrop masks dropout=PLAN` draws the masks of a plan, and
 [the notebook](explore_dropout.ipynb) shows in numbers what each does to a tensor.
 

@@ -125,7 +125,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
             axis.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
         axis.plot(row.change, place, "o", color=colour, mfc=colour if sure else "white", ms=5)
         axis.annotate(row.paired, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axis.annotate("pairs", (1.01, -0.75), xycoords=("axes fraction", "data"), va="center", fontsize=8, color="#555555")
+    axis.annotate("pairs", (1.01, 1), xycoords="axes fraction", va="bottom", fontsize=8, color="#555555")
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from rnndrop.digits import as_printed, number, plus_minus
 from rnndrop.records import SCHEMA, Record
+from rnndrop.report.comparable import commonest
 from rnndrop.report.published import published
 from rnndrop.report.sheet import SHORT
 from rnndrop.reproduction import Plan, Reproduction, Row
@@ -103,6 +104,9 @@ def _outcome(
     runs: Sequence[Mapping[str, Any]],
     theirs: pd.DataFrame,
 ) -> Outcome:
+    if metric.endswith("_mc"):  # only what was sampled alike is averaged
+        usual = commonest([str(run.get("mc")) for run in runs if run.get(metric) is not None])
+        runs = [run for run in runs if str(run.get("mc")) == usual]
     values = [float(run[metric]) for run in runs if run.get(metric) is not None and not pd.isna(run[metric])]
     theirs = theirs[theirs["mc"] == metric.endswith("_mc")]
     column = metric.partition("_")[0]

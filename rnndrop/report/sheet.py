@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,8 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         columns.append(Column(SHORT[name], keep, _score(name, name == metric), key=name))
     if "change" in part:
         baselines = set(part["baseline"].dropna())
-        columns.append(Column("against baseline", 0, lambda row: _change(row, baselines), left=True, key="change"))
+        change = partial(_change, baselines=baselines, metric=metric)
+        columns.append(Column("against baseline", 0, change, left=True, key="change"))
         columns.append(Column("pairs", 0, lambda row: _pairs(row, metric), key="pairs"))
     if "test_low" in part:
         columns.append(
@@ -177,13 +179,13 @@ def _seeds(row: Any) -> str:
     return shown if row["n"] >= 3 else f"{shown} †"
 
 
-def _change(row: Any, baselines: set[str]) -> str:
+def _change(row: Any, baselines: set[str], metric: str) -> str:
     if not row["n"]:
         return ""  # a published row
     if not isinstance(row["baseline"], str):
         return "baseline" if row["run_id"] in baselines else "no counterpart"
     if pd.isna(row["change"]):
-        return "—" if row["pairs"] else "no common seed"
+        return "—" if row["pairs"] else "no common seed" if row[f"{metric}_n"] else "not measured"
     shown = f"{signed(row['change'])} %"
     if pd.isna(row["change_low"]):
         return shown
@@ -283,7 +285,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         words.append("floor: the source's own perplexity")
     if metric.split("_")[1] == "rmse":
         words.append("RMSE in units of the ratings")
-    if any(BITS in str(name) for name in ours):
+    if f"test_{BITS}" in ours and ours[f"test_{BITS}"].notna().any():
         words.append("bits: per character, log2 of the perplexity")
     if how := sampling(done):
         words.append(f"MC: {how}")
@@ -318,7 +320,8 @@ def failures(runs: pd.DataFrame) -> list[str]:
     lost = lost.assign(end=ends, again=ends.duplicated()).sort_values("again", kind="stable")
     lines = []
     for row in lost.head(FAILURES_NAMED).to_dict("records"):
-        what = f"{' '.join(of_identity(row['overrides'])) or row['dropout']} seed {row['seed']}"
+        what = " ".join(of_identity(row["overrides"])) or row["dropout"]
+        what = f"{what if len(what) <= 60 else what[:59] + '…'} seed {row['seed']}"
         reason = f": {row['end']}" if row["end"] else ""
         lines.append(f"{row['status']}: {what}{reason}   {_show(row['folder'])}")
     more = len(lost) - len(lines)

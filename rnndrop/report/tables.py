@@ -77,7 +77,11 @@ def _wrapped(text: str, style: str) -> list[str]:
 
 
 def _warning(text: str) -> str:
-    return "\n".join(_wrapped(f"! {text}", "yellow"))
+    """Wrapped, but a command at its end, after three spaces, stays whole."""
+    head, gap, command = text.rpartition("   ")
+    if not gap or len(text) + 2 <= terminal_width():
+        return "\n".join(_wrapped(f"! {text}", "yellow"))
+    return "\n".join([*_wrapped(f"! {head}", "yellow"), coloured(f"  {plain(command)}", "yellow")])
 
 
 def coloured(text: str, style: str) -> str:

@@ -100,9 +100,9 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
     lines = [f"{'':{width - pairs_width}}{'pairs':>{pairs_width}}"]
     for row in rows:
         axis = [" "] * cells
-        axis[place(0)] = "│"
         if not math.isnan(row.low):
             axis[place(row.low) : place(row.high) + 1] = "─" * (place(row.high) - place(row.low) + 1)
+        axis[place(0)] = "│" if axis[place(0)] == " " else "┼"
         axis[place(row.change)] = "●" if row.p < 0.05 else "○"
         label = plain(row.label)[:name_width].ljust(name_width)
         change = f"{signed(row.change / 100):>7} % {stars(row.p)}"

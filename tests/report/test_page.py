@@ -143,3 +143,12 @@ def test_data_cannot_end_their_script() -> None:
 def test_the_command_of_a_row() -> None:
     assert reproduce(["dropout=naive", "seed=3", "output=x"], [3]) == "rnndrop run dropout=naive seed=3"
     assert reproduce(["data.file=a b"], [1, 0]) == "rnndrop sweep 'data.file=a b' seed=0,1"
+
+
+def test_zero_is_on_the_axis_of_differences_and_epochs_are_whole(few: Path, tmp_path: Path, chromium: Any) -> None:
+    opened(chromium, page(few, tmp_path / "report.html"))
+    layout = "return document.querySelector('.{} .plot').layout.xaxis.{}"
+    low, high = chromium.execute_script(layout.format("forest", "range"))
+    assert low < -27 and 0 < high
+    assert chromium.execute_script(layout.format("curves", "dtick")) % 1 == 0
+    assert "against none" in chromium.execute_script("return document.querySelector('.forest figcaption').textContent")
