@@ -44,7 +44,6 @@ from rnndrop.train import DivergedError, Training
 from rnndrop.unk import unk_shares, unk_warning
 
 TRAIN_SAMPLE = 100_000  # training tokens on which the final, deterministic train perplexity is measured
-THREADS = torch.get_num_threads()  # as this process found them, for runs that do not say how many they want
 
 log = logging.getLogger("rnndrop")
 
@@ -60,13 +59,14 @@ def run_one(
     """Run `config`, or return its record where that has one of the statuses `settled`; `watch` is told of the progress.
 
     What `config` asks for beyond the record of a finished run is measured and added to it. An interrupted or killed run
-    goes on from its last checkpoint; `force` starts afresh. A failure keeps its
-    traceback in the record. Where another process works on the same run: wait for it, or raise BusyError. Raises
-    RequestError, before anything is written, for a request that cannot be met, and Interrupted after a checkpoint.
+    goes on from its last checkpoint; `force` starts afresh. A failure keeps its traceback in the record. Where another
+    process works on the same run: wait for it, or raise BusyError. Torch's threads and precision are afterwards as
+    before. Raises RequestError, before anything is written, for a request that cannot be met, and Interrupted after a
+    checkpoint.
     """
     folder = folder_of(config)
     records.prepare(folder)
-    with locked(folder, wait):
+    with locked(folder, wait), environment.computing(config.trainer.precision, config.trainer.threads):
         if force:
             checkpoint.discard(folder)
         elif done := records.settled(folder, settled, lambda record: owns(config, record)):
@@ -158,8 +158,6 @@ class _Run:
         keep_memory()
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device)
-        torch.set_num_threads(config.trainer.threads or THREADS)
-        environment.set_precision(config.trainer.precision)
         self.corpus, fingerprint = load_corpus(config.data)
         self.blank: dict[str, Any] = {
             "schema": SCHEMA,

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rnndrop import data, environment, records
 from rnndrop.compose import compose
 from rnndrop.config import Config, checked
@@ -56,12 +54,10 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     if not asked(wanted):
         raise RequestError("Nothing is asked for: --mc N, evaluation=cache or evaluation=dynamic.")
     record, config, model, corpus = load(folder, wanted.trainer.device if "trainer.device" in keys else None)
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
-    environment.set_precision(config.trainer.precision)
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
     config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
-    found = measure_modes(model, config, corpus, asked(config))
+    with environment.computing(config.trainer.precision, config.trainer.threads):
+        found = measure_modes(model, config, corpus, asked(config))
     with locked(folder, wait=True):
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile
         record.metrics |= found
