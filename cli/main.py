@@ -322,10 +322,10 @@ def ls(
 
 def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
+    guard()
     messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
     messages.addHandler(logging.StreamHandler())
     messages.setLevel(logging.INFO)
-    guard()
     try:
         _check_current_folder()
         try:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.color import Color
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
 from rnndrop.config import Config
 from rnndrop.mask_view import HELD, SHADES, STEPS, WIDTH, View, views
+
+from . import output
 
 BLOCKS = "·░▒▓█"  # from 0 to 2 where there are no colours; what is only kept or dropped takes the two ends
 
@@ -29,7 +31,7 @@ def masks(config: Config, seed: int | None, figure: str | None) -> None:
         save(plot(shown, title, subtitle), Path(figure))
         print(figure)
         return
-    console = Console(highlight=False)
+    console = output.console()
     colours = console.is_terminal and not console.no_color
     console.print(Text(title, "bold"), Text(subtitle, "dim"))
     for line in _lines(shown, console.width):

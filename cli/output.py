@@ -1,10 +1,16 @@
-"""Standard output that says so where it cannot be written: on a full disk, say."""
+"""Standard output and error: what cannot be written is said, and nothing in a text steers the terminal."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+from typing import TYPE_CHECKING, Any
+
+from rnndrop.foreign import lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class OutputError(OSError):
@@ -12,7 +18,12 @@ class OutputError(OSError):
 
 
 class _Output(io.TextIOWrapper):
+    """A stream of text alone; `steer` writes what colours or moves, too."""
+
     def write(self, text: str) -> int:
+        return self.steer(lines(text))
+
+    def steer(self, text: str) -> int:
         try:
             return super().write(text)
         except BrokenPipeError:  # whoever read it has left: no fault
@@ -29,12 +40,40 @@ class _Output(io.TextIOWrapper):
             raise OutputError(error.errno, error.strerror) from None
 
 
+class _Steered:
+    """The stream that has a name in `sys` now, for those who know what they write to a terminal."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, text: str) -> int:
+        stream = getattr(sys, self._name)
+        written: int = stream.steer(text) if isinstance(stream, _Output) else stream.write(text)
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(sys, self._name), name)
+
+
+def console(stream: str = "stdout") -> Console:
+    """A console of rich's on stdout or stderr, for which text is text: neither markup nor an emoji's name."""
+    from rich.console import Console
+
+    return Console(file=_Steered(stream), markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]
+
+
+def show(text: str) -> None:
+    """Print a text that may be coloured, and whose foreign parts are harmless already, on stdout."""
+    _Steered("stdout").write(f"{text}\n")
+
+
 def guard() -> None:
-    """Have failures of standard output raise OutputError."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        line_buffering = sys.stdout.line_buffering
-        encoding, errors = sys.stdout.encoding, sys.stdout.errors
-        sys.stdout = _Output(sys.stdout.detach(), encoding, errors, line_buffering=line_buffering)
+    """Have both streams write text alone, and say where that cannot be written."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Output):
+            encoding, errors, buffering = stream.encoding, stream.errors, stream.line_buffering
+            setattr(sys, name, _Output(stream.detach(), encoding, errors, line_buffering=buffering))
 
 
 def discard() -> None:

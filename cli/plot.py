@@ -13,6 +13,7 @@ from rnndrop.report.frames import METRICS
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import terminal_width
 
+from .output import show
 from .report import load, tasks
 
 KINDS = ("curves", "forest", "rates", "heatmap", "calibration")
@@ -43,7 +44,7 @@ def plot(kind: str, path: str, output: str | None, metric: str | None, baseline:
         from rnndrop.report.terminal import DRAWINGS
 
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        print(DRAWINGS[kind](table, runs, metric, terminal_width(), colour, **options))
+        show(DRAWINGS[kind](table, runs, metric, terminal_width(), colour, **options))
     else:
         from rnndrop.report.figures import PLOTS, save
 

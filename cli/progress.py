@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnndrop.config import Config
@@ -17,7 +16,9 @@ from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress as TrainingProgress
 from rnndrop.task import score
 
-console = Console(stderr=True)
+from . import output
+
+console = output.console("stderr")
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -33,7 +34,7 @@ def headline(config: Config) -> str:
 def tell_idle(configs: Iterable[Config]) -> None:
     """Say which rules of these runs cannot act, each once."""
     for line in dict.fromkeys(line for config in configs for line in config.without_effect):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def in_bits(value: float, level: str) -> str:
@@ -78,7 +79,7 @@ def resumable() -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         here = "here" if isinstance(error, Interrupted) else "the last checkpoint, where there is one"
-        console.print(f"Interrupted. The same command goes on from {here}.", markup=False, highlight=False)
+        console.print(f"Interrupted. The same command goes on from {here}.")
         raise SystemExit(130) from None
 
 
@@ -100,7 +101,7 @@ class RunDisplay:
         self.shown = 0
 
     def __enter__(self) -> RunDisplay:
-        console.print(headline(self.config), markup=False, highlight=False)
+        console.print(headline(self.config))
         self.bar.start()
         self.task = self.bar.add_task("starting", total=1.0, numbers="")
         return self
@@ -113,7 +114,7 @@ class RunDisplay:
         assert self.task is not None
         if len(progress.history) > self.shown:
             self.shown = len(progress.history)
-            console.print(epoch_line(progress, self.level), markup=False, highlight=False)
+            console.print(epoch_line(progress, self.level))
         rate = f"{progress.tokens_per_second / 1000:.1f}k tok/s"
         self.bar.update(
             self.task,

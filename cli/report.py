@@ -17,6 +17,8 @@ from rnndrop.report.sheet import failures
 from rnndrop.report.tables import DATA, STYLES, footer, render
 from rnndrop.task import TASKS, Task, task_by_metric
 
+from .output import show
+
 
 @dataclass
 class Request:
@@ -52,7 +54,10 @@ def report(request: Request) -> int:
     lost, aside = failures(shown), request.style in DATA or request.html is not None
     if done.empty:
         lost = [f"None of the {len(runs)} runs in {request.path} has finished.", *failures(runs)]
-        print("\n".join(lost) if aside else footer(lost, request.style), file=sys.stderr if aside else sys.stdout)
+        if aside:
+            print("\n".join(lost), file=sys.stderr)
+        else:
+            show(footer(lost, request.style))
         return 1
     metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
@@ -70,7 +75,8 @@ def report(request: Request) -> int:
             render(table, shown, request.style, metric, request.only_changed)
             for table, metric in zip(tables, metrics, strict=False)
         ]
-        print("\n\n".join([*parts, *([footer(lost, request.style)] if lost and not aside else [])]))
+        text = "\n\n".join([*parts, *([footer(lost, request.style)] if lost and not aside else [])])
+        show(text) if request.style == "rich" else print(text)
     if aside and lost:
         print("\n".join(lost), file=sys.stderr)
     return 1 if skipped and request.strict else 0

@@ -25,22 +25,20 @@ def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options)
     with console.status("checking every run"):
         table = plans(reproduction, scale, rest)
     name = title(reproduction, scale, rest)
-    console.print(name, markup=False, highlight=False, soft_wrap=True)
+    console.print(name, soft_wrap=True)
     search = [job for plan in table for job in plan.search]
     silent = replace(options, as_json=options.as_json and options.dry_run, quiet=True)
     if options.dry_run:
         known = {job.folder: job for job in [*search, *(job for plan in table for job in plan.chosen)]}
         code = run_all(list(known.values()), silent, launcher)
         if later := sum(len(plan.seeds) - 1 for plan in table if plan.factor is None):
-            console.print(f"and {later} more, the other seeds of what the search will choose", highlight=False)
+            console.print(f"and {later} more, the other seeds of what the search will choose")
         return code
     code = run_all(search, silent, launcher) if search else 0
     code = max(code, run_all([job for plan in table for job in plan.chosen], silent, launcher))
     for job in {job.folder: job for plan in table for job in [*plan.search, *plan.chosen]}.values():
         if job.record and job.state != "finished":
-            console.print(
-                f"{job.name}: {result_line(job.record, job.folder)}", markup=False, highlight=False, soft_wrap=True
-            )
+            console.print(f"{job.name}: {result_line(job.record, job.folder)}", soft_wrap=True)
     if not options.as_json:
         print(name)
     _show(reproduction, scale, table, of_identity(rest), options.as_json)

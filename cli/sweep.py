@@ -51,7 +51,7 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
     """Run jobs, or say what would run; return the exit code."""
     settled = settled_statuses(options.retry_failed, options.force)
     workers = executor(launcher or {}, options.jobs, _ask_to_cancel)
-    console.print(summary(jobs, settled, options.jobs), markup=False, highlight=False)
+    console.print(summary(jobs, settled, options.jobs))
     tell_idle([job.config for job in jobs])
     if options.dry_run:
         return _dry_run(jobs, settled, options)
@@ -59,7 +59,7 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
         if job.state in settled:
             _report(job, options)
             if job.record and (note := relabelled(job.config, job.record)):
-                console.print(f"{job.name}: {note}", markup=False, highlight=False)
+                console.print(f"{job.name}: {note}")
     stop = Stop()
     live = Live(console=console, transient=True, auto_refresh=False)
     with resumable(), live, stop.listening(), stop.anywhere():
@@ -67,7 +67,7 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
             if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
                 _report(event.job, options)
             elif event.kind in ("died", "interrupted"):
-                console.print(f"{event.job.name}: its process died ({event.content}); it will go on", markup=False)
+                console.print(f"{event.job.name}: its process died ({event.content}); it will go on")
             if console.is_terminal:
                 live.update(_table(jobs), refresh=True)
     if options.as_json:

@@ -25,7 +25,7 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
         state, valid = "pruned" if record is None else record.status, ""
         if record and state == "finished":
             valid = f"  valid {digits.number(score(record.metrics, 'valid'))}"
-        console.print(f"trial {number:>3}  {state}{valid}  {values}", markup=False, highlight=False)
+        console.print(f"trial {number:>3}  {state}{valid}  {values}")
 
     with resumable():
         study = tune(request, trials, display, lambda progress: None)

@@ -9,15 +9,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from rnndrop.digits import number
 from rnndrop.errors import RequestError
+from rnndrop.foreign import plain
 from rnndrop.records import run_folders
 from rnndrop.standing import Standing, standings, task
 
+from . import output
 from .progress import sparkline
 
 STYLES = {"running": "cyan", "failed": "red", "diverged": "red", "damaged": "red", "finished": "green"}
@@ -30,7 +31,7 @@ def watch(path: str, once: bool, as_json: bool, every: float) -> int:
     if as_json:
         print(json.dumps([_row(run) for run in standings(run_folders(path))], indent=1))
         return 0
-    console = Console()
+    console = output.console()
     if once or not sys.stdout.isatty():
         console.print(_table(path))
         return 0
@@ -64,7 +65,7 @@ def _table(path: str) -> Table:
         epoch = f"{beat['epoch']}/{beat['epochs']}" if "epoch" in beat else str(len(run.valid) or "")
         rate = f"{beat['tokens_per_second']:.0f}" if "epoch" in beat else ""
         best = number(min(run.valid)) if run.valid else ""
-        row = [run.name, run.state, epoch, sparkline(run.valid), best, rate, str(beat.get("host", ""))]
+        row = [plain(run.name), run.state, epoch, sparkline(run.valid), best, rate, str(beat.get("host", ""))]
         table.add_row(*row, style=STYLES.get(run.state))
     counts = Counter(run.state for run in runs)
     table.caption = " · ".join(f"{count} {state}" for state, count in counts.items()) or "no runs yet"

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rnndrop.foreign import cleaned
 from rnndrop.progress import Progress
 from rnndrop.records import write_atomically
 
@@ -59,7 +60,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     """The last beat of a run and its `age` in seconds; None where there is none."""
     path = folder / HEARTBEAT
     try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        state: dict[str, Any] = cleaned(json.loads(path.read_text(encoding="utf-8")))
         return {**state, "age": max(0.0, time.time() - path.stat().st_mtime)}
     except (OSError, ValueError):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.errors import RequestError
+from rnndrop.foreign import cleaned
 from rnndrop.task import task_of
 
 SCHEMA = 1  # of the record
@@ -25,6 +27,7 @@ HISTORY_TIMING = ("seconds", "tokens_per_second")
 """The keys of a history row that say how long it took: like a record's `timing`, they differ from run to run."""
 
 log = logging.getLogger("rnndrop")
+_CONTROL = re.compile(r"[^ -~\n\t]|\\u")  # texts that may hold signs which a terminal obeys
 
 
 class DamagedRecordError(ValueError):
@@ -61,6 +64,8 @@ class Record:
         """Read a record. Raises DamagedRecordError."""
         try:
             content = json.loads(text)
+            if _CONTROL.search(text):
+                content = cleaned(content)
             if isinstance(content, dict) and content.get("schema") != SCHEMA:
                 raise DamagedRecordError(
                     f"its schema is {content.get('schema')!r}, and this version of rnndrop reads {SCHEMA}"

@@ -16,6 +16,8 @@ function element(name, text, parent, className) {
   return made;
 }
 
+const markup = (text) => element("i", text).innerHTML; // for what can only be given as markup
+
 function setTheme(dark) {
   document.documentElement.classList.toggle("dark", dark);
   drawings.forEach((draw) => draw());
@@ -52,7 +54,7 @@ function curves(table, chosen) {
   return traces;
 }
 
-// plotly reads a few tags in texts: take away what would start one
+// plotly reads a few tags in texts, and DataTables what looks like an entity where it filters: take away what starts one
 const plain = (text) => text.replaceAll("<", "‹").replaceAll(">", "›").replaceAll("&", "＆");
 
 function drawCurves(place, table, chosen) {
@@ -154,9 +156,9 @@ function section(table) {
       box.addEventListener("change", () => { box.checked ? chosen.add(row.run) : chosen.delete(row.run); redraw(); });
     } };
   const columns = table.columns.map((column, index) => ({
-    title: column.title, data: null, className: index ? (column.left ? "dt-left" : "dt-right") : "label",
+    title: markup(column.title), data: null, className: index ? (column.left ? "dt-left" : "dt-right") : "label",
     type: table.rows.some((row) => typeof row.values[index] === "number") ? "num" : "string",
-    render: (row, type) => (type === "sort" || type === "type" ? row.values[index] ?? "" : type === "display" ? "" : row.cells[index]),
+    render: (row, type) => (type === "sort" || type === "type" ? row.values[index] ?? "" : type === "display" ? "" : plain(row.cells[index])),
     createdCell: (cell, _, row) => {
       cell.textContent = row.cells[index];
       if (!index && row.run) cell.classList.add("open");

@@ -7,8 +7,10 @@ notes with them, so the page asks the network for nothing. All data go through J
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterable
 from contextlib import suppress
@@ -47,12 +49,16 @@ def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str)
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
         own.joinpath("page.html").read_text(encoding="utf-8")
     )
+    css, script = (own.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     text = template.render(
         plotly=parts["plotly"],
         datatables=base64.b64encode(parts["datatables"].encode()).decode(),
         datatables_css=parts["datatables_css"],
-        css=own.joinpath("page.css").read_text(encoding="utf-8"),
-        script=own.joinpath("page.js").read_text(encoding="utf-8"),
+        css=css,
+        script=script,
+        of_maps=re.findall(r'getElementById\("([0-9a-f]{64})"\)', parts["plotly"]),
+        scripts=_hashes(parts["plotly"], script),
+        styles=_hashes(parts["datatables_css"], css, ""),
         data=embedded(page_data(table, runs, metric)),
         runs=len(runs),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -64,12 +70,19 @@ def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str)
         raise RequestError(f"Cannot write {path}: {error.strerror}.") from None
 
 
+def _hashes(*texts: str) -> str:
+    """The inline scripts, or styles, that the page's policy lets run: these and no others."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    return " ".join(f"'sha256-{digest}'" for digest in digests)
+
+
 def _library(package: str, inside: str) -> str:
     """A file of an installed package, found without importing it."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise RequestError(f"This needs {package}: pip install 'rnndrop[page]'")
-    return (Path(spec.submodule_search_locations[0]) / inside).read_text(encoding="utf-8")
+    text = (Path(spec.submodule_search_locations[0]) / inside).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n")  # as a browser reads it
 
 
 def embedded(data: Any) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.errors import unknown
+from rnndrop.foreign import cell, latex, markdown, plain
 from rnndrop.report.sheet import Row, Sheet, sheets
 
 INTERNAL = ["settings", "overrides"]
@@ -36,6 +37,8 @@ def footer(lines: Sequence[str], style: str) -> str:
 
 
 def _csv(table: pd.DataFrame) -> str:
+    texts = [name for name in table if table[name].dtype == object or table[name].dtype == "string"]
+    table = table.assign(**{str(name): table[name].map(cell) for name in texts}).rename(columns=cell)
     return str(table.to_csv(index=False)).rstrip("\n")
 
 
@@ -93,11 +96,6 @@ def coloured(text: str, style: str) -> str:
     return Style.parse(style).render(text)
 
 
-def plain(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
-
-
 def terminal_width() -> int:
     """COLUMNS, else the terminal's, else 100 where there is none; from 20 to 2000."""
     wanted = os.environ.get("COLUMNS", "")
@@ -129,42 +127,24 @@ def fitting(sheet: Sheet, width: int) -> tuple[list[int], list[int], list[str]]:
 
 
 def _markdown(sheet: Sheet) -> str:
-    cells = [[_md(cell) for cell in row.cells] for row in sheet.rows]
-    headers = [column.header for column in sheet.columns]
+    cells = [[markdown(cell) for cell in row.cells] for row in sheet.rows]
+    headers = [markdown(column.header) for column in sheet.columns]
     rule = [":---" if column.left else "---:" for column in sheet.columns]
     for row, marked in zip(sheet.rows, cells, strict=True):
         if row.tone == "best":
             marked[:] = [f"**{cell}**" if cell else "" for cell in marked]
     lines = [f"| {' | '.join(line)} |" for line in (headers, rule, *cells)]
-    notes = [_md(note) for note in (*sheet.notes, *sheet.warnings)]
+    notes = [markdown(note) for note in (*sheet.notes, *sheet.warnings)]
     return "\n".join(
-        [*([_md(sheet.constants), ""] if sheet.constants else []), *lines, "", *(f"- {note}" for note in notes)]
+        [*([markdown(sheet.constants), ""] if sheet.constants else []), *lines, "", *(f"- {note}" for note in notes)]
     )
-
-
-def _md(text: str) -> str:
-    """Escape what Markdown or HTML would read as markup."""
-    for sign in "\\|*_`[]<>":
-        text = text.replace(sign, f"\\{sign}" if sign not in "<>" else {"<": "&lt;", ">": "&gt;"}[sign])
-    return text.replace("\n", " ")
-
-
-_TEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$", "−": r"$-$",
-        "·": r"$\cdot$", "†": r"\dag{}", "—": "---",
-        "<": r"$<$", ">": r"$>$", "…": r"\ldots{}", "∞": r"$\infty$"}  # fmt: skip
-
-
-def tex(text: str) -> str:
-    """Escape a text for LaTeX; what pdfLaTeX has no glyph for becomes a question mark."""
-    return "".join(_TEX.get(sign, sign if sign.isascii() and sign.isprintable() else "?") for sign in text)
 
 
 def _latex(sheet: Sheet) -> str:
     """A booktabs tabular, to be \\input; the constants and notes stand around it as comments."""
 
     def line(cells: Sequence[str], bold: bool = False) -> str:
-        shown = [tex(cell) for cell in cells]
+        shown = [latex(cell) for cell in cells]
         return " & ".join(rf"\textbf{{{cell}}}" if bold and cell else cell for cell in shown) + r" \\"
 
     body: list[str] = []
@@ -204,8 +184,8 @@ def _html(sheet: Sheet) -> str:
 
 FOOT: dict[str, Callable[[str], str]] = {
     "rich": _warning,
-    "md": lambda line: f"- {_md(line)}",
-    "latex": lambda line: f"% {' '.join(line.split())}",
+    "md": lambda line: f"- {markdown(line)}",
+    "latex": lambda line: f"% {' '.join(plain(line, chr(10)).split())}",
     "html": lambda line: f"<p>{escape(line)}</p>",
 }
 TEXT: dict[str, Callable[[Sheet], str]] = {"rich": _rich, "md": _markdown, "latex": _latex, "html": _html}

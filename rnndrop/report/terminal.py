@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from rnndrop.digits import number
+from rnndrop.foreign import plain
 from rnndrop.report import series
 from rnndrop.report.extras import need
 from rnndrop.report.sheet import signed, title
-from rnndrop.report.tables import plain
 from rnndrop.stats import stars
 from rnndrop.task import task_by_metric
 

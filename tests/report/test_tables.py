@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from rnndrop.foreign import latex
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.sheet import sheets
-from rnndrop.report.tables import INTERNAL, STYLES, fitting, render, tex
+from rnndrop.report.tables import INTERNAL, STYLES, fitting, render
 
 METRIC = "test_perplexity"
 NASTY = "a|b <script>alert(1)</script> & _x_ %$#{}~^\\ \x1b[31m"
@@ -131,7 +132,7 @@ def test_latex_compiles(nasty: Path, tmp_path: Path) -> None:
 
 
 def test_tex_leaves_no_special_character_bare() -> None:
-    assert tex("50% & _x_ ±") == r"50\% \& \_x\_ $\pm$"
+    assert latex("50% & _x_ ±") == r"50\% \& \_x\_ $\pm$"
 
 
 def test_a_column_that_must_stay_stays(few: Path) -> None:
