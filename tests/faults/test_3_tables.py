@@ -7,21 +7,20 @@ import logging
 import math
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rnndrop.cli.ablate import _text
 from rnndrop.cli.evaluate import _line
 from rnndrop.cli.progress import epoch_line
 from rnndrop.cli.report import Request, report
-from rnndrop.cli.run import result_line
+from rnndrop.cli.run import run
 
-from rnndrop import checkpoint
 from rnndrop.ablation import Row, effects
 from rnndrop.compose import compose
 from rnndrop.digits import number, plus_minus
 from rnndrop.errors import RequestError
-from rnndrop.experiment import load_corpus
+from rnndrop.experiment import load_corpus, run_one
+from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress
 from rnndrop.records import read_record
 from rnndrop.report import series
@@ -34,7 +33,7 @@ from rnndrop.report.tables import render
 from rnndrop.stats import paired
 from rnndrop.sweep import failure, jobs_of
 from rnndrop.unk import unk_shares, unk_warning
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
 from tests.invented import write_run
 
 METRIC = "test_perplexity"
@@ -287,7 +286,9 @@ def close(folder: Path, level: str) -> list[Path]:
     ]
 
 
-def test_3_characters_have_enough_digits_and_bits_everywhere(tmp_path: Path) -> None:
+def test_3_characters_have_enough_digits_and_bits_everywhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folders = close(tmp_path, "char")
     runs = load_runs(tmp_path)
     assert sorted(runs["test_bits_per_character"]) == pytest.approx([1.25, 1.27])
@@ -295,7 +296,9 @@ def test_3_characters_have_enough_digits_and_bits_everywhere(tmp_path: Path) -> 
     texts = [rows(tmp_path, style) for style in PEOPLE]
     texts.append(json.dumps(page_data(compare(runs, METRIC, "none"), runs, METRIC)["tables"][0]["rows"], default=str))
     records = [record for folder in folders if (record := read_record(folder))]
-    texts += [" ".join(map(result_line, records)), " ".join(_line(record, "test") for record in records)]
+    texts.append(" ".join(_line(record, "test") for record in records))
+    assert [run([*record.overrides, f"output={tmp_path}"], False, False) for record in records] == [0, 0]
+    texts.append(capsys.readouterr().out)
     for text in texts:
         assert all(value in text for value in ("2.378", "2.412", "1.250", "1.270")), text
     ranked = compare(runs, "test_bits_per_character", "none").set_index("dropout")
@@ -303,13 +306,13 @@ def test_3_characters_have_enough_digits_and_bits_everywhere(tmp_path: Path) -> 
     assert "bits per character" in rows(tmp_path, metric="test_bits_per_character")
 
 
-def test_3_words_have_no_bits(tmp_path: Path) -> None:
-    (folder, _) = close(tmp_path, "word")
+def test_3_words_have_no_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    close(tmp_path, "word")
     runs = load_runs(tmp_path)
     assert runs["test_bits_per_character"].isna().all() and "bits" not in rows(tmp_path)
     assert not any("bits" in name for name in compare(runs))
-    record = read_record(folder)
-    assert record and "bits)" not in result_line(record)
+    run(["data=text", "data.file=none.txt", "dropout=none", f"output={tmp_path}"], False, False)
+    assert "bits)" not in capsys.readouterr().out
     with pytest.raises(RequestError, match=r"data\.level=char"):
         compare(runs, "test_bits_per_character")
 
@@ -358,13 +361,13 @@ def test_3_unk_is_named_when_a_text_is_loaded(tmp_path: Path, caplog: pytest.Log
     assert usual.levelname == "INFO" and "of test" in usual.getMessage()
 
 
-def test_3_unk_that_decides_is_said_wherever_the_result_is(tmp_path: Path) -> None:
+def test_3_unk_that_decides_is_said_wherever_the_result_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = {"name": "text", "level": "word", "sha256": "c" * 64}
     rates = {"train": 0.0, "valid": 0.909, "test": 0.909}
-    folder = write_run(tmp_path, ["dropout=none"], 0, 3.0, data=data | {"oov_rate": rates})
+    write_run(tmp_path, ["dropout=none"], 0, 3.0, data=data | {"oov_rate": rates})
     assert "&lt;unk&gt;: 0 % of train, 90.9 % of valid" in rows(tmp_path, baseline=None)
-    record = read_record(folder)
-    assert record and "90.9 % of test is <unk>" in result_line(record)
+    run(["dropout=none", f"output={tmp_path}"], False, False)
+    assert "90.9 % of test is <unk>" in capsys.readouterr().out
     assert load_runs(tmp_path)["test_oov_rate"].tolist() == [0.909]
 
 
@@ -401,7 +404,11 @@ def test_3_a_run_id_of_several_seeds_says_which_is_taken(tmp_path: Path, caplog:
     with caplog.at_level(logging.INFO, "rnndrop"):
         assert find(folders[0].parent.name, str(tmp_path)) == folders[1]
     (said,) = caplog.messages
-    assert "3 seeds" in said and "seed-0" in said and said.endswith(f"{folders[0].parent.name}/seed-2")
+    assert (
+        "3 seeds" in said
+        and re.search(r"this is seed[- ]0\b", said)
+        and said.endswith(f"{folders[0].parent.name}/seed-2")
+    )
     caplog.clear()
     find(f"{folders[0].parent.name}/seed-2", str(tmp_path))
     assert not caplog.messages
@@ -438,25 +445,19 @@ def test_3_epochs_of_the_plots_are_whole(tmp_path: Path) -> None:
 
 
 def test_3_a_training_that_is_over_is_not_said_to_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    import torch
+    overrides = [*TINY, "model.hidden=4", "evaluation.batch_size=200", f"output={tmp_path}"]
+    config = compose(overrides)
 
-    from rnndrop.interrupt import Stop
-    from rnndrop.keeper import Keeper
+    def leave(progress: Progress) -> None:
+        if (progress.epoch, progress.fraction) == (config.trainer.epochs, 1.0):
+            raise Interrupted
 
-    class Over:
-        generator, history, finished, row = torch.Generator(), [{}] * 6, True, 0
-
-        def restore(self, found: checkpoint.Checkpoint) -> None:
-            pass
-
-    settings = compose([]).trainer
-    training: Any = Over()
-    facts = {"data": "d", "device": "cpu", "threads": torch.get_num_threads(), "resumed_from": [], "seed": 0}
-    checkpoint.save(tmp_path, checkpoint.Checkpoint(858, {"a": torch.zeros(1)}, facts))
+    with pytest.raises(Interrupted):
+        run_one(config, overrides, leave)
     with caplog.at_level(logging.INFO, "rnndrop"):
-        Keeper(tmp_path, training, settings, "d", Stop()).resume()
+        assert run_one(config, overrides).status == "finished"
     (said,) = caplog.messages
-    assert "epoch 7" not in said and "trained to its end" in said
+    assert "trained to its end" in said and "epoch 3" not in said
 
 
 def test_3_a_score_of_zero_has_no_ratio() -> None:
