@@ -68,12 +68,12 @@ def show(text: str) -> None:
 
 
 def guard() -> None:
-    """Have both streams write text alone, and say where that cannot be written."""
+    """Have both streams write text alone, with a mark for what their encoding lacks, and say where they cannot write."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Output):
-            encoding, errors, buffering = stream.encoding, stream.errors, stream.line_buffering
-            setattr(sys, name, _Output(stream.detach(), encoding, errors, line_buffering=buffering))
+            encoding, buffering = stream.encoding, stream.line_buffering
+            setattr(sys, name, _Output(stream.detach(), encoding, "replace", line_buffering=buffering))
 
 
 def discard() -> None:

@@ -7,6 +7,7 @@ from its checkpoint.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,9 +26,10 @@ from rnndrop import heartbeat, records
 from rnndrop.config import Config
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweep import Event, Job, failure
-from rnndrop.workers import run_task
+from rnndrop.workers import run_task, take_gpu
 
 TICKET = "job.json"  # in the run folder: which job of the scheduler works on it
+GPUS = "CUDA_VISIBLE_DEVICES"
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
 LOST = "lost_after_s"  # our own setting: seconds without a heartbeat after which a job's node is taken for dead
@@ -58,6 +61,7 @@ class Submitted:
 
     identity: str
     record_then: int  # the time of its record's file when it was given: a later one is its own
+    place: int = 0  # among the processes of this machine that run at the same time
     beat_then: int = 0  # the heartbeat's time when last seen to change …
     beat_at: float = 0.0  # … and when that was
     gone_since: float | None = None
@@ -109,13 +113,14 @@ class Cluster:
             return
         output = Path(fresh[0].config.output).absolute()
         executor = self._executor(output / FOLDER)
+        places = self._places(len(fresh))
         try:
             with executor.batch():
                 handles = [
                     executor.submit(
-                        run_remote, str(Path.cwd()), job.config, job.overrides, job.force, frozenset(settled)
+                        run_remote, str(Path.cwd()), job.config, job.overrides, job.force, frozenset(settled), gpus
                     )
-                    for job in fresh
+                    for job, gpus in zip(fresh, map(self._gpus, places), strict=True)
                 ]
         except Exception as error:  # whatever the scheduler's commands say
             if not self._works:
@@ -124,15 +129,24 @@ class Cluster:
             self._refused += fresh
             return
         self._works = True
-        for job, handle in zip(fresh, handles, strict=True):
+        for job, handle, place in zip(fresh, handles, places, strict=True):
             if isinstance(self.scheduler, _Local):
                 self.scheduler.handles[handle.job_id] = handle
             records.prepare(job.folder)
-            self._follow(job, handle.job_id)
+            self._follow(job, handle.job_id, place)
             records.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
 
-    def _follow(self, job: Job, identity: str) -> None:
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD))
+    def _places(self, count: int) -> list[int]:
+        """The lowest numbers that no running job has."""
+        taken = {submitted.place for submitted in self.submitted.values()}
+        return list(islice((place for place in itertools.count() if place not in taken), count))
+
+    def _gpus(self, place: int) -> tuple[int, str | None] | None:
+        """For a process of this machine its place, and the GPUs that are to be seen; submitit would hide them all."""
+        return (place, os.environ.get(GPUS)) if self.kind == "local" else None
+
+    def _follow(self, job: Job, identity: str, place: int = 0) -> None:
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), place)
 
     def _executor(self, folder: Path) -> Any:
         submitit = _submitit()
@@ -240,11 +254,27 @@ class _Local:
             process.kill()
 
 
-def run_remote(folder: str, config: Config, overrides: list[str], force: bool, settled: Collection[str]) -> str:
-    """What a job does, wherever it runs. Told that its time is up (SIGUSR2), it asks Slurm to be given again."""
+def run_remote(
+    folder: str,
+    config: Config,
+    overrides: list[str],
+    force: bool,
+    settled: Collection[str],
+    gpus: tuple[int, str | None] | None = None,
+) -> str:
+    """What a job does, wherever it runs. Told that its time is up (SIGUSR2), it asks Slurm to be given again.
+
+    `gpus`: its place among the processes of this machine, and the GPUs that they share.
+    """
     from rnndrop.interrupt import Interrupted
 
     os.chdir(folder)
+    if gpus is not None:
+        place, visible = gpus
+        os.environ.pop(GPUS, None)
+        if visible is not None:
+            os.environ[GPUS] = visible
+        take_gpu(place)
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
         import torch
 

@@ -152,8 +152,7 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: i
 
     if threads:
         torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(index % torch.cuda.device_count())
+    take_gpu(index)
 
     def tell(content: dict[str, Any]) -> None:
         with suppress(OSError):  # a sweep that has gone must not hurt the run; a signal follows
@@ -163,6 +162,14 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: i
         while True:
             config, overrides, force, settled = pipe.recv()
             pipe.send(run_task(config, overrides, force, settled, tell))
+
+
+def take_gpu(place: int) -> None:
+    """Have this process compute on the GPU of its place among those that run at the same time, where there are GPUs."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(place % torch.cuda.device_count())
 
 
 def run_task(
