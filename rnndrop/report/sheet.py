@@ -10,6 +10,7 @@ import pandas as pd
 
 from rnndrop.report.comparable import caveats, count, revision
 from rnndrop.report.compare import UNFINISHED, settings_columns
+from rnndrop.report.published import note
 from rnndrop.stats import stars
 from rnndrop.task import TASKS, task_by_metric
 
@@ -248,7 +249,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str) -> list[str]:
     if (ours["n"] < 3).any():
         notes.append("† fewer than 3 seeds: a std or an interval of so few says little")
     if "source" in part and part["source"].notna().any():
-        notes.append("published rows: as printed there; ? was not checked against the source")
+        notes.append(note(part))
     return notes
 
 
