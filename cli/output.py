@@ -68,7 +68,7 @@ def show(text: str) -> None:
 
 
 def guard() -> None:
-    """Have both streams write text alone, with a mark for what their encoding lacks, and say where they cannot write."""
+    """Have both streams write text alone, a mark for what their encoding lacks, and say where they cannot write."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Output):

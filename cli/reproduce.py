@@ -18,7 +18,7 @@ from .sweep import Options, run_all
 def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options) -> int:
     """Run every row with every seed and print ours beside the published; return the exit code.
 
-    Where the rates are searched, the search runs first, with the first seed.
+    Where the rates are searched, the search runs first, with a seed of its own that is not reported.
     """
     reproduction = load(name)
     launcher, rest = split_launcher(overrides)
@@ -31,8 +31,8 @@ def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options)
     if options.dry_run:
         known = {job.folder: job for job in [*search, *(job for plan in table for job in plan.chosen)]}
         code = run_all(list(known.values()), silent, launcher)
-        if later := sum(len(plan.seeds) - 1 for plan in table if plan.factor is None):
-            console.print(f"and {later} more, the other seeds of what the search will choose")
+        if later := sum(len(plan.seeds) for plan in table if plan.factor is None):
+            console.print(f"and {later} more, the seeds of what the search will choose")
         return code
     code = run_all(search, silent, launcher) if search else 0
     code = max(code, run_all([job for plan in table for job in plan.chosen], silent, launcher))
@@ -58,13 +58,13 @@ def _show(
     """The outcomes on stdout."""
     from tabulate import tabulate
 
-    from rnndrop.report.reproduced import HEADER, cells, outcomes
+    from rnndrop.report.reproduced import HEADER, cells, notes, outcomes
 
     measured = {
         plan.row: [job.record.metrics for job in plan.chosen if job.record and job.state == "finished"]
         for plan in table
     }
-    found = outcomes(reproduction, scale, measured, overrides)
+    found = outcomes(reproduction, scale, measured, overrides, table[0].task)
     factors = {plan.row: plan.factor for plan in table if plan.search}
     if as_json:
         print(json.dumps([asdict(each) | {"factor": factors.get(each.row)} for each in found], indent=1))
@@ -73,4 +73,4 @@ def _show(
         (f"{row} × {factors[row]:g}" if factors.get(row) is not None else row, *others)
         for row, *others in map(cells, found)
     ]
-    print(tabulate(body, HEADER, disable_numparse=True))
+    print("\n".join([tabulate(body, HEADER, disable_numparse=True), *notes(found, "docs/guide/papers.md")]))

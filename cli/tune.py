@@ -10,13 +10,13 @@ from typing import Any
 from rnndrop import digits
 from rnndrop.records import Record
 from rnndrop.task import score
-from rnndrop.tuning import space, tune
+from rnndrop.tuning import fresh, space, tune
 
 from .progress import console, resumable
 
 
 def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
-    """Search, a line a trial on stderr; print the best settings as a command, or everything as JSON."""
+    """Search, a line a trial on stderr; print the best settings and how to measure them, or everything as JSON."""
     request = space(overrides)
 
     def display(number: int, record: Record | None, params: dict[str, Any]) -> None:
@@ -29,14 +29,17 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
 
     with resumable():
         study = tune(request, trials, display, lambda progress: None)
-    done = [trial for trial in study.trials if trial.value is not None]
+    done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    best = study.best_trial.user_attrs["overrides"] if done else None
+    measure = best and shlex.join(["rnndrop", "sweep", *fresh(best)])
     if as_json:
-        rows = [{"number": t.number, "state": t.state.name.lower(), "valid_perplexity": t.value, "params": t.params,
+        valid = f"valid_{request.task.metric}"
+        rows = [{"number": t.number, "state": t.state.name.lower(), valid: t.value, "params": t.params,
                  "run": t.user_attrs.get("run")} for t in study.trials]  # fmt: skip
-        print(json.dumps({"study": study.study_name, "trials": rows}, indent=1))
-    elif done:
-        command = shlex.join(["rnndrop", "run", *study.best_trial.user_attrs["overrides"]])
-        print(f"✓ valid {digits.number(study.best_value)}   {command}")
+        print(json.dumps({"study": study.study_name, "trials": rows, "measure": measure}, indent=1))
+    elif best:
+        print(f"✓ valid {digits.number(study.best_value)}   {shlex.join(['rnndrop', 'run', *best])}")
+        print(f"The seed that chose it makes this too good. Measure it with others: {measure}")
     else:
         console.print("No trial finished.")
     return 0 if done else 1

@@ -15,18 +15,23 @@ from pydantic import BaseModel, ConfigDict
 from rnndrop.compose import choices, compose, expand
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweep import Job, jobs_of
+from rnndrop.task import TASKS, Task, score
 
 SCALES = ("full", "small")
 SETTLED = ("finished", "failed", "diverged")
 
 
 class Row(BaseModel):
-    """One row: the overrides that make it, and the `label` of the published rows that it stands beside."""
+    """One row: the overrides that make it, and the `label` of the published rows that it stands beside.
+
+    `source` says where those are, for a row that is not to be held to the reproduction's own.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     run: list[str]
     published: str | None = None
+    source: str | None = None
 
 
 class Published(BaseModel):
@@ -52,15 +57,22 @@ class Reproduction(BaseModel):
     small: list[str]  # what `--scale small` changes
     published: Published | None = None
     baseline: str | None = None  # the row that the others are compared with, paired by seed
-    factors: list[float] = [1.0]  # of a row's rates: all are tried with the first seed, the best by valid is kept
+    factors: list[float] = [1.0]  # of a row's rates: all are tried with `search_seed`, the best by valid is kept
+    search_seed: int = 0  # chooses the rates, so it is none of the seeds that are reported
+    notes: list[str] = []  # what the page of results says beside the numbers
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The jobs of one row: a list, one job a seed, for each of the factors that its rates can take."""
+    """The jobs of one row for each of the factors that its rates can take.
+
+    `jobs`: a list, one job a seed; `trials`: the one that tries the factor, with a seed of its own, so that no run
+    that chose the rates is among those that are reported. Where nothing is searched there is none.
+    """
 
     row: str
     jobs: dict[float, list[Job]]
+    trials: dict[float, Job]
 
     @property
     def seeds(self) -> list[int]:
@@ -68,25 +80,35 @@ class Plan:
         return [job.config.seed for job in next(iter(self.jobs.values()))]
 
     @property
+    def task(self) -> Task:
+        """What the row's runs are scored by."""
+        return TASKS[next(iter(self.jobs.values()))[0].config.task]
+
+    @property
     def search(self) -> list[Job]:
-        """The jobs that decide on the rates; none where there is nothing to decide."""
-        return [jobs[0] for jobs in self.jobs.values()] if len(self.jobs) > 1 else []
+        """The jobs that decide on the rates."""
+        return list(self.trials.values())
 
     @property
     def factor(self) -> float | None:
-        """The factor with the lowest valid perplexity; None while it is not known."""
-        if len(self.jobs) == 1:
+        """The factor with the lowest valid score; None while it is not known."""
+        if not self.trials:
             return next(iter(self.jobs))
         if not all(job.state in SETTLED for job in self.search):
             return None
-        firsts = {factor: jobs[0].record for factor, jobs in self.jobs.items() if jobs[0].state == "finished"}
-        valid = {factor: record.metrics["valid_perplexity"] for factor, record in firsts.items() if record}
+        done = {factor: job.record for factor, job in self.trials.items() if job.state == "finished"}
+        valid = {factor: score(record.metrics, "valid") for factor, record in done.items() if record}
         return min(valid, key=lambda factor: valid[factor], default=None)
 
     @property
     def chosen(self) -> list[Job]:
         """The jobs of the row, one a seed; empty while its rates are not known."""
         return [] if self.factor is None else self.jobs[self.factor]
+
+    @property
+    def every(self) -> list[Job]:
+        """All jobs that there can be."""
+        return [*self.search, *(job for jobs in self.jobs.values() for job in jobs)]
 
 
 def load(name: str) -> Reproduction:
@@ -109,16 +131,29 @@ def plans(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ())
     """The checked jobs of every row at a scale, with further overrides. Raises RequestError, also if rows coincide."""
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
-    made = [
-        Plan(name, {f: _jobs(name, f, each) for f, each in _candidates(reproduction.factors, request).items()})
-        for name, request in requests(reproduction, scale, overrides).items()
-    ]
+    made = [_plan(reproduction, name, request) for name, request in requests(reproduction, scale, overrides).items()]
     owner: dict[Path, str] = {}
     for plan in made:
         for jobs in plan.jobs.values():
             if (other := owner.setdefault(jobs[0].folder, plan.row)) != plan.row:
                 raise RequestError(f"{' '.join(overrides)}: with it the rows {other} and {plan.row} are the same run.")
     return made
+
+
+def _plan(reproduction: Reproduction, row: str, request: list[str]) -> Plan:
+    """The jobs of a row; `request` ends with its seeds."""
+    *settings, seeds = request
+    candidates = _candidates(reproduction.factors, settings)
+    jobs = {factor: _jobs(row, factor, [*each, seeds]) for factor, each in candidates.items()}
+    own = f"seed={reproduction.search_seed}"
+    if len(reproduction.factors) > 1 and any(f"seed={job.config.seed}" == own for job in next(iter(jobs.values()))):
+        raise RequestError(
+            f"{own} chooses the rates of {reproduction.name}, so it is not among the seeds that are reported.\n"
+            f"Give others, as 'seed={reproduction.seeds}'."
+        )
+    if len(candidates) == 1:
+        return Plan(row, jobs, {})
+    return Plan(row, jobs, {factor: _jobs(row, factor, [*each, own])[0] for factor, each in candidates.items()})
 
 
 def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ()) -> dict[str, list[str]]:

@@ -27,6 +27,7 @@ TASKS = {
         Task("sentiment", "rmse", "RMSE", ("movie_reviews", "reviews")),
     )
 }
+SPLITS = ("train", "valid", "test")
 
 
 BITS = "bits_per_character"
@@ -39,8 +40,14 @@ def task_of(config: Mapping[str, Any]) -> Task:
 
 
 def task_by_metric(name: str) -> Task:
-    """The task that a metric as `test_rmse_mc` belongs to. Raises KeyError."""
-    return next((task for task in TASKS.values() if task.metric in name.split("_")), TASKS["language_model"])
+    """The task that a metric, as `rmse` or `test_rmse_mc`, belongs to. Raises KeyError where it is none's."""
+    bare = next((name.removeprefix(f"{split}_") for split in SPLITS if name.startswith(f"{split}_")), name)
+    if bare == BITS:
+        return TASKS["language_model"]
+    for task in TASKS.values():
+        if bare == task.metric or bare.startswith(f"{task.metric}_"):
+            return task
+    raise KeyError(name)
 
 
 def score(row: Mapping[str, Any], split: str) -> float:
@@ -49,8 +56,12 @@ def score(row: Mapping[str, Any], split: str) -> float:
 
 
 def task_of_row(row: Mapping[str, Any]) -> Task:
-    """The task whose score a record's metrics or a row of a history holds."""
-    return next((task for task in TASKS.values() if f"valid_{task.metric}" in row), TASKS["language_model"])
+    """The task whose score, of whichever split, a record's metrics or a row of a history holds.
+
+    A row without any score, as that of a run that has no epoch yet, is taken for a language model's.
+    """
+    held = (task for task in TASKS.values() if any(f"{split}_{task.metric}" in row for split in SPLITS))
+    return next(held, TASKS["language_model"])
 
 
 def bits_per_character(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float]:

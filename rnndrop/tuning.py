@@ -1,5 +1,8 @@
 """Search for rates with Optuna: each trial is an ordinary run, so nothing of a search is lost either.
 
+All trials have one seed. Its valid score of the best trial is too good by the choice, so a search shows no test score;
+`fresh` names the runs that measure the settings.
+
 The study is an SQLite file in the output folder. Trials that were interrupted or killed are given again, and their
 runs go on from their checkpoints.
 """
@@ -21,7 +24,7 @@ from rnndrop.errors import RequestError
 from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress, Watcher
 from rnndrop.records import Record, prepare
-from rnndrop.task import score
+from rnndrop.task import TASKS, Task, score
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -29,10 +32,15 @@ if TYPE_CHECKING:
 DATABASE = "tune.db"
 STEP = 0.01  # of an interval, unless it is narrow: runs that differ less are not worth two trainings
 _REQUEUED = "requeued"
+NOT_SEARCHED = {
+    "seed": "the best of several seeds is the luckiest; give one, and measure what it chose with others",
+    "task": "their scores have no common ranking",
+    "data": "scores on different data have no common ranking",
+}
 
 
 class Pruned(Interrupted):
-    """A trial whose valid perplexity is worse than that of half of the others at the same epoch."""
+    """A trial whose valid score is worse than that of half of the others at the same epoch."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Space:
 
     fixed: list[str]
     searched: dict[str, tuple[float, float] | list[Any]]
+    task: Task
 
     @property
     def name(self) -> str:
@@ -51,10 +60,20 @@ class Space:
 def space(overrides: Sequence[str]) -> Space:
     """Part overrides into fixed ones and ranges. Raises RequestError where there is nothing to search."""
     fixed, searched = sweeps(overrides)
+    for key, why in NOT_SEARCHED.items():
+        if key in searched:
+            raise RequestError(f"{key} cannot be searched: {why}.")
     if not searched:
         raise RequestError("Nothing to search: give a range, as dropout.recurrent.p='interval(0,0.7)' or =0.1,0.3,0.5.")
-    compose([*fixed, *(f"{key}={_middle(values)}" for key, values in searched.items())])  # the rest is right
-    return Space(fixed, searched)
+    middle = compose([*fixed, *(f"{key}={_middle(values)}" for key, values in searched.items())])  # the rest is right
+    return Space(fixed, searched, TASKS[middle.task])
+
+
+def fresh(overrides: Sequence[str]) -> list[str]:
+    """The overrides of the runs that measure what a search chose with one seed: the same with three others."""
+    seed = compose(overrides).seed
+    others = [each for each in overrides if each.lstrip("+").partition("=")[0] != "seed"]
+    return [*others, f"seed=range({seed + 1},{seed + 4})"]
 
 
 def _middle(values: tuple[float, float] | list[Any]) -> Any:

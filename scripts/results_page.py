@@ -25,7 +25,8 @@ OPENING = """# Results
 
 Written by `python scripts/results_page.py` from the CSVs in this folder, which `scripts/collect_results.py` makes of
 records: run ids, seeds, settings, hardware, time and revision are there. The published rows are in
-[reference](reference/README.md). Within: by the deviation over seeds that the paper gives, or 1 % where it gives none.
+[reference](reference/README.md); `?` was not checked against its source. Within: by the deviation over seeds that the
+paper gives, or 1 % where it gives none.
 Perplexities are of the weights with the best valid perplexity, without dropout; MC: averaged over masks.
 """
 

@@ -16,7 +16,7 @@ import pandas as pd
 from rnndrop.records import read_history
 from rnndrop.report.frames import load_runs
 from rnndrop.report.results import write
-from rnndrop.stats import paired
+from rnndrop.stats import Paired, holm, paired
 
 ROOT = Path(__file__).parent.parent
 CSV, HISTORY = ROOT / "results" / "sentiment.csv", ROOT / "results" / "history" / "sentiment.csv"
@@ -49,8 +49,17 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def tables(csv: pd.DataFrame) -> str:
-    """Mean ± std over the seeds of each cell and plan, a table a split, and `variational` against the others."""
+    """Mean ± std over the seeds of each cell and plan, a table a split, and `variational` against the others.
+
+    The p-values are Holm-corrected over all the tests there are below the tables.
+    """
     parts = []
+    tests = {
+        (split, cell, plan): found
+        for (split, cell), runs in csv.groupby(["split_by", "cell"])
+        for plan, found in _tests(runs).items()
+    }
+    corrected = dict(zip(tests, holm([found.p for found, _ in tests.values()]), strict=True))
     for split, rows in sorted(csv.groupby("split_by"), reverse=True):
         parts += [
             f"**`data.split_by={split}`**",
@@ -61,7 +70,11 @@ def tables(csv: pd.DataFrame) -> str:
         for cell in sorted(rows["cell"].unique(), reverse=True):
             own = rows[rows["cell"] == cell]
             parts += [_row(cell, plan, own[own["dropout"] == plan]) for plan in PLANS if (own["dropout"] == plan).any()]
-        parts += ["", *(_against(cell, own) for cell, own in sorted(rows.groupby("cell"), reverse=True)), ""]
+        parts += [""]
+        for cell in sorted(rows["cell"].unique(), reverse=True):
+            own = {key: (*tests[key], corrected[key]) for key in tests if key[:2] == (split, cell)}
+            parts.append(_against(cell, {plan: each for (_, _, plan), each in own.items()}, len(tests)))
+        parts.append("")
     return "\n".join(parts).strip()
 
 
@@ -77,18 +90,28 @@ def _spread(values: pd.Series) -> str:
     return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
 
 
-def _against(cell: str, runs: pd.DataFrame) -> str:
-    """What variational changes in test RMSE, paired by seed."""
+def _tests(runs: pd.DataFrame) -> dict[str, tuple[Paired, float]]:
+    """What `variational` changes in test RMSE against each other plan of a cell: paired by seed, and the mean ratio."""
     by_seed = {plan: own.set_index("seed")["test_rmse"] for plan, own in runs.groupby("dropout")}
-    words = []
+    ours, found = by_seed.get("variational", pd.Series(dtype=float)), {}
     for plan in ("none", "naive"):
-        common = sorted(set(by_seed.get("variational", {}).keys()) & set(by_seed.get(plan, {}).keys()))
-        if common:
-            found = paired(list(by_seed["variational"][common]), list(by_seed[plan][common]))
-            per_cent = f"{100 * (by_seed['variational'][common] / by_seed[plan][common] - 1).mean():+.1f} %"
-            p = f", paired t test p = {found.p:.2g}" if len(common) > 1 else ""
-            words.append(f"{found.difference:+.4f} ({per_cent}) against `{plan}`{p}".replace("-", "−"))
-    return f"- {cell}: `variational` changes test RMSE by {' and by '.join(words)}." if words else f"- {cell}"
+        theirs = by_seed.get(plan, pd.Series(dtype=float))
+        if common := sorted(set(ours.index) & set(theirs.index)):
+            ratio = float((ours[common] / theirs[common]).mean())
+            found[plan] = paired(list(ours[common]), list(theirs[common])), ratio
+    return found
+
+
+def _against(cell: str, found: dict[str, tuple[Paired, float, float]], tests: int) -> str:
+    """The changes of a cell in words; `found`: by plan, with the corrected p-value."""
+    words = []
+    for plan, (pair, ratio, p) in found.items():
+        shown = "" if pd.isna(p) else f", paired t test p = {p:.2g}"
+        words.append(f"{pair.difference:+.4f} ({100 * (ratio - 1):+.1f} %) against `{plan}`{shown}".replace("-", "−"))
+    if not words:
+        return f"- {cell}"
+    holm_ = f" (Holm-corrected over {tests} tests)" if "p =" in words[-1] else ""
+    return f"- {cell}: `variational` changes test RMSE by {' and by '.join(words)}{holm_}."
 
 
 def main(arguments: list[str]) -> int:

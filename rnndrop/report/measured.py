@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from rnndrop.identity import run_id
 from rnndrop.report import series
 from rnndrop.report.compare import compare
+from rnndrop.report.redefined import redefined
 from rnndrop.report.reproduced import Outcome, outcomes, settle
 from rnndrop.report.results import HISTORY, read
 from rnndrop.reproduction import Plan, Reproduction, load, plans
@@ -18,26 +20,33 @@ from rnndrop.sweep import Job
 
 @dataclass
 class Measured:
-    """A reproduction at a scale, with what `results/NAME.csv` and `results/history/NAME.csv` have of it."""
+    """A reproduction at a scale, with what `results/NAME.csv` and `results/history/NAME.csv` have of it.
+
+    `outdated`: the committed runs that no row counts, since what they were run with means something else by now.
+    """
 
     reproduction: Reproduction
     scale: str
     plans: list[Plan]
     runs: pd.DataFrame
     history: pd.DataFrame
+    outdated: pd.DataFrame
 
     @classmethod
     def read(cls, results: Path, name: str, scale: str) -> Measured:
         """The plans of a reproduction, their jobs settled by the committed runs alone."""
         reproduction, path = load(name), results / f"{name}.csv"
         runs = read(path) if path.exists() else pd.DataFrame({"identity": [], "seed": []})
-        default = {job.config.seed for job in next(iter(plans(reproduction, scale)[0].jobs.values()))}
-        seeds = sorted(default | {int(seed) for seed in runs["seed"]})
+        old = pd.Series([redefined(run) is not None for run in runs.to_dict("records")], index=runs.index, dtype=bool)
+        runs, outdated = runs[~old], runs[old]
+        default = set(plans(reproduction, scale)[0].seeds)
+        searched = {reproduction.search_seed} if len(reproduction.factors) > 1 else set()
+        seeds = sorted((default | {int(seed) for seed in runs["seed"]}) - searched)
         table_ = plans(reproduction, scale, [f"seed={','.join(map(str, seeds))}"])
         settle(table_, runs)
         history = results / "history" / f"{name}.csv"
         epochs = pd.read_csv(history, dtype={"run_id": str}) if history.exists() else pd.DataFrame(columns=HISTORY)
-        return cls(reproduction, scale, table_, runs, epochs)
+        return cls(reproduction, scale, table_, runs, epochs, outdated)
 
     @property
     def name(self) -> str:
@@ -64,7 +73,7 @@ class Measured:
     def outcomes(self) -> list[Outcome]:
         """Ours beside the published."""
         measured = {row: [job.record.metrics for job in jobs if job.record] for row, jobs in self.rows.items()}
-        return outcomes(self.reproduction, self.scale, measured)
+        return outcomes(self.reproduction, self.scale, measured, task=self.plans[0].task)
 
     @cached_property
     def compared(self) -> pd.DataFrame:
@@ -72,8 +81,8 @@ class Measured:
 
         Runs of one row that were recorded under several run ids, by several versions of the program, are one group.
         """
-        row_of = {job.folder.parent.name: row for row, jobs in self.rows.items() for job in jobs}
-        ids = {(job.folder.parent.name, job.config.seed) for jobs in self.rows.values() for job in jobs}
+        row_of = {run_id(job.config): row for row, jobs in self.rows.items() for job in jobs}
+        ids = {(run_id(job.config), job.config.seed) for jobs in self.rows.values() for job in jobs}
         keys = zip(self.runs["identity"], self.runs["seed"], strict=True)
         runs = self.runs[[key in ids for key in keys]].drop_duplicates(["identity", "seed"], keep="last")
         baseline = next((run for run, row in row_of.items() if row == self.reproduction.baseline), None)
@@ -109,8 +118,9 @@ class Measured:
 
     def _epochs(self, identity: str) -> pd.DataFrame:
         """The epochs of every seed of a row, by its run id of today."""
-        recorded = self.runs.loc[self.runs["identity"] == identity, "run_id"]
-        return self.history[self.history["run_id"].isin(recorded)]
+        seeds = {job.config.seed for jobs in self.rows.values() for job in jobs}
+        runs = self.runs[(self.runs["identity"] == identity) & self.runs["seed"].isin(seeds)]
+        return self.history.merge(runs[["run_id", "seed"]], on=["run_id", "seed"])
 
     def _curves(self) -> list[series.Curve]:
         made = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from io import StringIO
@@ -9,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-TYPES = {"checked": "boolean", "mc": "boolean", "parameters": "Float64", "notes": "string"}
+TYPES = {"checked": "boolean", "mc": "boolean", "parameters": "Float64", "notes": "string", "valid_why": "string"}
 
 
 @cache
@@ -24,11 +25,21 @@ def published() -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def comparable(row: Mapping[Any, Any] | pd.Series, column: str) -> Any:
+    """A number of a published row as it is when every token counts once: mostly as it is printed there.
+
+    Where their code counts otherwise, `results/reference` has the other number and why.
+    """
+    other = row.get(f"{column}_comparable")
+    return row[column] if other is None or pd.isna(other) else other
+
+
 def beside(table: pd.DataFrame) -> pd.DataFrame:
     """Add to a comparison the published rows of the same data and model size, each below our row of its plan.
 
     Where nothing was published at our size, the rows of all sizes are added. Corpora that were cut or read by
-    character are not the published data, so they get none. The rows' `source` tells them from our own.
+    character are not the published data, so they get none. The rows' `source` tells them from our own. Their numbers
+    are the comparable ones; where that is not what is printed there, `valid_published` is.
     """
     parts = []
     for _, part in table.groupby("data_sha256", sort=False, dropna=False):
@@ -70,7 +81,8 @@ def _as_ours(row: dict[Any, Any], like: pd.Series) -> dict[str, object]:
         "parameters": row["parameters"],
         "n": 0,
         **dict.fromkeys(("diverged", "failed", "interrupted"), 0),
-        "valid_perplexity": row["valid"],
+        "valid_perplexity": comparable(row, "valid"),
+        "valid_published": None if comparable(row, "valid") == row["valid"] else row["valid"],
         "valid_perplexity_std": row["valid_std"],
         test: row["test"],
         f"{test}_std": row["test_std"],
@@ -80,3 +92,13 @@ def _as_ours(row: dict[Any, Any], like: pd.Series) -> dict[str, object]:
         "source_tag": row["source_tag"],
         "checked": row["checked"],
     }
+
+
+def note(part: pd.DataFrame) -> str:
+    """How to read the published rows of a table: whose numbers they are, and which are counted otherwise there."""
+    words = "published rows: as printed there"
+    if (counted := part[part["valid_published"].notna()]).size:
+        pairs = zip(counted["valid_perplexity"], counted["valid_published"], strict=True)
+        both = ", ".join(dict.fromkeys(f"{ours:.1f} for {theirs:.1f}" for ours, theirs in pairs))
+        words += f", but valid as it is when every token counts ({both})"
+    return f"{words}; ? was not checked against the source"

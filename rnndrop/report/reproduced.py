@@ -10,13 +10,14 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.digits import as_printed, number, plus_minus
+from rnndrop.identity import run_id
 from rnndrop.records import SCHEMA, Record
 from rnndrop.report.comparable import commonest
-from rnndrop.report.published import published
+from rnndrop.report.published import comparable, published
 from rnndrop.report.sheet import SHORT
 from rnndrop.reproduction import Plan, Reproduction, Row
+from rnndrop.task import TASKS, Task
 
-METRICS = ("valid_perplexity", "test_perplexity", "test_perplexity_mc")
 TOLERANCE = 0.01  # of the published value, where no deviation over seeds is published
 
 
@@ -24,9 +25,10 @@ TOLERANCE = 0.01  # of the published value, where no deviation over seeds is pub
 class Outcome:
     """One number of one row. `ours` is the mean over `n` seeds, None where nothing has finished.
 
-    `difference` is ours minus the published one; `tolerance` the published deviation over seeds, or 1 % where none is
-    given or where it was rounded to zero. At small scale, or with `overrides` that change what is computed, both, and
-    `within`, are None: such runs reproduce nothing.
+    `published` is the number as it is printed there, `comparable` the same in our convention: another one where their
+    code counts otherwise (`valid_comparable` of `results/reference`). `difference` is ours minus the comparable one;
+    `tolerance` the published deviation over seeds, or 1 % where none is given or where it was rounded to zero. At small
+    scale, or with `overrides` that change what is computed, both, and `within`, are None: such runs reproduce nothing.
     """
 
     reproduction: str
@@ -39,6 +41,7 @@ class Outcome:
     ours_std: float | None
     published: float | None
     published_std: float | None
+    comparable: float | None
     source: str | None
     checked: bool | None
     difference: float | None
@@ -51,36 +54,39 @@ def outcomes(
     scale: str,
     measured: Mapping[str, Sequence[Mapping[str, Any]]],
     overrides: Sequence[str] = (),
+    task: Task = TASKS["language_model"],
 ) -> list[Outcome]:
-    """Test perplexity and every other number that was measured or published, row by row.
+    """The test score and every other number that was measured or published, row by row.
 
-    `measured`: the metrics of each row's finished runs; `overrides`: those that change what they computed.
+    `measured`: the metrics of each row's finished runs; `overrides`: those that change what they computed; `task`:
+    that of the runs. What is published in `results/reference` are perplexities.
     """
-    found = [
-        _outcome(
-            reproduction.name,
-            scale,
-            tuple(overrides),
-            name,
-            metric,
-            measured.get(name, ()),
-            their_row(reproduction, row),
-        )
-        for name, row in reproduction.rows.items()
-        for metric in METRICS
-    ]
-    return [each for each in found if each.n or each.published is not None or each.metric == "test_perplexity"]
+    found = []
+    for name, row in reproduction.rows.items():
+        theirs = their_row(reproduction, row) if task.name == "language_model" else published().iloc[:0]
+        runs = measured.get(name, ())
+        found += [
+            _outcome(reproduction.name, scale, tuple(overrides), name, metric, runs, theirs)
+            for metric in metrics_of(task)
+        ]
+    return [each for each in found if each.n or each.published is not None or each.metric == f"test_{task.metric}"]
+
+
+def metrics_of(task: Task) -> tuple[str, ...]:
+    """What a reproduction reports of a task's runs."""
+    return (f"valid_{task.metric}", f"test_{task.metric}", f"test_{task.metric}_mc")
 
 
 def settle(plans: Sequence[Plan], runs: pd.DataFrame) -> None:
     """Give the jobs of `plans` the states and records of committed `runs` (`results.read`), and no others."""
     found = {(row["identity"], row["seed"]): row for row in runs.to_dict("records")}
-    for job in {id(job): job for plan in plans for jobs in plan.jobs.values() for job in jobs}.values():
-        row = found.get((job.folder.parent.name, job.config.seed))
+    for task, job in ((plan.task, job) for plan in plans for job in plan.every):
+        row = found.get((run_id(job.config), job.config.seed))
         job.state, job.record = "new", None
         if row is not None:
             tree = job.config.model_dump(mode="json")
-            metrics = {name: _number(row[name]) for name in (*METRICS, "train_perplexity")}
+            names = (*metrics_of(task), f"train_{task.metric}")
+            metrics = {name: _number(row[name]) for name in names}
             job.state = row["status"]
             job.record = Record(SCHEMA, row["run_id"], row["seed"], row["status"], job.overrides, tree, metrics=metrics)
 
@@ -91,7 +97,11 @@ def their_row(reproduction: Reproduction, row: Row) -> pd.DataFrame:
     if row.published is None or reproduction.published is None:
         return table.iloc[:0]
     where = reproduction.published
-    same = (table["source"] == where.source) & (table["data"] == where.data) & (table["model"] == where.model)
+    same = (
+        (table["source"] == (row.source or where.source))
+        & (table["data"] == where.data)
+        & (table["model"] == where.model)
+    )
     return table[same & (table["label"] == row.published)]
 
 
@@ -112,10 +122,11 @@ def _outcome(
     column = metric.partition("_")[0]
     value = _number(theirs[column].iloc[0]) if len(theirs) else None
     std = _number(theirs[f"{column}_std"].iloc[0]) if value is not None else None
+    like_ours = _number(comparable(theirs.iloc[0], column)) if value is not None else None
     ours = math.fsum(values) / len(values) if values else None
-    comparable = scale == "full" and not overrides
-    difference = ours - value if comparable and ours is not None and value is not None else None
-    tolerance = None if difference is None or value is None else std or TOLERANCE * value
+    held = scale == "full" and not overrides
+    difference = ours - like_ours if held and ours is not None and like_ours is not None else None
+    tolerance = None if difference is None or like_ours is None else std or TOLERANCE * like_ours
     return Outcome(
         reproduction,
         scale,
@@ -127,6 +138,7 @@ def _outcome(
         float(pd.Series(values).std()) if len(values) > 1 else None,
         value,
         std,
+        like_ours,
         str(theirs["source"].iloc[0]) if value is not None else None,
         bool(theirs["checked"].iloc[0]) if value is not None else None,
         difference,
@@ -150,12 +162,21 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
         difference = number(outcome.difference, like=outcome.published, sign="+")
     if outcome.tolerance is not None:
         within = f"{'yes' if outcome.within else 'no'} (± {number(outcome.tolerance, like=outcome.published)})"
+    ours = outcome.comparable
+    like_ours = "" if ours is None or ours == outcome.published else f" ({number(ours, like=outcome.published)})"
     return (
         outcome.row,
         SHORT[outcome.metric],
         str(outcome.n),
         "not yet measured" if outcome.ours is None else plus_minus(outcome.ours, outcome.ours_std),
-        as_printed(outcome.published, outcome.published_std) + doubt,
+        as_printed(outcome.published, outcome.published_std) + like_ours + doubt,
         difference,
         within,
     )
+
+
+def notes(found: Sequence[Outcome], why: str) -> list[str]:
+    """How to read the cells of `found`: what stands in brackets, if anything does, and `why`."""
+    if all(each.comparable == each.published for each in found):
+        return []
+    return [f"In brackets: the published number as it is when every token counts, with which ours is compared ({why})."]

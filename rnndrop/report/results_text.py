@@ -9,12 +9,15 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.digits import number, plus_minus
+from rnndrop.identity import run_id
 from rnndrop.report.comparable import revision
 from rnndrop.report.measured import Measured
-from rnndrop.report.reproduced import HEADER, cells
+from rnndrop.report.redefined import redefined
+from rnndrop.report.reproduced import HEADER, cells, notes
 from rnndrop.sweep import Job
 
 PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train", "last ÷ best")
+CONVENTIONS = "../docs/guide/papers.md#conventions-that-the-numbers-depend-on"
 _ALT = {
     "curves": "Train and valid perplexity by epoch; the gap is shaded",
     "forest": "Differences from the baseline with their intervals",
@@ -33,6 +36,8 @@ def section(measured: Measured) -> Iterator[str]:
         yield f"**Not yet measured.** `{command}`\n"
     if measured.outcomes and measured.reproduction.published:
         yield table(HEADER, [cells(outcome) for outcome in measured.outcomes]) + "\n"
+        yield from (f"{line}\n" for line in notes(measured.outcomes, f"[why]({CONVENTIONS})"))
+    yield from _outdated(measured)
     if not measured.any:
         return
     yield table(*_ours(measured)) + "\n"
@@ -46,6 +51,7 @@ def section(measured: Measured) -> Iterator[str]:
         yield f"Not yet measured: {', '.join(measured.lacking)}.\n"
     yield from (f"![{_ALT[figure.stem.rpartition('-')[2]]}]({figure})\n" for figure in measured.figures())
     yield from _search(measured)
+    yield from (f"{note}\n" for note in measured.reproduction.notes)
     yield from _provenance(measured, command)
 
 
@@ -74,11 +80,14 @@ def _search(measured: Measured) -> Iterator[str]:
     searched = [plan for plan in measured.plans if plan.search and plan.row in measured.rows]
     if not searched:
         return
-    yield "The search: valid perplexity of the first seed by the factor of all rates; bold is what was kept.\n"
+    yield (
+        f"The search: valid perplexity of seed {measured.reproduction.search_seed} by the factor of all rates; bold is "
+        "what was kept. The seed that chose is better by the choice: no row above counts it.\n"
+    )
     factors = list(searched[0].jobs)
     body = []
     for plan in searched:
-        shown = [_valid(plan.jobs[factor][0]) for factor in factors]
+        shown = [_valid(plan.trials[factor]) for factor in factors]
         marked = [
             f"**{value}**" if factor == plan.factor else value for factor, value in zip(factors, shown, strict=True)
         ]
@@ -91,7 +100,7 @@ def _search(measured: Measured) -> Iterator[str]:
 
 def _provenance(measured: Measured, command: str) -> Iterator[str]:
     """Where the runs were computed."""
-    ids = {jobs[0].folder.parent.name for plan in measured.plans for jobs in plan.jobs.values()}
+    ids = {run_id(job.config) for plan in measured.plans for job in plan.every}
     runs = measured.runs[measured.runs["identity"].isin(ids)]
     keys = ["hardware", "device", "threads", "torch", "git_revision", "git_dirty"]
     body = [
@@ -100,6 +109,16 @@ def _provenance(measured: Measured, command: str) -> Iterator[str]:
     ]
     yield table(("hardware", "device", "threads", "torch", "revision", "runs", "hours"), body)
     yield f"\n`{command}` · runs: [{measured.name}.csv]({measured.name}.csv)\n"
+
+
+def _outdated(measured: Measured) -> Iterator[str]:
+    """The committed runs that no row counts, by what they were measured under."""
+    runs = measured.outdated
+    for reason, part in runs.groupby([redefined(run) for run in runs.to_dict("records")]):
+        plans = ", ".join(f"{plan} ({count})" for plan, count in part["plan"].value_counts(sort=False).items())
+        yield (
+            f"Committed, but measured when {reason}, so not what its name means today and counted nowhere: {plans}.\n"
+        )
 
 
 def other(path: Path) -> Iterator[str]:

@@ -16,6 +16,7 @@ from rnndrop.identity import shown_digits
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
+from rnndrop.report.published import note
 from rnndrop.report.settings import of_identity
 from rnndrop.stats import stars
 from rnndrop.task import BITS, TASKS, task_by_metric
@@ -306,7 +307,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
     if (ours["n"] < 3).any():
         notes.append("† fewer than 3 seeds: a std or an interval of so few says little")
     if "source" in part and part["source"].notna().any():
-        notes.append("published rows: as printed there; ? was not checked against the source")
+        notes.append(note(part))
     return notes
 
 

@@ -95,8 +95,19 @@ def test_every_named_plan_composes_and_opens_with_what_it_is(name: str) -> None:
 def test_the_missions_plans() -> None:
     described = {name: str(compose([f"dropout={name}"]).plan) for name in choices("dropout")}
     names = "none naive zaremba variational variational_untied variational_weight dropconnect locked embedding awd"
-    assert set(described) == {*names.split(), "rnndrop", "recurrent_update", "zoneout", "gaussian", "shared"}
+    assert set(described) == {
+        *names.split(),
+        "rnndrop",
+        "recurrent_update",
+        "zoneout",
+        "zoneout_words",
+        "gaussian",
+        "shared",
+    }
     assert described["awd"] == (
         "embedding word .1 · input locked .4 · hidden locked .25 · output locked .4 · weight_hh dropconnect .5"
     )
     assert described["zoneout"] == "cell zoneout .5 · state zoneout .05"
+    assert described["zoneout_words"] == (
+        "input naive .5 · hidden naive .5 · cell zoneout .25 · state zoneout .025 · output naive .5"
+    )
