@@ -242,7 +242,7 @@ Rows of the table are related. With the same mask:
 | `locked` at batch size 1 | `shared` | one sequence is the whole batch |
 | `locked_gates` with equal masks for all gates | `locked` | the gates' products add up to one |
 | `word_per_sequence` at batch size 1 | `word` | one sequence is the whole batch |
-| fill zero, constant over the window, on `cell` | the same on `state` | tanh(0) = 0; the c that an LSTM hands on differs |
+| fill zero, constant over the window, on `cell` | the same on `state` | tanh(0) = 0; what an LSTM keeps as c differs |
 
 `weight_rows` is none of these: it removes what enters a gate of a unit, not an input.
 The first five rows are tests in [tests/dropout/test_contract.py](../tests/dropout/test_contract.py), the last one in
