@@ -77,7 +77,7 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
             parts = {"p": rounded(own.p), "varies": sorted(axes)}
             parts |= {"noise": own.noise} if own.noise != "bernoulli" else {}
             parts |= {"fill": own.fill} if own.fill != "zero" else {}
-            parts |= {"definition": 2} if revised and _redefined(own, tree) else {}
+            parts |= {"definition": 2} if revised and redefined(own.location, own.fill) else {}
             kept[f"dropout.{place}"] = parts
     return kept
 
@@ -251,9 +251,12 @@ def _spelled(own: Rule) -> dict[str, Any]:
     }
 
 
-def _redefined(own: Rule, tree: Mapping[str, Any]) -> bool:
-    """Whether a rule meant something else in records of before: on an LSTM's memory its scale stood inside the tanh."""
-    return own.location == "cell" and own.fill == "zero" and tree["model"]["cell"] == "lstm"
+def redefined(place: str, fill: str) -> bool:
+    """Whether a rule meant something else in records of before.
+
+    Of holes in a memory, an LSTM's scale stood inside the tanh, and a window's first step read h without any.
+    """
+    return place in ("cell", "state") and fill == "zero"
 
 
 @cache

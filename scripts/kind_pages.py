@@ -224,7 +224,8 @@ What has no meaning is refused by name. `rnndrop masks dropout=PLAN` draws the m
 {_kinds()}
 
 **Noise.** `bernoulli`: 0 with probability p, else 1/(1−p), so that the mean is 1 and evaluation is the identity.
-`gaussian`: N(1, p/(1−p)), the same mean and variance (Srivastava et al. 2014, section 10). **Fill.** `zero`: the mask
+`gaussian`: N(1, p/(1−p)), the same mean and variance (Srivastava et al. 2014, section 10). Rates are drawn in steps of
+2^-16, near 0 and 1 of 2^-32; scales and expectations are those of the rate that is drawn. **Fill.** `zero`: the mask
 multiplies. `previous`: a Bernoulli(p) mask d keeps the previous value, d · previous + (1−d) · new, without scale; for
 `cell` and `state` alone, and evaluated at the expectation. **When.** All masks are drawn at the start of a BPTT window;
 one that varies over time has a value for every step, any other holds for the window and is new in the next.
@@ -245,26 +246,31 @@ Rows of the table are related. With the same mask:
 | `locked` at batch size 1 | `shared` | one sequence is the whole batch |
 | `locked_gates` with equal masks for all gates | `locked` | the gates' products add up to one |
 | `word_per_sequence` at batch size 1 | `word` | one sequence is the whole batch |
+| fill zero, constant over the window, on `cell` | the same on `state` | tanh(0) = 0; what an LSTM keeps as c differs |
 
 `weight_rows` is none of these: it removes what enters a gate of a unit, not an input.
-The first five rows are tests in [tests/dropout/test_contract.py](../tests/dropout/test_contract.py); the notebook shows
-them in numbers.
+The first five rows are tests in [tests/dropout/test_contract.py](../tests/dropout/test_contract.py), the last one in
+[tests/faults/test_2_numbers.py](../tests/faults/test_2_numbers.py); the notebook shows the first five in numbers.
 
 ## The rule of `cell` and `state`
 
 These two act on a memory, which is carried from step to step. A scale on what is carried would compound to
 (1/(1−p))^t (tensorflow#11650), so a memory has two faces: what is **kept** for the next step and what is **read** now.
 
-    fill zero       kept = (m ≠ 0) ⊙ new                    read = m ⊙ new
     fill previous   kept = d ⊙ previous + (1−d) ⊙ new       read = the same
+    fill zero       kept = (m ≠ 0) ⊙ new                    read = m ⊙ new
 
-- What a mask zeroes is zeroed in the memory too. Its scale acts only where the memory is read. So the carried state is
-  unscaled, and Gaussian noise, which has no holes, leaves what is kept untouched.
-- From window to window the kept face is handed on. The first step of a window reads it as it is, without scale.
-- LSTM, `cell`: c is kept; h = o ⊙ tanh(what is read of c). LSTM, `state`: h is kept for the next window; the gates of
-  the next step, the layer above and the decoder read the other face.
-- GRU and Elman network: their memory is h, on which `cell` acts first and `state` after it. The h(t−1) that the GRU's z
-  gate carries over is the kept one; its gates and the layer above read the other face.
+- What a mask zeroes is zeroed in the memory too. Its scale acts only on h, and only where h is read: by the gates of
+  the next step, the layer above and the decoder. So the carried state is unscaled, and Gaussian noise, which has no
+  holes, leaves what is kept untouched.
+- LSTM, `cell`, fill zero: c = (m ≠ 0) ⊙ (f ⊙ c′ + i ⊙ g) is kept; of h = o ⊙ tanh(c), m ⊙ h is read. The mask on c is
+  that of Moon et al. 2015; that the scale acts on h is our choice, for o ⊙ tanh(m ⊙ c) would not have the mean that
+  evaluation reads, o ⊙ tanh(c). LSTM, `state`: h is kept and read, c does not see the mask.
+- GRU and Elman network: their memory is h, on which `cell` and `state` act alike. The h(t−1) that the GRU's z gate
+  carries over is the kept one.
+- With both fills, one at each location, what zoneout holds is zeroed and scaled as what is new.
+- From window to window the kept face is handed on, without scale, and beside it what was read last: the first step of a
+  window reads that, as if there had been no cut.
 - Zoneout on `cell`: the LSTM's h sees the candidate c = f ⊙ c′ + i ⊙ g, not the held c (Krueger et al. 2017, section
   3.2). Its h on `state` is kept and read alike.
 - `recurrent` masks h(t−1) only where it enters the gates: neither the LSTM's c nor the z ⊙ h(t−1) of the GRU sees it.

@@ -57,6 +57,7 @@ class StopAt:
 
 PLANS = [
     ["dropout=variational", "trainer.checkpoint_seconds=0"],
+    ["dropout=rnndrop", "model=gru", "trainer.checkpoint_seconds=0"],
     ["dropout=zoneout", "model=gru", "trainer.optimizer=sgd", "trainer.learning_rate=1", "trainer.decay=2"],
     ["dropout=awd", "trainer.optimizer=adamw", "trainer.weight_decay=1e-4", "model.tie_weights=true"],
     ["dropout=naive", "model=rnn", "trainer.patience=1", "trainer.learning_rate=0.05"],

@@ -97,7 +97,7 @@ ABOUT = {
             f"{GAL}: on `input`, `hidden`, `recurrent` and `output`, as *tied weights*: one mask for all gates."
             " The name speaks of tied masks; the weights are ordinary ones",
             f"{MERITY}: LockedDropout on `input`, `hidden` and `output`",
-            f"{MOON}: on `cell`, one mask for a sequence",
+            f"{MOON}: on `cell`, c = m ⊙ (f ⊙ c′ + i ⊙ g) with one mask for a sequence",
             f"{SEMENIUTA}: on `update`, the form that samples a mask for a sequence",
         ),
         implementations=(
@@ -109,8 +109,11 @@ ABOUT = {
             " depended on `implementation=` (tensorflow#35724) and on whether the layer could use cuDNN"
             " (tensorflow#40215).",
             "The mask must be new in the next window: TensorFlow 2.0 reused it (tensorflow#29391).",
-            "On `cell`: inverted scaling of a memory that is carried compounds to (1/(1−p))^t (tensorflow#11650)."
-            " Here the scale acts where the memory is read; see [the space](../space.md#the-rule-of-cell-and-state).",
+            "On `cell` of an LSTM: the mask on c is Moon et al.'s, where its scale acts is our choice. On c, which is"
+            " carried, it compounds to (1/(1−p))^t (tensorflow#11650); within the tanh it does not keep the mean. Here"
+            " c is unscaled and the scale acts on h, where h is read; see"
+            " [the space](../space.md#the-rule-of-cell-and-state). Semeniuta et al.'s code multiplies c by 1−p at every"
+            " step of an evaluation instead.",
             "On `recurrent` it costs the fused kernel almost everywhere: tensorflow#38236 reports about 25×;"
             " keras#8935, keras#19644.",
             "Keras' SpatialDropout1D on (samples, timesteps, channels) is this kind on an activation.",

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rnndrop.dropout.rule import KINDS
 from rnndrop.identity import former
+from rnndrop.identity import redefined as rule_redefined
 
 
 def redefined(run: Mapping[Any, Any]) -> str | None:
-    """What a run of `results.read` was measured under that holds no more; None for what means the same as ever.
-
-    A mask that zeroes an LSTM's memory (`dropout=rnndrop`) was scaled inside the tanh, h = o · tanh(c / (1-p)), so that
-    training and evaluation were two functions; now the scale follows the tanh. GRU and Elman networks were right.
-    """
+    """What a run of `results.read` was measured under that holds no more; None for what means the same as ever."""
     settings = run["settings"]
-    fill = settings.get("dropout.cell.fill") or ("previous" if settings["dropout.cell.kind"] == "zoneout" else "zero")
-    if former(run["run_id"]) and settings["model.cell"] == "lstm" and settings["dropout.cell.p"] and fill == "zero":
-        return "the scale of a mask on an LSTM's memory stood inside the tanh"
+    for place in ("cell", "state"):
+        fill = settings.get(f"dropout.{place}.fill") or KINDS[settings[f"dropout.{place}.kind"]].fill
+        if former(run["run_id"]) and settings[f"dropout.{place}.p"] and rule_redefined(place, fill):
+            return "the scale of a mask on an LSTM's memory stood inside the tanh, and no scale crossed windows"
     return None

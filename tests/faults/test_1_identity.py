@@ -334,11 +334,11 @@ def test_8_1_a_record_of_before_with_the_old_definition_is_not_todays(tmp_path: 
     config = compose(asked)
     _write(config, asked, run_id=former_id(config))
     assert plan_jobs(asked)[0].state == "new"
-    gru = [*asked, "model=gru"]  # there it was right
-    _write(compose(gru), gru, run_id=former_id(compose(gru)))
-    assert plan_jobs(gru)[0].state == "finished"
+    zoneout = ["dropout=zoneout", f"output={tmp_path}"]  # there it was right
+    _write(compose(zoneout), zoneout, run_id=former_id(compose(zoneout)))
+    assert plan_jobs(zoneout)[0].state == "finished"
     _write(config, asked)
-    assert sorted(load_runs(tmp_path)["model"]) == ["gru 2×200", "lstm 2×200", "lstm 2×200"]
+    assert sorted(load_runs(tmp_path)["dropout"]) == ["rnndrop", "rnndrop", "zoneout"]
     assert load_runs(tmp_path)["run_id"].nunique() == 3
 
 
