@@ -118,8 +118,9 @@ def _requeue(study: Study, states: Any) -> None:
     for trial in study.get_trials(states=(states.RUNNING, states.FAIL)):
         if trial.state == states.RUNNING:
             study.tell(trial.number, state=states.FAIL)
-        if trial.params and trial.number not in requeued:
-            study.enqueue_trial(trial.params)
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # the first: given again already
+        if params and trial.number not in requeued:
+            study.enqueue_trial(params)
             requeued.add(trial.number)
     study.set_user_attr(_REQUEUED, sorted(requeued))
 
