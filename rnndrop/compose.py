@@ -6,6 +6,7 @@ Nothing after this file sees a Hydra object.
 from __future__ import annotations
 
 import math
+import os
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +22,15 @@ from pydantic import BaseModel
 
 from rnndrop.config import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
-from rnndrop.errors import RequestError, suggestion, unknown
+from rnndrop.errors import RequestError, shorten, suggestion, unknown
 
 GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
 LIMIT = 100_000  # runs of one grid
+MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for a larger one
 
 _NO_CHOICE = ("base", "default")  # what the others start from
+_AMBIGUOUS = re.compile(r"^\s*['\"]|[][{},]")  # of a text that Hydra cannot read: it is not plain what was meant
+_NESTED = "a range or a glob cannot be part of a list. Write the values out, or give it alone."
 _WHOLE_NUMBER = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=(0|-?[1-9][0-9]{0,17})")
 
 
@@ -50,7 +54,9 @@ def compose(overrides: Sequence[str]) -> Config:
     for own in read:
         if own.key not in GROUPS:
             _set(tree, own)
-    return checked(_resolved(tree) if "${" in str(tree) else tree)
+    config = checked(_resolved(tree) if "${" in str(tree) else tree)
+    _check_machine(config.trainer.threads, config.output)
+    return config
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
@@ -140,11 +146,12 @@ def _parsed(text: str) -> Override:
     try:
         found = private_hydra.parse(text)
     except (HydraException, ValueError, RecursionError) as error:
-        if equals and _is_text(key.lstrip("+")) and not re.search(r"[][{},\"']", value) and not _is_call(value):
+        if equals and _is_text(key.lstrip("+")) and not _AMBIGUOUS.search(value) and not _is_call(value):
             return Override(text, key.lstrip("+"), value)
-        reason = "it is nested too deep." if isinstance(error, RecursionError) else _hydra_message(error)
+        reason = re.sub(r"\w+ while evaluating ", "", str(error).partition("\n")[0])
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else reason
         hint = _quoting(Override(text, key)) if equals else "\nA setting is KEY=VALUE; see `rnndrop run --cfg`."
-        raise RequestError(f"Cannot read {text!r}: {reason}{hint}") from None
+        raise RequestError(f"Cannot read {shorten(repr(text), 200)}: {shorten(reason, 200)}.{hint}") from None
     if found.is_delete():
         raise RequestError(f"{text}: a run needs every setting. Give another value, as {key.lstrip('~')}=….")
     if found.package is not None:
@@ -153,9 +160,6 @@ def _parsed(text: str) -> Override:
     if not several and _holds_sweep(found._value):
         raise RequestError(f"{text}: {_NESTED}")
     return Override(text, found.key_or_group, *((None, found._value) if several else (found.value(), None)))
-
-
-_NESTED = "a range or a glob cannot be part of a list. Write the values out, or give it alone."
 
 
 def _holds_sweep(value: Any) -> bool:
@@ -189,9 +193,8 @@ def _quoting(own: Override) -> str:
     if not _is_text(own.key.lstrip("+")) or not value:
         return ""
     quoted = value.replace("'", r"\'")
-    if re.search(r'["$`\\!]', quoted):
-        return "\nIf it is one text, quote it for Hydra and for the shell."
-    return f"\nIf it is one text, quote it for Hydra and for the shell: \"{own.key}='{quoted}'\""
+    example = f"{own.key}='{quoted}'" if len(quoted) < 80 and not re.search(r'["$`\\!]', value) else f"{own.key}='…'"
+    return f'\nIf it is one text, quote it for Hydra and for the shell: "{example}"'
 
 
 def _values(own: Override) -> list[str]:
@@ -277,10 +280,25 @@ def _resolved(tree: dict[str, Any]) -> dict[str, Any]:
         resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
         where = f"{key}: " if (key := getattr(error, "full_key", None)) else ""
-        reason = str(error).splitlines()[0] if str(error) else "it refers to itself."
-        raise RequestError(f"{where}cannot resolve ${{…}}: {reason}") from None
+        reason = str(error).splitlines()[0] if str(error) else "it refers to itself"
+        raise RequestError(
+            f"{where}cannot resolve ${{…}}: {reason}. A setting is named as ${{model.hidden}}."
+        ) from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+@lru_cache(maxsize=256)
+def _check_machine(threads: int | None, output: str) -> None:
+    """Raise RequestError for threads that would leave no room for anything else, or a folder that cannot exist."""
+    if threads is not None and threads > MOST_THREADS:
+        raise RequestError(
+            f"trainer.threads={threads}: of {os.cpu_count()} processors at most {MOST_THREADS} can be asked."
+        )
+    try:
+        Path(output, "0" * 200).exists()  # what will be in it has long names
+    except OSError as error:
+        raise RequestError(f"output={shorten(output, 60)}: {error.strerror}. Choose another folder.") from None
 
 
 def _check_key(key: str) -> None:
@@ -296,7 +314,7 @@ def _check_key(key: str) -> None:
     parts = key.split(".")
     if parts[0] == "dropout" and len(parts) > 1 and parts[1] not in LOCATIONS:
         raise unknown("dropout location", parts[1], LOCATIONS)
-    top_level = [*GROUPS, *(name for name in names if "." not in name)]
+    top_level = list(dict.fromkeys((*GROUPS, *(name for name in names if "." not in name))))
     same_group = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
     valid = (same_group if rest else top_level) or list(names)
     near = suggestion(key, valid) or suggestion(key, names)
@@ -304,10 +322,12 @@ def _check_key(key: str) -> None:
 
 
 def _check_option(own: Override) -> None:
-    """Raise RequestError, with a guess, where a group has no such option."""
+    """Raise RequestError, with a guess, where a group has no such option, or takes only one."""
     if isinstance(own.value, dict):
         raise RequestError(f"{own.text}: a group is chosen by name; a setting of it is {own.key}.NAME=VALUE."
                            f"{_valid(own.key)}")  # fmt: skip
+    if isinstance(own.value, list) and own.key != "model":
+        raise RequestError(f"{own.text}: a run has one {own.key}; a grid is {own.key}=a,b.{_valid(own.key)}")
     for option in own.value if isinstance(own.value, list) else [own.value]:
         if not isinstance(option, str) or option not in choices(own.key):
             raise unknown(own.key, "null" if option is None else str(option), choices(own.key))
