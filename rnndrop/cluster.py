@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -80,8 +81,8 @@ class Cluster:
         for key in settings:
             if key not in (*_GENERAL, *_SLURM, LOST):
                 raise unknown(f"setting of hydra/launcher=submitit_{kind}", key, (*_GENERAL, *_SLURM, LOST))
-        values = {key: yaml.safe_load(value) for key, value in settings.items()}
-        self.lost = float(values.pop(LOST, 60))
+        values = {key: _value(key, text) for key, text in settings.items()}
+        self.lost = values.pop(LOST, 60)
         self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in values.items()}
         self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
         self.limit = jobs if kind == "local" or jobs > 1 else 10_000
@@ -314,6 +315,17 @@ def _ticket(job: Job) -> str | None:
         return str(json.loads((job.folder / TICKET).read_text(encoding="utf-8"))["id"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _value(key: str, text: str) -> Any:
+    """What a setting's text means. Raises RequestError."""
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.") from None
+    if key == LOST and not (type(value) in (int, float) and 0 < value < math.inf):
+        raise RequestError(f"hydra.launcher.{key}={text}: it must be a number of seconds.")
+    return value
 
 
 def _logs(job: Job, submitted: Submitted) -> Path:

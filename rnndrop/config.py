@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
-from rnndrop.errors import RequestError, suggestion, unknown
+from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.identity import rounded
 from rnndrop.paths import path_of
 from rnndrop.task import check_task
@@ -26,7 +26,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Settings(BaseModel):
     """A group of settings that refuses unknown keys and cannot be changed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class DataSettings(Settings):
@@ -92,7 +92,7 @@ class TrainerSettings(Settings):
     window: Positive
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: Scale
-    decay: Annotated[float, Field(ge=1, allow_inf_nan=False)]
+    decay: Annotated[float, Field(ge=1, le=1000)]
     decay_after: Annotated[int, Field(ge=0)]
     loss: Literal["mean", "sum_time"]
     clip: Scale | None
@@ -214,5 +214,5 @@ def _explain(problem: Any, tree: dict[str, Any]) -> str:
         return f"No setting {key!r}.{suggestion(parts[-1], model.model_fields)}"
     if problem["type"] == "missing":
         return f"The setting {key!r} is missing."
-    value = problem["input"]
+    value = shorten(str(problem["input"]), 100)
     return f"{key}={value}: {problem['msg'][0].lower()}{problem['msg'][1:]}."

@@ -20,3 +20,8 @@ def unknown(thing: str, name: str, choices: Iterable[str]) -> RequestError:
     """The error for a `name` that is not among `choices`; `thing` says what is being named."""
     choices = list(choices)
     return RequestError(f"No {thing} {name!r}.{suggestion(name, choices)}\nValid: {' '.join(choices)}")
+
+
+def shorten(text: str, length: int) -> str:
+    """The beginning of a text that is too long for a message."""
+    return text if len(text) <= length else text[: length - 1] + "…"

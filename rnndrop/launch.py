@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Sequence
 
 from rnndrop.errors import RequestError, unknown
@@ -41,15 +43,24 @@ def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] 
 
     settings = dict(launcher)
     name = settings.pop("name", "basic")
+    if name != "submitit_slurm":
+        _check_processes("--jobs ", jobs)
     if name.startswith("submitit"):
         from rnndrop.cluster import Cluster
 
         return Cluster(name.removeprefix("submitit_"), settings, jobs, cancel)
     if name == "joblib" and "n_jobs" in settings:
         text = settings.pop("n_jobs")
-        if not text.removeprefix("-").isdigit() or text == "0":
+        if not re.fullmatch("-1|[1-9][0-9]{0,8}", text):
             raise RequestError(f"hydra.launcher.n_jobs={text}: it must be a number of processes, or -1 for all.")
-        jobs = int(text) if int(text) > 0 else processors()
+        jobs = int(text) if text != "-1" else processors()
+        _check_processes("hydra.launcher.n_jobs=", jobs)
     for key in settings:
         raise unknown(f"setting of hydra/launcher={name}", key, ["n_jobs"] if name == "joblib" else [])
     return Workers(jobs)
+
+
+def _check_processes(name: str, count: int) -> None:
+    """Raise RequestError for more processes than a machine of so many processors bears."""
+    if count > (most := max(64, 16 * (os.cpu_count() or 1))):
+        raise RequestError(f"{name}{count}: of {os.cpu_count()} processors at most {most} processes can be asked.")

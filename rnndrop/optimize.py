@@ -96,4 +96,7 @@ class Update:
 
 def learning_rate(settings: TrainerSettings, epoch: int) -> float:
     """The rate of an epoch, counted from 1: divided by `decay` for each epoch after `decay_after`."""
-    return settings.learning_rate / settings.decay ** max(0, epoch - settings.decay_after)
+    try:
+        return settings.learning_rate / settings.decay ** max(0, epoch - settings.decay_after)
+    except OverflowError:  # after thousands of epochs
+        return 0.0

@@ -1,9 +1,10 @@
-"""Composing by shares gives what Hydra gives."""
+"""Our composing, apart from Hydra's state and by shares, gives what Hydra gives."""
 
 from __future__ import annotations
 
 import pytest
 from hydra import compose as hydra_compose
+from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
 from rnndrop.compose import compose
@@ -18,13 +19,16 @@ REQUESTS = [
     ["data=text", "data.file='a file.txt'", "data.split=[.8,.1,.1]"],
     ["dropout.recurrent={kind: locked, p: .25}", "dropout.recurrent.varies=[batch,feature]"],
     ["++trainer.epochs=3", "trainer.epochs=4"],
+    ["trainer.patience=${trainer.epochs}", "data.split=[.6,.3,.1]", "label=run-${seed}"],
+    ["task=sentiment", "dropout=variational", "dropout.input={p: .2}", "dropout.input.kind=shared"],
 ]
 
 
 @pytest.mark.parametrize("overrides", REQUESTS, ids=" ".join)
 def test_same_as_hydra(overrides: list[str]) -> None:
     mine = compose(overrides)
-    tree = OmegaConf.to_container(hydra_compose("config", overrides=overrides), resolve=True)
+    with initialize_config_module("rnndrop.conf", version_base="1.3"):
+        tree = OmegaConf.to_container(hydra_compose("config", overrides=overrides), resolve=True)
     assert isinstance(tree, dict)
     tree.pop("experiment", None)
     assert mine == checked({str(key): value for key, value in tree.items()})

@@ -31,6 +31,10 @@ BAD = [
     (["a=[1"], "a=[1", ""),
     (["data=text"], "data.train", "data.file"),
     (["data.level=char"], "synthetic", "char"),
+    (["label=${nope}"], "label", "nope"),
+    (["label=\udcff"], "label", "UTF-8"),
+    (["trainer.threads=100000"], "trainer.threads=100000", "processors"),
+    ([f"output={'x' * 300}"], "output=", "too long"),
 ]
 
 
@@ -46,6 +50,20 @@ def test_every_run_of_a_sweep_is_checked_before_the_first_starts(rnndrop: Comman
     done = rnndrop("sweep", "dropout=none,nnoe")
     assert done.returncode == 2 and "'none'" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("record.json"))
+
+
+@pytest.mark.parametrize(
+    ("override", "advised"),
+    [
+        ("seed=range(0)", "nothing would run"),
+        ("dropout=none,glob(z*)", "Write the values out"),
+        ("seed=range(1e9)", "100,000"),
+    ],
+)
+def test_wrong_grid(rnndrop: Command, override: str, advised: str) -> None:
+    done = rnndrop("sweep", override)
+    assert done.returncode == 2 and override in done.stderr and advised in done.stderr
+    assert "Traceback" not in done.stderr and not done.stdout
 
 
 @pytest.mark.parametrize(("content", "named"), [(b"", "empty"), (b"good\n\xff\xfe bad\n", "UTF-8")])

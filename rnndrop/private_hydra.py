@@ -1,0 +1,83 @@
+"""Hydra's grammar and composition, apart from the Hydra of the program that calls us.
+
+Hydra keeps what it works on in singletons: whose folder of settings it is, which version it imitates. A program that
+uses Hydra itself, and calls `rnndrop.run`, must find them as it left them, and we must not find its settings in place
+of ours. So the groups are read from `rnndrop.conf` alone, nothing is registered, and one thread at a time is here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+VERSION_BASE = "1.3"
+
+_lock = threading.RLock()
+
+
+def parse(text: str) -> Override:
+    """Read one override. Raises HydraException where it is none; ValueError, RecursionError for one beyond reason."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with _apart():
+        return OverridesParser.create().parse_override(text)
+
+
+def defaults(choices: Sequence[str]) -> dict[str, Any]:
+    """The settings of `rnndrop.conf` with these options of its groups (`dropout=none`). Raises HydraException."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.config_repository import CachingConfigRepository
+    from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+    from hydra._internal.defaults_list import create_defaults_list
+    from omegaconf import OmegaConf
+
+    with _apart():
+        overrides, files = [parse(choice) for choice in choices], CachingConfigRepository(_repository())
+        chosen = create_defaults_list(files, "config", overrides, prepend_hydra=False, skip_missing=False)
+        loader = ConfigLoaderImpl(ConfigSearchPathImpl())
+        tree = OmegaConf.to_container(loader._compose_config_from_defaults_list(chosen.defaults, files))
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items()}
+
+
+@cache
+def _repository() -> Any:
+    """The files of `rnndrop.conf`, and no others."""
+    from hydra._internal.config_repository import ConfigRepository
+    from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+    from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+
+    class Repository(ConfigRepository):
+        def initialize_sources(self, config_search_path: Any) -> None:
+            self.sources = [ImportlibResourcesConfigSource("main", "pkg://rnndrop.conf")]
+
+        def load_config(self, config_path: str) -> Any:
+            found = super().load_config(config_path)
+            if found is not None:
+                found.is_schema_source = True  # not to be checked against what the program has in its ConfigStore
+            return found
+
+    return Repository(ConfigSearchPathImpl())
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """One thread at a time, with the version that our files are written for; afterwards it is what it was."""
+    from hydra.core.singleton import Singleton
+    from hydra.version import VersionBase, setbase
+
+    with _lock:
+        theirs = Singleton._instances.pop(VersionBase, None)
+        try:
+            setbase(VERSION_BASE)
+            yield
+        finally:
+            Singleton._instances.pop(VersionBase, None)
+            if theirs is not None:
+                Singleton._instances[VersionBase] = theirs
