@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -347,6 +348,11 @@ def main() -> None:
     except OutputError as error:
         print(f"Cannot write the output: {error.strerror}.", file=sys.stderr)
         discard()
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        print(f"{str(error.filename)[:60]}…: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
 
 

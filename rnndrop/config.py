@@ -17,10 +17,10 @@ from rnndrop.identity import rounded
 from rnndrop.paths import path_of
 from rnndrop.task import check_task
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Scale = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -35,7 +35,7 @@ class DataSettings(Settings):
     name: str
     level: Literal["word", "char"]
     root: str | None
-    train_tokens: Annotated[int, Field(ge=2)] | None
+    train_tokens: Annotated[int, Field(ge=2, le=10**12)] | None
     train: str | None
     valid: str | None
     test: str | None
@@ -93,7 +93,7 @@ class TrainerSettings(Settings):
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: Scale
     decay: Annotated[float, Field(ge=1, le=1000)]
-    decay_after: Annotated[int, Field(ge=0)]
+    decay_after: Annotated[int, Field(ge=0, le=10**9)]
     loss: Literal["mean", "sum_time"]
     clip: Scale | None
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
@@ -102,7 +102,7 @@ class TrainerSettings(Settings):
     ar: NotNegative = 0.0
     tar: NotNegative = 0.0
     nonmono: Positive | None = None
-    finetune_epochs: Annotated[int, Field(ge=0)] = 0
+    finetune_epochs: Annotated[int, Field(ge=0, le=10**9)] = 0
     init: Scale
     init_by_width: bool = False
     patience: Positive | None
@@ -117,7 +117,7 @@ class TrainerSettings(Settings):
 class MonteCarloSettings(Settings):
     """Monte-Carlo evaluation; see `rnndrop.montecarlo`."""
 
-    samples: Annotated[int, Field(ge=0)]
+    samples: Annotated[int, Field(ge=0, le=10**9)]
     masks: Literal["pass", "window"]
     embedding: bool
 
@@ -125,7 +125,7 @@ class MonteCarloSettings(Settings):
 class CacheSettings(Settings):
     """The continuous cache; see `rnndrop.cache`."""
 
-    size: Annotated[int, Field(ge=0)]
+    size: Annotated[int, Field(ge=0, le=10**9)]
     theta: NotNegative
     mix: Fraction
 

@@ -124,7 +124,10 @@ def build(config: Config, corpus: Corpus | Reviews, device: torch.device) -> Lan
     """The model of a configuration with its initial weights, which depend on the seed alone."""
     settings = ModelSettings(**config.model.model_dump())
     kind = Regressor if isinstance(corpus, Reviews) else LanguageModel
-    model = kind(settings, len(corpus.vocabulary))
+    try:
+        model = kind(settings, len(corpus.vocabulary))
+    except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond memory, or beyond numbers
+        raise RequestError(f"This model does not fit into memory: {str(error).partition(chr(10))[0]}") from None
     trainer = config.trainer
     model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
     return model.to(device)

@@ -19,7 +19,8 @@ def measure_cache(model: LanguageModel, config: Config, corpus: Corpus) -> dict[
     metrics: dict[str, Any] = {"cache": settings.model_dump()}
     for split in ("valid", "test"):
         nll = cache_nll(model, config.plan, corpus.split(split), settings)
-        metrics[f"{split}_perplexity_cache"] = perplexity(nll)
+        value = perplexity(nll)
+        metrics[f"{split}_perplexity_cache"] = value if math.isfinite(value) else None
     return metrics
 
 

@@ -13,7 +13,7 @@ from rnndrop.compose import compose
 from rnndrop.data import load
 from rnndrop.data.published import cache_folder
 from rnndrop.errors import RequestError
-from tests.conftest import Command
+from tests.conftest import TINY, Command
 
 TEXT = ["data=text", "trainer.batch_size=4", "trainer.window=8", "evaluation.batch_size=2"]
 
@@ -115,3 +115,30 @@ def test_6_a_deleted_current_folder(tmp_path: Path) -> None:
         gone.mkdir()
         shell = f'cd "{gone}" && rmdir "{gone}" && exec "{program}" {command}'
         refused(subprocess.run(["sh", "-c", shell], capture_output=True, text=True), "current folder")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "trainer.init=1e39", "evaluation.cache.theta=1e308", "evaluation.mc.samples=99999999999999999999999",
+        "evaluation.cache.size=99999999999999999999999", "model.hidden=99999999999999999999999999",
+        "model.hidden=100000000", "model.embedding=1000000000", "model.layers=999999999999", "trainer.ar=1e300",
+        "trainer.epochs=1e30", "data.train_tokens=99999999999999999999",
+    ],
+)  # fmt: skip
+def test_6_numbers_beyond_reason(rnndrop: Command, setting: str) -> None:
+    done = rnndrop("run", *TINY, setting)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_6_names_beyond_reason(rnndrop: Command, tmp_path: Path) -> None:
+    long = "x" * 300
+    for command in (["run", f"output={long}"], ["run", "data=text", f"data.file={long}"], ["watch", long],
+                    ["run", "data=ptb", f"data.root={long}"], ["report", long], ["show", long], ["eval", long],
+                    ["sweep", "seed=0,1", f"output={long}", "--dry-run"], ["report", "--html", long]):  # fmt: skip
+        done = rnndrop(*command)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, (command, done.stderr)
+
+
+def test_6_a_recipe_may_refer_to_its_own_settings() -> None:
+    assert compose(["experiment=awd_ptb", "trainer.epochs=7"]).trainer.finetune_epochs == 7
