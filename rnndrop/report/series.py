@@ -121,8 +121,9 @@ def curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
 
 def labels(table: pd.DataFrame) -> list[str]:
     """A name for each group that says all that varies in the comparison."""
-    names = [name for name in context_columns(table) if table[name].nunique() > 1]
-    return [" · ".join(_word(name, row[name]) for name in ["dropout", *names]) for row in table.to_dict("records")]
+    names = ["dropout", *(name for name in context_columns(table) if table[name].nunique() > 1)]
+    rows = zip(*(table[name] for name in names), strict=True)
+    return [" · ".join(map(_word, names, row)) for row in rows]
 
 
 def _word(name: str, value: object) -> str:

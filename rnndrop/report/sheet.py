@@ -207,17 +207,17 @@ def _turned(part: pd.DataFrame, metric: str) -> list[str]:
     """
     if "change" not in part:
         return []
+    part = part[["run_id", "baseline", "change", "pairs", metric, f"{metric}_n"]].assign(name=series.labels(part))
     rows = dict(zip(part["run_id"], part.to_dict("records"), strict=True))
-    names = dict(zip(part["run_id"], series.labels(part), strict=True))
     lines = []
-    for run, row in rows.items():
+    for row in rows.values():
         base = rows.get(row["baseline"])
         if base is None or pd.isna(row["change"]) or row["change"] * (row[metric] - base[metric]) >= 0:
             continue
         words = "lower", "higher"
         paired, over_all = words if row["change"] < 0 else words[::-1]
         lines.append(
-            f"{names[run]} is {paired} than {names[row['baseline']]} over the seeds that both have ({row['pairs']} "
+            f"{row['name']} is {paired} than {base['name']} over the seeds that both have ({row['pairs']} "
             f"pair{'s' * (row['pairs'] != 1)}) and {over_all} over all ({row[f'{metric}_n']:.0f} seeds against "
             f"{base[f'{metric}_n']:.0f}): the missing seeds decide"
         )
