@@ -6,8 +6,8 @@ import hashlib
 import logging
 import math
 import traceback
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -35,7 +34,7 @@ from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.progress import Watcher
 from rnndrop.rating import RatingTraining
-from rnndrop.records import SCHEMA, Record
+from rnndrop.records import SCHEMA, Record, locked
 from rnndrop.regressor import Regressor
 from rnndrop.task import TASKS
 from rnndrop.trackers import Tracker
@@ -75,27 +74,6 @@ def run_one(
                     return _Run(config, overrides, folder).measure(done, missing)
             return done
         return _Run(config, overrides, folder).record(watch)
-
-
-class BusyError(RuntimeError):
-    """Another process works on this run."""
-
-
-@contextmanager
-def locked(folder: Path, wait: bool) -> Iterator[None]:
-    """Hold the lock of a run folder; the system frees it when its owner dies, however that comes about."""
-    lock = FileLock(folder / records.LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if not wait:
-            raise BusyError(f"another process works on {folder}") from None
-        log.warning("Another process works on %s: waiting for it.", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @lru_cache(maxsize=2)

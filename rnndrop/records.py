@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import secrets
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from rnndrop.errors import RequestError
+from rnndrop.lock import held
 from rnndrop.task import task_of
 
 SCHEMA = 1  # of the record
@@ -88,23 +92,51 @@ def run_folder(output: str | Path, run_id: str, seed: int) -> Path:
     return Path(output) / run_id / f"seed-{seed}"
 
 
+@contextmanager
+def locked(folder: Path, wait: bool) -> Iterator[None]:
+    """Hold the lock of a run folder: one process at a time works in it. Wait for another, or raise BusyError."""
+    with held(folder / LOCK, wait):
+        yield
+
+
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write a file that is, whatever happens, either the old one or the whole new one.
+    """Write a file that is, whatever happens, either the old one or the whole new one, with the umask's mode.
 
     `durable`: after a power failure too; costs a wait for the disk.
     """
     data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # mkstemp would say 0600
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can: without them no file is found."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # may be written to, not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def read_record(folder: Path) -> Record | None:

@@ -172,7 +172,8 @@ def run_task(
     import traceback
 
     from rnndrop.errors import RequestError
-    from rnndrop.experiment import BusyError, run_one
+    from rnndrop.experiment import run_one
+    from rnndrop.lock import BusyError
     from rnndrop.progress import Progress
     from rnndrop.records import NotWrittenError
 
