@@ -64,12 +64,18 @@ def sparkline(values: Sequence[float], width: int = 20) -> str:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Turn an interrupt into a message that says how to go on, and exit code 130 (Typer would only say "Aborted")."""
+def resumable(force: bool = False) -> Iterator[None]:
+    """Turn an interrupt into a message that says how to go on, and exit code 130 (Typer would only say "Aborted").
+
+    `force`: what was asked for starts afresh each time.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        console.print("Interrupted. The same command goes on from here.", markup=False, highlight=False)
+        if force:
+            console.print("Interrupted. What had finished stays as it was; with --force all starts afresh.")
+        else:
+            console.print("Interrupted. The same command goes on from here.", markup=False, highlight=False)
         raise SystemExit(130) from None
 
 

@@ -57,7 +57,8 @@ class Submitted:
     """A job in the scheduler's hands."""
 
     identity: str
-    record_then: int  # the time of its record's file when it was given: a later one is its own
+    record_then: int  # the time of its record's file when it was given: a later one is its own …
+    settled: Collection[str]  # … as is an earlier one with one of these statuses, by someone else
     beat_then: int = 0  # the heartbeat's time when last seen to change …
     beat_at: float = 0.0  # … and when that was
     gone_since: float | None = None
@@ -102,7 +103,7 @@ class Cluster:
             identity = _ticket(job)
             if identity in present:
                 log.info("%s: taking up job %s.", job.name, identity)
-                self._follow(job, identity)
+                self._follow(job, identity, settled)
             else:
                 fresh.append(job)
         if not fresh:
@@ -128,11 +129,11 @@ class Cluster:
             if isinstance(self.scheduler, _Local):
                 self.scheduler.handles[handle.job_id] = handle
             records.prepare(job.folder)
-            self._follow(job, handle.job_id)
+            self._follow(job, handle.job_id, settled)
             records.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
 
-    def _follow(self, job: Job, identity: str) -> None:
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD))
+    def _follow(self, job: Job, identity: str, settled: Collection[str]) -> None:
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled)
 
     def _executor(self, folder: Path) -> Any:
         submitit = _submitit()
@@ -188,7 +189,7 @@ class Cluster:
         submitted.gone_since = submitted.gone_since or now
         if now - submitted.gone_since < GRACE:
             return None
-        if final:  # it was done by someone else before our job came to it
+        if records.settles(record, submitted.settled):  # it was done by someone else before our job came to it
             return Event(job, "done", record)
         return Event(job, "died", f"job {submitted.identity} is gone; its output is in {_logs(job, submitted)}")
 
@@ -245,6 +246,8 @@ def run_remote(folder: str, config: Config, overrides: list[str], force: bool, s
     from rnndrop.interrupt import Interrupted
 
     os.chdir(folder)
+    if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+        force = False  # it started afresh the first time
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
         import torch
 
@@ -268,7 +271,7 @@ def run_remote(folder: str, config: Config, overrides: list[str], force: bool, s
 def _record(job: Job) -> records.Record | None:
     try:
         return records.read_record(job.folder)
-    except records.DamagedRecordError:
+    except (records.DamagedRecordError, records.UnreadableError):
         return None
 
 
