@@ -73,13 +73,19 @@ def sparkline(values: Sequence[float], width: int = 20) -> str:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """Turn an interrupt into a message that says how to go on, and exit code 130 (Typer would only say "Aborted")."""
+def resumable(force: bool = False) -> Iterator[None]:
+    """Turn an interrupt into a message that says how to go on, and exit code 130 (Typer would only say "Aborted").
+
+    `force`: what was asked for starts afresh each time.
+    """
     try:
         yield
     except KeyboardInterrupt as error:
-        here = "here" if isinstance(error, Interrupted) else "the last checkpoint, where there is one"
-        console.print(f"Interrupted. The same command goes on from {here}.")
+        if force:
+            console.print("Interrupted. What had finished stays as it was; with --force all starts afresh.")
+        else:
+            here = "here" if isinstance(error, Interrupted) else "the last checkpoint, where there is one"
+            console.print(f"Interrupted. The same command goes on from {here}.")
         raise SystemExit(130) from None
 
 

@@ -22,7 +22,7 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
     from .progress import RunDisplay, resumable, tell_idle
 
     tell_idle([config])
-    with resumable(), RunDisplay(config) as display:
+    with resumable(force), RunDisplay(config) as display:
         record = run_one(config, overrides, display.watch, force)
     print(record.to_json() if as_json else result_line(record, folder_of(config)))
     if record.status == "failed":

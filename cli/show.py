@@ -35,13 +35,21 @@ def _tree(run: Standing) -> dict[str, Any]:
     return {
         "run": run.name,
         "state": run.state,
+        "problem": run.problem or None,
         "folder": str(run.folder),
         "command": command(record.overrides, record.seed) if record else None,
         "changed": _changed(record.config) if record else None,
         "heartbeat": run.beat or None,
         "record": asdict(record) if record else None,
-        "history": records.read_history(run.folder),
+        "history": _history(run),
     }
+
+
+def _history(run: Standing) -> list[dict[str, Any]]:
+    try:
+        return records.read_history(run.folder)
+    except ValueError:  # damaged, or not to be read
+        return []
 
 
 def _changed(config: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from rnndrop.digits import number
+from rnndrop.errors import RequestError
 from rnndrop.identity import relabelled
 from rnndrop.interrupt import Stop
 from rnndrop.launch import executor, split_launcher
@@ -23,7 +24,7 @@ from .progress import console, resumable, tell_idle
 from .run import result_line
 
 WORDS = {"resumable": "to resume", "running": "running elsewhere", "unmeasured": "to measure"}
-WOULD = {"resumable": "resume", "unmeasured": "measure"}
+WOULD = {"resumable": "resume", "unmeasured": "measure", "unreadable": "stop"}
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,15 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
     workers = executor(launcher or {}, options.jobs, _ask_to_cancel)
     console.print(summary(jobs, settled, options.jobs))
     tell_idle([job.config for job in jobs])
+    if skipped := sum(job.state in settled and job.state in ("failed", "diverged") for job in jobs):
+        console.print(f"{skipped} failed or diverged before: skipped. --retry-failed runs them again.")
+    unreadable = [job for job in jobs if job.state == "unreadable"]
     if options.dry_run:
+        for job in unreadable:
+            console.print(f"{job.name}: {job.problem}", soft_wrap=True)
         return _dry_run(jobs, settled, options)
+    if unreadable:
+        raise RequestError("\n".join(job.problem for job in unreadable))
     for job in jobs:
         if job.state in settled:
             _report(job, options)
@@ -62,16 +70,20 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
                 console.print(f"{job.name}: {note}")
     stop = Stop()
     live = Live(console=console, transient=True, auto_refresh=False)
-    with resumable(), live, stop.listening(), stop.anywhere():
+    with resumable(options.force), live, stop.listening(), stop.anywhere():
         for event in run_jobs(jobs, workers, settled, options.fail_fast):
             if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
                 _report(event.job, options)
             elif event.kind in ("died", "interrupted"):
                 console.print(f"{event.job.name}: its process died ({event.content}); it will go on")
+            elif event.kind == "unreadable":
+                console.print(f"{event.job.name}: {event.content}", soft_wrap=True)
             if console.is_terminal:
                 live.update(_table(jobs), refresh=True)
     if options.as_json:
         print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
+    if any(job.state == "unreadable" for job in jobs):
+        return 2
     return 0 if all(job.state == "finished" for job in jobs) else 1
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from rnndrop.digits import number
 from rnndrop.errors import RequestError
@@ -21,7 +22,14 @@ from rnndrop.standing import Standing, standings, task
 from . import output
 from .progress import sparkline
 
-STYLES = {"running": "cyan", "failed": "red", "diverged": "red", "damaged": "red", "finished": "green"}
+STYLES = {
+    "running": "cyan",
+    "failed": "red",
+    "diverged": "red",
+    "damaged": "red",
+    "unreadable": "red",
+    "finished": "green",
+}
 
 
 def watch(path: str, once: bool, as_json: bool, every: float) -> int:
@@ -48,6 +56,7 @@ def _row(run: Standing) -> dict[str, Any]:
     return {
         "run": run.name,
         "state": run.state,
+        "problem": run.problem or None,
         "dropout": config.get("dropout", {}).get("name"),
         "folder": str(run.folder),
         f"valid_{'perplexities' if task(run).metric == 'perplexity' else task(run).metric}": run.valid,
@@ -58,7 +67,7 @@ def _row(run: Standing) -> dict[str, Any]:
 def _table(path: str) -> Table:
     """Running ones first, then what failed, then the rest; those that are new are only counted."""
     runs = standings(run_folders(path))
-    order = ["running", "damaged", "failed", "diverged", "resumable", "finished"]
+    order = ["running", "unreadable", "damaged", "failed", "diverged", "resumable", "finished"]
     table = Table("run", "state", "epoch", "valid", "best", "tok/s", "host", box=None, header_style="bold")
     for run in sorted((run for run in runs if run.state in order), key=lambda run: order.index(run.state)):
         beat = run.beat if run.state == "running" else {}
@@ -68,5 +77,7 @@ def _table(path: str) -> Table:
         row = [plain(run.name), run.state, epoch, sparkline(run.valid), best, rate, str(beat.get("host", ""))]
         table.add_row(*row, style=STYLES.get(run.state))
     counts = Counter(run.state for run in runs)
-    table.caption = " · ".join(f"{count} {state}" for state, count in counts.items()) or "no runs yet"
+    lines = [" · ".join(f"{count} {state}" for state, count in counts.items()) or "no runs yet"]
+    lines += [f"{run.name}: {run.problem}" for run in runs if run.problem]
+    table.caption = Text("\n".join(lines))
     return table

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-TEST_NLL = "test_nll.npy"
+from rnndrop.records import TEST_NLL, read_file
+
 BLOCK = 20  # tokens, about a sentence
 
 
@@ -32,7 +33,7 @@ def to_bytes(blocks: np.ndarray) -> bytes:
 def read_blocks(folder: str | Path) -> np.ndarray | None:
     """The blocks of a run folder; None where there are none that can be read."""
     try:
-        blocks = np.load(Path(folder) / TEST_NLL, allow_pickle=False)
+        blocks = np.load(io.BytesIO(read_file(Path(folder) / TEST_NLL) or b""), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return blocks if isinstance(blocks, np.ndarray) and blocks.ndim == 2 and len(blocks) == 2 else None

@@ -11,12 +11,14 @@ import hashlib
 import json
 import logging
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from rnndrop.records import write_atomically
+from rnndrop.errors import RequestError
+from rnndrop.records import UnreadableError, read_file, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,13 +58,16 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 def load(folder: Path, owner: Any) -> Checkpoint | None:
     """The newest sound checkpoint of the run that `owner` describes (`identity.owner`), or None.
 
-    A damaged one, or one of another run, is named in a warning and the one before is used.
+    A damaged one, or one of another run, is named in a warning and the one before is used. Raises UnreadableError for
+    one that may be whole: what it holds is not trained again.
     """
     import safetensors.torch
 
     for path in paths(folder):
         try:
-            content = path.read_bytes()
+            content = read_file(path)
+            if content is None:
+                continue
             if _digest(content) != path.stem.rpartition("-")[2]:
                 raise ValueError("its content does not have the sha256 that its name says")
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
@@ -73,15 +78,30 @@ def load(folder: Path, owner: Any) -> Checkpoint | None:
             # Cloned, because torch aligns what it allocates itself, and sums may depend on the alignment.
             tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load(content).items()}
             return Checkpoint(step_of(path), tensors, facts)
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except UnreadableError:
+            raise
+        except (ValueError, KeyError, TypeError, SafetensorError) as error:
             log.warning("%s is damaged (%s): going on from the one before.", path, error)
     return None
 
 
 def paths(folder: Path) -> list[Path]:
-    """The checkpoints in a run folder, newest first."""
-    found = [path for path in folder.glob(PATTERN) if path.stem.split("-")[1].isdigit()]
-    return sorted(found, key=lambda path: (step_of(path), path.stat().st_mtime_ns), reverse=True)
+    """The checkpoints in a run folder, newest first. Raises UnreadableError."""
+    try:
+        there = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UnreadableError(folder, error.strerror) from None
+    found = [path for path in there if fnmatch(path.name, PATTERN) and path.stem.split("-")[1].isdigit()]
+    return sorted(found, key=lambda path: (step_of(path), _written(path)), reverse=True)
+
+
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # removed by now
+        return 0
 
 
 def step_of(path: Path) -> int:
@@ -90,9 +110,12 @@ def step_of(path: Path) -> int:
 
 
 def discard(folder: Path) -> None:
-    """Remove all checkpoints of a run folder."""
+    """Remove all checkpoints of a run folder. Raises RequestError for one that stays: it would be taken up again."""
     for path in paths(folder):
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RequestError(f"Cannot remove {path}: {error.strerror}.") from None
 
 
 def _digest(content: bytes) -> str:

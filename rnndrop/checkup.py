@@ -12,12 +12,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 
 from rnndrop import environment
 from rnndrop.config import Config
 from rnndrop.data import Corpus, Reviews
 from rnndrop.experiment import build, load_corpus, train
+from rnndrop.lock import HELD, held
 
 LITTLE = 2**30  # bytes: less free disk than this is worth a complaint
 
@@ -83,8 +83,10 @@ def _output(config: Config) -> str:
 def _locks(config: Config) -> str:
     folder = Path(config.output).absolute()
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    with tempfile.TemporaryDirectory(dir=existing) as place, FileLock(Path(place) / "lock", timeout=1):
-        return "the file system locks files"
+    with tempfile.TemporaryDirectory(dir=existing) as place, held(Path(place) / "lock") as by_system:
+        if by_system:
+            return "the file system locks files"
+        return f"the file system has none: a file *{HELD} stands for each; remove it after a crash"
 
 
 def _data(config: Config) -> str:

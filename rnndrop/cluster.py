@@ -61,7 +61,8 @@ class Submitted:
     """A job in the scheduler's hands."""
 
     identity: str
-    record_then: int  # the time of its record's file when it was given: a later one is its own
+    record_then: int  # the time of its record's file when it was given: a later one is its own …
+    settled: Collection[str]  # … as is an earlier one with one of these statuses, by someone else
     place: int = 0  # among the processes of this machine that run at the same time
     beat_then: int = 0  # the heartbeat's time when last seen to change …
     beat_at: float = 0.0  # … and when that was
@@ -107,7 +108,7 @@ class Cluster:
             identity = _ticket(job)
             if identity in present:
                 log.info("%s: taking up job %s.", job.name, identity)
-                self._follow(job, identity)
+                self._follow(job, identity, settled)
             else:
                 fresh.append(job)
         if not fresh:
@@ -134,7 +135,7 @@ class Cluster:
             if isinstance(self.scheduler, _Local):
                 self.scheduler.handles[handle.job_id] = handle
             records.prepare(job.folder)
-            self._follow(job, handle.job_id, place)
+            self._follow(job, handle.job_id, settled, place)
             records.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
 
     def _places(self, count: int) -> list[int]:
@@ -146,8 +147,8 @@ class Cluster:
         """For a process of this machine its place, and the GPUs that are to be seen; submitit would hide them all."""
         return (place, os.environ.get(GPUS)) if self.kind == "local" else None
 
-    def _follow(self, job: Job, identity: str, place: int = 0) -> None:
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), place)
+    def _follow(self, job: Job, identity: str, settled: Collection[str], place: int = 0) -> None:
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, place)
 
     def _executor(self, folder: Path) -> Any:
         submitit = _submitit()
@@ -203,7 +204,7 @@ class Cluster:
         submitted.gone_since = submitted.gone_since or now
         if now - submitted.gone_since < GRACE:
             return None
-        if final:  # it was done by someone else before our job came to it
+        if records.settles(record, submitted.settled):  # it was done by someone else before our job came to it
             return Event(job, "done", record)
         return Event(job, "died", f"job {submitted.identity} is gone; its output is in {_logs(job, submitted)}")
 
@@ -276,6 +277,8 @@ def run_remote(
         if visible is not None:
             os.environ[GPUS] = visible
         take_gpu(place)
+    if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+        force = False  # it started afresh the first time
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
         import torch
 
@@ -299,7 +302,7 @@ def run_remote(
 def _record(job: Job) -> records.Record | None:
     try:
         return records.read_record(job.folder)
-    except records.DamagedRecordError:
+    except (records.DamagedRecordError, records.UnreadableError):
         return None
 
 

@@ -6,24 +6,23 @@ import hashlib
 import logging
 import math
 import traceback
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from rnndrop import checkpoint, data, environment, records, rmse
 from rnndrop.allocation import keep_memory
-from rnndrop.blocks import TEST_NLL, block_sums, to_bytes
+from rnndrop.blocks import block_sums, to_bytes
 from rnndrop.config import Config, DataSettings
-from rnndrop.data import Corpus, Reviews
+from rnndrop.data import Corpus, Reviews, batching
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
 from rnndrop.heartbeat import Heartbeat
@@ -36,7 +35,7 @@ from rnndrop.montecarlo import monte_carlo
 from rnndrop.paths import path_of
 from rnndrop.progress import Watcher
 from rnndrop.rating import RatingTraining
-from rnndrop.records import SCHEMA, Record
+from rnndrop.records import SCHEMA, Record, locked
 from rnndrop.regressor import Regressor
 from rnndrop.task import TASKS, bits_per_character
 from rnndrop.trackers import Tracker
@@ -64,40 +63,35 @@ def run_one(
     before. Raises RequestError, before anything is written, for a request that cannot be met, and Interrupted after a
     checkpoint.
     """
-    folder = folder_of(config)
+    folder, owned = folder_of(config), partial(owns, config)
+    known = None
+    with suppress(records.DamagedRecordError):  # kept aside below
+        known = records.own_record(folder, owned)
+    answered = not force and known is not None and records.settles(known, settled)
+    if answered and known and not unmeasured(config, known) and records.whole(folder) and not checkpoint.paths(folder):
+        return _answer(config, folder, known)  # needs neither the corpus nor a folder that can be written
+    run = None if answered else _Run(config, overrides, folder)  # a request that cannot be met leaves nothing behind
     records.prepare(folder)
     with locked(folder, wait), environment.computing(config.trainer.precision, config.trainer.threads):
+        found = records.own_record_or_aside(folder, owned)
+        if not force and found and records.settles(found, settled):
+            if found.status == "finished":
+                with suppress(RequestError):
+                    checkpoint.discard(folder)
+                if missing := unmeasured(config, found):
+                    return (run or _Run(config, overrides, folder)).measure(_answer(config, folder, found), missing)
+            return _answer(config, folder, found)
         if force:
             checkpoint.discard(folder)
-        elif done := records.settled(folder, settled, lambda record: owns(config, record)):
-            if done.status == "finished":
-                note = relabelled(config, done)
-                log.info("%s: already finished%s.", folder, f"; {note}" if note else "")
-                if missing := unmeasured(config, done):
-                    return _Run(config, overrides, folder).measure(done, missing)
-            return done
-        return _Run(config, overrides, folder).record(watch)
+        return (run or _Run(config, overrides, folder)).record(watch, found)
 
 
-class BusyError(RuntimeError):
-    """Another process works on this run."""
-
-
-@contextmanager
-def locked(folder: Path, wait: bool) -> Iterator[None]:
-    """Hold the lock of a run folder; the system frees it when its owner dies, however that comes about."""
-    lock = FileLock(folder / records.LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if not wait:
-            raise BusyError(f"another process works on {folder}") from None
-        log.warning("Another process works on %s: waiting for it.", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _answer(config: Config, folder: Path, record: Record) -> Record:
+    """The record that is there already, and a word about it."""
+    if record.status == "finished":
+        note = relabelled(config, record)
+        log.info("%s: already finished%s.", folder, f"; {note}" if note else "")
+    return record
 
 
 @lru_cache(maxsize=2)
@@ -162,6 +156,10 @@ class _Run:
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device)
         self.corpus, fingerprint = load_corpus(config.data)
+        if isinstance(self.corpus, Corpus):
+            batching.check(self.corpus.train, config.trainer.batch_size)
+        self.outputs: dict[str, str | bytes] = {}  # the files that belong to the record
+        self.shown = True
         self.blank: dict[str, Any] = {
             "schema": SCHEMA,
             "run_id": folder.parent.name,
@@ -171,18 +169,19 @@ class _Run:
             "data": fingerprint,
         }
 
-    def record(self, watch: Watcher) -> Record:
-        """Train, measure, and write the record whatever happens; what led up to a finished record is removed."""
-        text = yaml.dump(self.blank["config"], sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
-        records.write_atomically(self.folder / records.CONFIG, text, durable=False)
-        (self.folder / records.RECORD).unlink(missing_ok=True)
+    def record(self, watch: Watcher, found: Record | None) -> Record:
+        """Train, measure, and write the record whatever happens; what led up to a finished record is removed.
+
+        `found` is the record that is there. A finished one stays, with its files, until this run has come to its end.
+        """
+        self.shown = found is None or found.status != "finished"
         tracker = Tracker(self.config.trainer.tensorboard, self.folder)
         try:
             with self.stop.listening(), Heartbeat(self.folder) as heartbeat:
                 record = self._train(heartbeat, tracker.watching(watch))
                 self._write(record)
         except Interrupted:
-            with suppress(records.NotWrittenError):  # the checkpoint is what counts
+            with suppress(records.NotWrittenError, records.UnreadableError):  # the checkpoint is what counts
                 self._write(self._record("interrupted"))
             raise
         except (RequestError, records.NotWrittenError):
@@ -193,27 +192,40 @@ class _Run:
         finally:
             tracker.close()
         if record.status in ("finished", "diverged"):
-            checkpoint.discard(self.folder)
+            with suppress(RequestError):  # the next command for this run tries again
+                checkpoint.discard(self.folder)
         return record
+
+    def _config(self) -> str:
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        return str(yaml.dump(self.blank["config"], sort_keys=False, Dumper=dumper))
 
     def _record(self, status: str, **content: Any) -> Record:
         return Record(**self.blank, environment=environment.describe(self.device), status=status, **content)
 
     def _write(self, record: Record) -> None:
         try:
-            records.write_atomically(self.folder / records.RECORD, record.to_json())
+            if record.status in ("finished", "diverged"):
+                records.write_whole(self.folder, record, self.outputs)
+            else:
+                records.write_less(self.folder, record)
         except OSError as error:
-            raise records.NotWrittenError(
-                f"Cannot write {self.folder / records.RECORD}: {error.strerror}. Mend that, and the same command goes "
-                "on from the last checkpoint."
-            ) from None
+            raise self._not_written(error) from None
+
+    def _not_written(self, error: OSError) -> records.NotWrittenError:
+        return records.NotWrittenError(
+            f"Cannot write the results of {self.folder}: {error.strerror}. Mend that, and the same command goes on from"
+            " the last checkpoint."
+        )
 
     def _train(self, heartbeat: Heartbeat, watch: Watcher) -> Record:
         config, corpus = self.config, self.corpus
         model = build(config, corpus, self.device)
         training = train(config, corpus, model)
-        keeper = Keeper(self.folder, training, config, self.blank["data"]["sha256"], self.stop)
+        keeper = Keeper(self.folder, training, config, self.blank["data"]["sha256"], self.stop, self.shown)
         keeper.resume()
+        if self.shown:
+            records.write_atomically(self.folder / records.CONFIG, self._config(), durable=False)
 
         status, error = "finished", None
         try:
@@ -224,6 +236,8 @@ class _Run:
         except Interrupted:
             keeper.save()
             raise
+        self.outputs = {} if error else self.outputs
+        self.outputs |= {records.CONFIG: self._config(), records.HISTORY: records.history_text(training.history)}
         return self._record(
             status,
             error=error,
@@ -241,8 +255,8 @@ class _Run:
         )
 
     def _measure(self, model: LanguageModel, training: Training | RatingTraining) -> dict[str, Any]:
-        """Save the best weights and measure them on all splits."""
-        records.write_atomically(self.folder / records.WEIGHTS, save(training.best))
+        """Keep the best weights and measure them on all splits."""
+        self.outputs[records.WEIGHTS] = save(training.best)
         model.load_state_dict(training.best)
         metric = TASKS[self.config.task].metric
         splits = {f"{split}_{metric}": self._score(model, split) for split in ("valid", "test", "train")}
@@ -256,7 +270,10 @@ class _Run:
         model = trained(self.config, self.folder, record, self.corpus, self.blank["data"], self.device)
         with self.stop.listening(), Heartbeat(self.folder), self.stop.anywhere():
             record.metrics |= measure_modes(model, self.config, self.corpus, modes)
-        self._write(record)
+        try:
+            records.write_atomically(self.folder / records.RECORD, record.to_json())
+        except OSError as error:
+            raise self._not_written(error) from None
         return record
 
     def _score(self, model: LanguageModel, split: str) -> float:
@@ -270,7 +287,7 @@ class _Run:
         with self.stop.anywhere():
             nll = stream_nll(model, self.config.plan, tokens, self.config.evaluation)
         if split == "test":  # for the report's bootstrap over the test set
-            records.write_atomically(self.folder / TEST_NLL, to_bytes(block_sums(nll)))
+            self.outputs[records.TEST_NLL] = to_bytes(block_sums(nll))
         return perplexity(nll)
 
 
@@ -281,6 +298,8 @@ def trained(
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model = build(config, corpus, device)
+    if not (folder / records.WEIGHTS).is_file():  # a pipe would be waited for
+        raise RequestError(f"The weights of {folder} are not there.")
     try:
         model.load_state_dict(load_file(folder / records.WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -10,10 +10,10 @@ from rnndrop import data, environment, records
 from rnndrop.compose import compose
 from rnndrop.config import Config, checked
 from rnndrop.errors import RequestError
-from rnndrop.experiment import load_corpus, locked, measure_modes, trained
+from rnndrop.experiment import load_corpus, measure_modes, trained
 from rnndrop.identity import asked
 from rnndrop.model import LanguageModel
-from rnndrop.records import Record
+from rnndrop.records import Record, locked
 
 
 def load(folder: Path, device: str | None = None) -> tuple[Record, Config, LanguageModel, data.Corpus | data.Reviews]:

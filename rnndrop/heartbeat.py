@@ -14,7 +14,7 @@ from typing import Any
 
 from rnndrop.foreign import cleaned
 from rnndrop.progress import Progress
-from rnndrop.records import write_atomically
+from rnndrop.records import read_file, write_atomically
 
 HEARTBEAT = "heartbeat.json"
 EVERY = 2.0  # seconds between two beats
@@ -45,7 +45,8 @@ class Heartbeat:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._over.set()
         self._thread.join()
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # it goes stale by itself
+            self.path.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._over.wait(EVERY):
@@ -60,9 +61,9 @@ def read(folder: Path) -> dict[str, Any] | None:
     """The last beat of a run and its `age` in seconds; None where there is none."""
     path = folder / HEARTBEAT
     try:
-        state: dict[str, Any] = cleaned(json.loads(path.read_text(encoding="utf-8")))
-        return {**state, "age": max(0.0, time.time() - path.stat().st_mtime)}
-    except (OSError, ValueError):
+        state = cleaned(json.loads(read_file(path) or b"null"))
+        return {**state, "age": max(0.0, time.time() - path.stat().st_mtime)} if isinstance(state, dict) else None
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -133,12 +133,14 @@ def owns(config: Config, record: Record) -> bool:
 def folder_of(config: Config) -> Path:
     """Where a run's files are: under its run id, or under its former one if they are there already."""
     own = records.run_folder(config.output, run_id(config), config.seed)
-    if own.is_dir():
-        return own
     before = records.run_folder(config.output, former_id(config), config.seed)
     try:
+        if own.is_dir():
+            return own
         record = records.read_record(before) if before.is_dir() else None
-    except records.DamagedRecordError:
+    except records.UnreadableError:  # it may be this run's; whoever wants it will hear
+        return before
+    except (records.DamagedRecordError, OSError):
         return own
     return before if record is not None and owns(config, record) else own
 

@@ -26,15 +26,22 @@ log = logging.getLogger("rnndrop")
 class Keeper:
     """Watches the training of `config` in `folder`: hand it to `Training.run` as `watch`.
 
-    `data` is the corpus' sha256.
+    `data` is the corpus' sha256. `shown`: write the history as it grows; not where the one of a finished run stays.
     """
 
     def __init__(
-        self, folder: Path, training: Training | RatingTraining, config: Config, data: str, stop: Stop
+        self,
+        folder: Path,
+        training: Training | RatingTraining,
+        config: Config,
+        data: str,
+        stop: Stop,
+        shown: bool = True,
     ) -> None:
         self.folder, self.training, self.settings, self.stop = folder, training, config.trainer, stop
         self.owner = owner(config)
         self.circumstances = {"data": data, "device": training.generator.device.type}
+        self.shown = shown
         self.resumed_from: list[int] = []
         self._saved, self._cost, self._step = time.monotonic(), 0.0, -1
 
@@ -57,6 +64,7 @@ class Keeper:
         self.training.restore(found)
         self.resumed_from = [*found.facts["resumed_from"], found.step]
         self._step = found.step
+        self._write_history()
         if self.training.finished:
             log.info("%s: trained to its end, at step %d; going on with its evaluation.", self.folder, found.step)
         else:
@@ -92,10 +100,11 @@ class Keeper:
         try:
             checkpoint.save(self.folder, checkpoint.Checkpoint(state.step, state.tensors, facts))
             self._step = state.step
-        except OSError as error:
+        except (OSError, records.UnreadableError) as error:
+            reason = error.reason if isinstance(error, records.UnreadableError) else error.strerror
             log.warning(
                 "%s: no checkpoint at step %d: %s. Training goes on; the one before stays.",
-                self.folder, state.step, error.strerror,
+                self.folder, state.step, reason,
             )  # fmt: skip
         self._saved = time.monotonic()
         self._cost = self._saved - start
@@ -111,7 +120,10 @@ class Keeper:
         return seconds is not None and time.monotonic() - self._saved >= max(seconds, PATIENCE * self._cost)
 
     def _write_history(self) -> None:
+        if not self.shown:
+            return
         try:
-            records.write_history(self.folder, self.training.history)
+            text = records.history_text(self.training.history)
+            records.write_atomically(self.folder / records.HISTORY, text, durable=False)
         except OSError as error:
             log.warning("%s: cannot write %s: %s.", self.folder, records.HISTORY, error.strerror)

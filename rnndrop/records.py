@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import re
+import secrets
+import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from rnndrop.errors import RequestError
 from rnndrop.foreign import cleaned
+from rnndrop.lock import held
 from rnndrop.task import task_of
 
 SCHEMA = 1  # of the record
@@ -23,15 +28,35 @@ HISTORY = "history.jsonl"
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
 LOCK = ".lock"
+TEST_NLL = "test_nll.npy"
+OUTPUTS = (CONFIG, HISTORY, TEST_NLL, WEIGHTS)
+"""The files that belong to a record."""
 HISTORY_TIMING = ("seconds", "tokens_per_second")
 """The keys of a history row that say how long it took: like a record's `timing`, they differ from run to run."""
+
+_NEXT = ".next"  # added to the name of a file that will take its place
+_LITTER = re.compile(  # what a writer that died has left; the names are those of `write_atomically`
+    r"\.(record\.json|history\.jsonl|config\.yaml|weights\.safetensors|test_nll\.npy|heartbeat\.json"
+    rf"|checkpoint-\d+-\w+\.safetensors)(\{_NEXT})?\.\w{{8}}"
+)
 
 log = logging.getLogger("rnndrop")
 _CONTROL = re.compile(r"[^ -~\n\t]|\\u")  # texts that may hold signs which a terminal obeys
 
 
 class DamagedRecordError(ValueError):
-    """A record that cannot be read: truncated, edited by hand, or written by something else."""
+    """A record that was read and is none: truncated, edited by hand, or written by something else."""
+
+
+class UnreadableError(RequestError):
+    """A file of a run that may be whole and cannot be read: another user's, or on a disk that fails for now."""
+
+    def __init__(self, path: Path, reason: str | None) -> None:
+        super().__init__(
+            f"Cannot read {path}: {reason}. The run is left as it is. Have the file made readable (its owner, its mode,"
+            " the file system), or give another output=FOLDER."
+        )
+        self.path, self.reason = path, reason
 
 
 class NotWrittenError(OSError):
@@ -73,7 +98,7 @@ class Record:
             record = cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
         except DamagedRecordError:
             raise
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise DamagedRecordError(f"not a whole record: {error}") from None
         if record.status not in STATUSES or not all(isinstance(part, dict) for part in record._parts()):
             raise DamagedRecordError(f"not a record: status {record.status!r}")
@@ -93,62 +118,200 @@ def run_folder(output: str | Path, run_id: str, seed: int) -> Path:
     return Path(output) / run_id / f"seed-{seed}"
 
 
+@contextmanager
+def locked(folder: Path, wait: bool) -> Iterator[None]:
+    """Hold the lock of a run folder: one process at a time works in it. Wait for another, or raise BusyError.
+
+    What one that died has left is dealt with first. Raises RequestError where the folder cannot be written.
+    """
+    with held(folder / LOCK, wait):
+        try:
+            _finish(folder)
+            for path in list(folder.iterdir()):
+                if _LITTER.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        yield
+
+
 def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write a file that is, whatever happens, either the old one or the whole new one.
+    """Write a file that is, whatever happens, either the old one or the whole new one, with the umask's mode.
 
     `durable`: after a power failure too; costs a wait for the disk.
     """
-    data = content.encode() if isinstance(content, str) else content
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        _write_new(temporary, content, durable)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
+    if durable:
+        sync(path.parent)
+
+
+def _write_new(path: Path, content: str | bytes, durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # mkstemp would say 0600
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can: without them no file is found."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # may be written to, not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]) -> None:
+    """Put a run that has come to its end in the place of what its folder holds; hold its lock.
+
+    Everything is first written beside the old files, the record last. From there on a crash changes nothing any more:
+    the next process that locks the folder moves what is left. Until then the old files stay as they are.
+    """
+    try:
+        for name, content in outputs.items():
+            _write_new(_next(folder, name), content, durable=True)
+        write_atomically(_next(folder, RECORD), record.to_json())
+    except BaseException:
+        with suppress(OSError):
+            _drop(folder)
+        raise
+    _finish(folder)
+    for name in OUTPUTS:
+        if name not in outputs:
+            with suppress(OSError):  # what is left means nothing beside this record
+                (folder / name).unlink(missing_ok=True)
+
+
+def write_less(folder: Path, record: Record) -> None:
+    """Write the record of a run that has not come to its end, unless the folder holds a finished one: that stays."""
+    found = read_record(folder)
+    if found and found.status == "finished":
+        log.warning("%s: %s this time; its finished record stays as it was.", folder, record.status)
+    else:
+        write_atomically(folder / RECORD, record.to_json())
+
+
+def _next(folder: Path, name: str) -> Path:
+    return folder / f".{name}{_NEXT}"
+
+
+def whole(folder: Path) -> bool:
+    """Whether nobody died while he moved a run into its place."""
+    return not os.path.lexists(_next(folder, RECORD))
+
+
+def _finish(folder: Path) -> None:
+    """Move into place what `write_whole` has written, if that is complete; else remove it."""
+    if whole(folder):
+        _drop(folder)
+        return
+    for name in (*OUTPUTS, RECORD):
+        if name == RECORD:
+            sync(folder)
+        with suppress(FileNotFoundError):
+            _next(folder, name).replace(folder / name)
+    sync(folder)
+
+
+def _drop(folder: Path) -> None:
+    for name in (RECORD, *OUTPUTS):  # without the record the others mean nothing
+        _next(folder, name).unlink(missing_ok=True)
+
+
+def read_file(path: Path) -> bytes | None:
+    """What is in a file of a run folder, or None where there is none.
+
+    Raises DamagedRecordError where it is a folder or a pipe (nothing is waited for), and UnreadableError.
+    """
+    try:
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise DamagedRecordError("it is not a file")
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise UnreadableError(path, "it is a link that leads nowhere") from None
+        return None
+    except IsADirectoryError:
+        raise DamagedRecordError("it is a folder") from None
+    except OSError as error:
+        raise UnreadableError(path, error.strerror) from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record in a run folder, or None where there is none. Raises DamagedRecordError."""
+    """The record in a run folder, or None where there is none. Raises DamagedRecordError and UnreadableError."""
+    content = read_file(folder / RECORD)
     try:
-        return Record.from_json((folder / RECORD).read_bytes().decode())
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
+        return None if content is None else Record.from_json(content.decode())
+    except UnicodeDecodeError as error:
         raise DamagedRecordError(str(error)) from None
 
 
-def settled(folder: Path, statuses: Collection[str], owned: Callable[[Record], bool]) -> Record | None:
-    """The record of a run, if its status is one of `statuses`, so that the run need not run again.
+def own_record(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
+    """The record of a run; `owned` says whether a record is of it.
 
-    `owned` says whether a record is of this run. One that is not, or that cannot be used, is named in a warning and
-    kept beside its successor as `record.json.damaged`.
+    Raises DamagedRecordError, also for another run's, and UnreadableError where nobody can know.
     """
+    record = read_record(folder)
+    if record and not owned(record):
+        raise DamagedRecordError(f"it is the record of another run, {record.run_id} seed {record.seed}")
+    return record
+
+
+def own_record_or_aside(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
+    """The same, but a damaged record is named in a warning and kept beside its successor as `record.json.damaged`."""
     try:
-        record = read_record(folder)
-        if record and not owned(record):
-            raise DamagedRecordError(f"it is the record of another run, {record.run_id} seed {record.seed}")
-    except DamagedRecordError as error:
+        return own_record(folder, owned)
+    except DamagedRecordError as problem:
         aside = folder / f"{RECORD}.damaged"
-        log.warning("%s: %s. It is kept as %s, and the run is run again.", folder / RECORD, error, aside.name)
-        (folder / RECORD).replace(aside)
+        log.warning("%s: %s. It is kept as %s, and the run is run again.", folder / RECORD, problem, aside.name)
+        try:
+            (folder / RECORD).replace(aside)
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
         return None
-    return record if record and record.status in statuses else None
 
 
-def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
-    """Write one JSON line for each epoch."""
-    write_atomically(folder / HISTORY, "".join(json.dumps(row) + "\n" for row in history), durable=False)
+def settles(record: Record | None, statuses: Collection[str]) -> bool:
+    """Whether a run need not run again: it has one of `statuses`. What failed before it could begin settles nothing."""
+    return record is not None and record.status in statuses and begun(record)
+
+
+def begun(record: Record) -> bool:
+    """Whether a run has come as far as its data: if not, its request or its machine was at fault."""
+    return record.status != "failed" or bool(record.data)
+
+
+def history_text(history: list[dict[str, Any]]) -> str:
+    """One JSON line for each epoch."""
+    return "".join(json.dumps(row) + "\n" for row in history)
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, oldest first; empty where there are none yet."""
-    path = folder / HISTORY
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    """The epochs of a run, oldest first; empty where there are none yet. Raises ValueError where it cannot be read."""
+    content = read_file(folder / HISTORY) or b""
+    return [json.loads(line) for line in content.decode().splitlines()]
 
 
 def run_folders(output: str | Path) -> list[Path]:
@@ -170,8 +333,10 @@ def run_folders(output: str | Path) -> list[Path]:
                             found.append(entry.path)
                     elif entry.is_symlink() and entry.is_dir() and not _inside(entry.path, output):
                         log.warning("%s is a link to another folder and is not followed.", entry.path)
-        except OSError:
-            continue  # not there, or not ours to read
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            log.warning("%s cannot be read (%s): what is in it is left out.", folder, error.strerror)
     return [Path(path) for path in sorted(found)]
 
 
@@ -181,7 +346,17 @@ def _inside(link: str, output: str | Path) -> bool:
 
 def find_runs(output: str | Path) -> list[Path]:
     """Every run folder below `output` that holds a record, in a fixed order."""
-    return [folder for folder in run_folders(output) if os.path.lexists(f"{folder}/{RECORD}")]
+    return [folder for folder in run_folders(output) if _may_be_there(f"{folder}/{RECORD}")]
+
+
+def _may_be_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # reading it will say why
+        return True
+    return True
 
 
 def rank(record: Record, folder: Path) -> tuple[bool, bool, int, str]:
@@ -191,10 +366,20 @@ def rank(record: Record, folder: Path) -> tuple[bool, bool, int, str]:
 
 
 def prepare(folder: Path) -> None:
-    """Create a run folder. Raises RequestError where it cannot be written."""
+    """Create a run folder. Raises RequestError where it cannot be written, and leaves no new folder then."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
+        for path in missing:
+            sync(path.parent)
     except OSError as error:
-        raise RequestError(f"Cannot write to {folder}: {error.strerror}. Choose another with output=FOLDER.") from None
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise _cannot_write(folder, error) from None
+
+
+def _cannot_write(folder: Path, error: OSError) -> RequestError:
+    return RequestError(f"Cannot write to {folder}: {error.strerror}. Choose another with output=FOLDER.")

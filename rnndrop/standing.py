@@ -11,13 +11,16 @@ from typing import Any
 from rnndrop import checkpoint, heartbeat, records
 from rnndrop.errors import RequestError, unknown
 from rnndrop.identity import run_id_of
-from rnndrop.records import DamagedRecordError, Record, rank
+from rnndrop.records import DamagedRecordError, Record, UnreadableError, rank
 from rnndrop.task import Task, score, task_of_row
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One run: `state` is new, resumable, running, damaged (its record cannot be read) or its record's status."""
+    """One run: `state` is new, resumable, running, damaged (its record is none), unreadable or its record's status.
+
+    `problem` says why where it is damaged or unreadable.
+    """
 
     folder: Path
     state: str
@@ -70,18 +73,19 @@ def standing(folder: Path) -> Standing:
     record, problem = None, ""
     try:
         record = records.read_record(folder)
+        state = record.status if record and record.status != "interrupted" else unfinished(folder)
     except DamagedRecordError as error:
-        problem = str(error)
-    beat = heartbeat.read(folder) or {}
-    if heartbeat.alive(folder):
+        state, problem = "damaged", str(error)
+    except UnreadableError as error:
+        state, problem = "unreadable", str(error)
+    if state != "unreadable" and heartbeat.alive(folder):
         state = "running"
-    elif record and record.status != "interrupted":
-        state = record.status
-    elif problem:
-        state = "damaged"
-    else:
-        state = "resumable" if checkpoint.paths(folder) else "new"
-    return Standing(folder, state, record, beat, problem)
+    return Standing(folder, state, record, heartbeat.read(folder) or {}, problem)
+
+
+def unfinished(folder: Path) -> str:
+    """Whether a run that is to go on has a checkpoint: resumable, or new. Raises UnreadableError."""
+    return "resumable" if checkpoint.paths(folder) else "new"
 
 
 def standings(folders: Iterable[Path]) -> list[Standing]:

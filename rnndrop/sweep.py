@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,9 @@ from rnndrop.compose import compose, expand
 from rnndrop.config import Config
 from rnndrop.errors import RequestError
 from rnndrop.identity import MODES, folder_of, owns, unmeasured
+from rnndrop.lock import BusyError
 from rnndrop.records import Record
-from rnndrop.standing import standing
+from rnndrop.standing import standing, unfinished
 
 DEATHS = 3  # that many deaths without a new checkpoint between them, and a job is given up
 BUSY_EVERY = 1.0  # seconds between two looks at a run that another process works on
@@ -33,7 +35,7 @@ class Job:
     """One run of a sweep; `name`: how it differs from the others.
 
     `state`: new, resumable, running, busy (in another process), waiting (to go on), unmeasured (finished, and something
-    more is to be measured), or its record's status.
+    more is to be measured), unreadable (`problem` says why), or its record's status.
     """
 
     overrides: list[str]
@@ -42,6 +44,7 @@ class Job:
     name: str = "run"
     state: str = "new"
     record: Record | None = None
+    problem: str = ""
     progress: dict[str, Any] = field(default_factory=dict)
     force: bool = False
     deaths: int = 0
@@ -50,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """What an executor has to say of a job: progress, done, busy, refused (with the reason), interrupted or died."""
+    """What an executor has to say of a job: progress, done, busy, interrupted, or died, refused, unreadable and why."""
 
     job: Job
     kind: str
@@ -114,8 +117,11 @@ def survey(job: Job) -> None:
     """Find out from its folder where a job stands; whoever runs it keeps a damaged or a foreign record aside."""
     found = standing(job.folder)
     own = found.record is not None and owns(job.config, found.record)
+    job.problem = found.problem
     job.record = found.record if own else None
     job.state = "new" if found.state == "damaged" or (found.record and not own) else found.state
+    if job.record and job.state == "failed" and not records.begun(job.record):
+        job.state = unfinished(job.folder)
     if job.record and job.state == "finished" and unmeasured(job.config, job.record):
         job.state = "unmeasured"
 
@@ -179,6 +185,8 @@ def _take_in(event: Event) -> None:
         job.state = job.record.status if job.record else "failed"
     elif event.kind == "refused":
         record_failure(job, event.content)
+    elif event.kind == "unreadable":
+        job.state, job.problem = "unreadable", event.content
     elif event.kind == "busy":
         job.state = "busy"
     else:  # died, or was told to leave by someone else: it goes on from its checkpoint
@@ -200,23 +208,29 @@ def failure(config: Config, overrides: list[str], error: str) -> Record:
     tree = config.model_dump(mode="json")
     record = Record(records.SCHEMA, folder.parent.name, config.seed, "failed", overrides, tree, error=error)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        records.write_atomically(folder / records.RECORD, record.to_json())
+        records.prepare(folder)
+        with suppress(BusyError), records.locked(folder, wait=False):  # whoever works on it has more to say
+            records.write_less(folder, record)
     except OSError as problem:
         log.warning("%s: cannot write its record: %s.", folder, problem.strerror)
+    except (RequestError, records.DamagedRecordError) as problem:
+        log.warning("%s: cannot write its record: %s", folder, problem)
     return record
 
 
 def _newest(job: Job) -> str:
-    return next((path.name for path in checkpoint.paths(job.folder)), "")
+    with suppress(records.UnreadableError):
+        return next((path.name for path in checkpoint.paths(job.folder)), "")
+    return ""
 
 
 def estimate(jobs: Sequence[Job], settled: Collection[str], workers: int) -> float | None:
     """Seconds that the jobs to run will take, from the epochs of runs like them; None where there is none to go by."""
     rates: dict[str, list[float]] = {}
-    for job in jobs:
-        if rows := records.read_history(job.folder):
-            rates.setdefault(_kind(job), []).extend(row["seconds"] for row in rows)
+    epochs = {job: _seconds(job) for job in jobs}
+    for job, seconds in epochs.items():
+        if seconds:
+            rates.setdefault(_kind(job), []).extend(seconds)
     total = 0.0
     everything = [seconds for kind in rates.values() for seconds in kind]
     for job in jobs:
@@ -225,9 +239,17 @@ def estimate(jobs: Sequence[Job], settled: Collection[str], workers: int) -> flo
         known = rates.get(_kind(job)) or everything
         if not known:
             return None
-        done = 0 if job.state == "new" else len(records.read_history(job.folder))
+        done = 0 if job.state == "new" else len(epochs[job])
         total += max(0, job.config.trainer.epochs - done) * sum(known) / len(known)
     return total / workers
+
+
+def _seconds(job: Job) -> list[float]:
+    """What each epoch of a run has taken so far; nothing where its history cannot be read."""
+    try:
+        return [float(row["seconds"]) for row in records.read_history(job.folder)]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _kind(job: Job) -> str:

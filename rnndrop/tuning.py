@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from rnndrop.compose import compose, sweeps
 from rnndrop.errors import RequestError
 from rnndrop.interrupt import Interrupted
+from rnndrop.lock import BusyError, held
 from rnndrop.progress import Progress, Watcher
 from rnndrop.records import Record, prepare
 from rnndrop.task import TASKS, Task, score
@@ -161,13 +160,13 @@ def _suggest(trial: Trial, key: str, values: tuple[float, float] | list[Any]) ->
     return round(trial.suggest_float(key, low, high, step=step), 6)
 
 
-def _alone(path: Path) -> AbstractContextManager[Any]:
-    lock = FileLock(path)
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RequestError(f"Another `rnndrop tune` works on {path.parent}. Wait for it, or give output=….") from None
-    return lock
+        with held(path):
+            yield
+    except BusyError as error:
+        raise RequestError(f"{error}. Wait for it, or give output=….") from None
 
 
 def _optuna() -> Any:

@@ -179,9 +179,10 @@ def run_task(
     import traceback
 
     from rnndrop.errors import RequestError
-    from rnndrop.experiment import BusyError, run_one
+    from rnndrop.experiment import run_one
+    from rnndrop.lock import BusyError
     from rnndrop.progress import Progress
-    from rnndrop.records import NotWrittenError
+    from rnndrop.records import NotWrittenError, UnreadableError
 
     told = 0.0
 
@@ -195,6 +196,8 @@ def run_task(
         return "done", run_one(config, overrides, watch, force, settled, wait=False)
     except BusyError:
         return "busy", None
+    except UnreadableError as error:
+        return "unreadable", str(error)
     except (RequestError, NotWrittenError) as error:
         return "refused", str(error)
     except Exception:

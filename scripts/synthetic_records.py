@@ -16,10 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from rnndrop.blocks import TEST_NLL
 from rnndrop.config import Config
 from rnndrop.identity import run_id
-from rnndrop.records import HISTORY, RECORD, SCHEMA, Record, run_folder
+from rnndrop.records import HISTORY, RECORD, SCHEMA, TEST_NLL, Record, run_folder
 
 FLOOR_VALID, FLOOR_TEST = 151.1, 145.5
 PLANS = ("none", "naive", "variational", "locked", "dropconnect", "embedding", "variational_weight")

@@ -18,10 +18,12 @@ import rnndrop
 from rnndrop import checkpoint, heartbeat, records
 from rnndrop.compose import compose
 from rnndrop.errors import RequestError
-from rnndrop.experiment import BusyError, locked, run_one
+from rnndrop.experiment import run_one
 from rnndrop.identity import owner, run_id
 from rnndrop.interrupt import Interrupted
+from rnndrop.lock import BusyError
 from rnndrop.progress import Progress
+from rnndrop.records import locked
 from tests.conftest import TINY, Command
 from tests.processes import running, wait_until
 

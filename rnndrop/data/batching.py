@@ -27,15 +27,8 @@ def columns(tokens: Ids, batch_size: int) -> tuple[Ids, Ids]:
     Column b continues in the stream where column b-1 ends. Padding, in the last row only, has input 0 and
     target `IGNORED`. Raises `RequestError` when there are fewer pairs than columns.
     """
-    pairs = len(tokens) - 1
-    if batch_size < 1:
-        raise RequestError(f"The batch size is {batch_size}; it must be at least 1.")
-    if pairs < batch_size:
-        raise RequestError(
-            f"The split is too short: {len(tokens)} tokens cannot fill a batch of {batch_size} columns, "
-            f"which needs {batch_size + 1}. Lower the batch size or use more text."
-        )
-    shortest, longer = divmod(pairs, batch_size)
+    check(tokens, batch_size)
+    shortest, longer = divmod(len(tokens) - 1, batch_size)
     lengths = shortest + (np.arange(batch_size) < longer)
     starts = np.cumsum(lengths) - lengths
     rows = np.arange(lengths[0])[:, None]
@@ -44,6 +37,18 @@ def columns(tokens: Ids, batch_size: int) -> tuple[Ids, Ids]:
     inputs = np.where(real, tokens[position], 0)
     targets = np.where(real, tokens[position + 1], IGNORED)
     return inputs, targets
+
+
+def check(tokens: Ids, batch_size: int) -> None:
+    """Raise `RequestError` where a stream of tokens, shape `(N,)`, cannot be dealt into `batch_size` columns."""
+    pairs = len(tokens) - 1
+    if batch_size < 1:
+        raise RequestError(f"The batch size is {batch_size}; it must be at least 1.")
+    if pairs < batch_size:
+        raise RequestError(
+            f"The split is too short: {len(tokens)} tokens cannot fill a batch of {batch_size} columns, "
+            f"which needs {batch_size + 1}. Lower the batch size or use more text."
+        )
 
 
 def windows(inputs: Ids, targets: Ids, length: int) -> Iterator[tuple[Ids, Ids]]:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rnndrop.errors import RequestError
 from rnndrop.identity import canonical, run_id_of
-from rnndrop.records import RECORD, DamagedRecordError, Record, find_runs, rank, read_record
+from rnndrop.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
 from rnndrop.report.settings import plan_text, show
 from rnndrop.task import Task, bits_per_character, task_by_metric, task_of
 
@@ -98,9 +98,10 @@ def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
                 record = read_record(folder)
                 if record is not None:
                     runs.add(record, folder)
-            except DamagedRecordError as error:
+            except (DamagedRecordError, UnreadableError) as error:
                 skipped += 1
-                warnings.warn(f"left out {folder / RECORD}: {error}", SkippedRecordWarning, stacklevel=2)
+                reason = f"cannot be read: {error.reason}" if isinstance(error, UnreadableError) else error
+                warnings.warn(f"left out {folder / RECORD}: {reason}", SkippedRecordWarning, stacklevel=2)
         if not runs.rows:
             what = f"No readable run in {path}" if skipped else f"No runs in {path}"
             raise RequestError(f"{what}. Make some: rnndrop sweep dropout=none,naive,variational")
@@ -188,6 +189,8 @@ def _row(record: Record, folder: Path, run_id: str, settings: dict[str, Any], pl
         }
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedRecordError(f"not a record of a run: {type(error).__name__} {error}") from None
+    except OSError as error:  # it has gone in the meantime
+        raise UnreadableError(folder / RECORD, error.strerror) from None
     for name in _NUMBERS:
         if (value := row.get(name)) is not None and type(value) not in (int, float):
             raise DamagedRecordError(f"not a record of a run: {name} is {value!r}")
