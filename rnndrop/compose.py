@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from rnndrop.config import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
+from rnndrop.identity import FILES
 
 GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
 LIMIT = 100_000  # runs of one grid
@@ -30,6 +31,7 @@ MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for
 
 _NO_CHOICE = ("base", "default")  # what the others start from
 _AMBIGUOUS = re.compile(r"^\s*['\"]|[][{},]")  # of a text that Hydra cannot read: it is not plain what was meant
+_PATHS = ("output", "data.root", *(f"data.{name}" for name in FILES))
 _NESTED = "a range or a glob cannot be part of a list. Write the values out, or give it alone."
 _WHOLE_NUMBER = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=(0|-?[1-9][0-9]{0,17})")
 
@@ -124,6 +126,7 @@ def known_keys() -> Mapping[str, Any]:
 @lru_cache(maxsize=4096)
 def _read(text: str) -> Override:
     """Read an override and check its key, and the option of a group. Raises RequestError."""
+    _check_environment(text)
     number = _WHOLE_NUMBER.fullmatch(text)  # of a hundred thousand seeds Hydra's parser would make a minute
     own = Override(text, number[1], int(number[2])) if number else _parsed(text)
     _check_key(own.key)
@@ -132,6 +135,16 @@ def _read(text: str) -> Override:
     if _is_text(own.key) and isinstance(own.value, (bool, int, float)):
         return Override(text, own.key, _typed(text))
     return own
+
+
+def _check_environment(text: str) -> None:
+    """Raise RequestError where the environment would be written into records that people pass on."""
+    key = text.partition("=")[0].strip().lstrip("+")
+    if "oc.env" in text and key not in _PATHS:
+        raise RequestError(
+            f"{shorten(text, 100)}: what an environment variable holds would stand in the record. Only paths may name "
+            f"one: {' '.join(_PATHS)}"
+        )
 
 
 def _parsed(text: str) -> Override:

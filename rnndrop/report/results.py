@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.compose import compose
-from rnndrop.identity import canonical, run_id
+from rnndrop.identity import FILES, canonical, run_id
 from rnndrop.records import read_history
 from rnndrop.report.frames import COLUMNS, load_runs
 from rnndrop.report.settings import of_identity
@@ -32,6 +32,7 @@ that are null and the rules that drop nothing. Defaults are written out, since t
 TEXT = ("run_id", "git_revision", "data_sha256", "torch", "python", "rnndrop")  # even where all digits
 HISTORY = ("run_id", "seed", "epoch", "train_perplexity", "valid_perplexity")
 KEY = ["run_id", "seed"]
+_FILES = frozenset(f"data.{name}" for name in FILES)
 
 
 def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
@@ -63,7 +64,7 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
 def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     settings = row["settings"]
     said = [
-        f"{key}={_typed(value)}"
+        f"{key}={_typed(Path(value).name if value and key in _FILES else value)}"
         for key, value in settings.items()
         if (defaults.get(key) != value if key.startswith("dropout.") else {value, defaults.get(key)} != {None})
     ]
@@ -71,9 +72,15 @@ def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]
         **{str(name): value for name, value in row.items() if name in TIDY},
         **{name: settings.get(key) for name, key in SETTINGS.items()},
         **{name: row["environment"].get(key) for name, key in ENVIRONMENT.items()},
-        "overrides": shlex.join(of_identity(row["overrides"])),
+        "overrides": shlex.join(map(_without_folder, of_identity(row["overrides"]))),
         "settings": shlex.join(said),
     }
+
+
+def _without_folder(override: str) -> str:
+    """An override without the folder of a user's own file, which is nobody else's."""
+    key, _, value = override.partition("=")
+    return f"{key}={Path(value).name}" if key.lstrip("+") in _FILES else override
 
 
 def _typed(value: Any) -> str:

@@ -19,7 +19,7 @@ import pytest
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.page import write_page
-from tests.conftest import Command
+from tests.conftest import TINY, Command
 from tests.report.test_page import METRIC, chromium, opened
 
 __all__ = ["chromium"]
@@ -144,3 +144,23 @@ def test_7_5_cells_are_no_formulae(hostile: Callable[[str], Path], rnndrop: Comm
     shown = rnndrop("report", str(hostile(evil)), "--format", "csv").stdout
     cells = [cell for row in csv.reader(io.StringIO(shown)) for cell in row]
     assert any(evil in cell for cell in cells) and not any(cell.startswith(("=", "+", "@")) for cell in cells)
+
+
+def test_7_5_folders_and_secrets_stay_out_of_what_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnndrop import run
+    from rnndrop.compose import compose
+    from rnndrop.errors import RequestError
+    from rnndrop.report.results import tidy
+
+    monkeypatch.setenv("SECRET", "hush")
+    for key in ("label", "data.name", "dropout.name", "seed", "+label"):
+        with pytest.raises(RequestError, match="environment variable"):
+            compose([f"{key}=${{oc.env:SECRET}}"])
+    assert compose(["output=${oc.env:SECRET}/runs"]).output == "hush/runs"
+
+    file = tmp_path / "private" / "c.txt"
+    file.parent.mkdir()
+    file.write_text("one two three\n" * 400)
+    run(["data=text", f"data.file='{file}'", *TINY[1:], "trainer.epochs=1", f"output={tmp_path / 'runs'}"])
+    shared = tidy(load_runs(tmp_path / "runs")).to_csv()
+    assert "c.txt" in shared and "private" not in shared
