@@ -16,8 +16,8 @@ from rnndrop.report.measured import Measured
 from rnndrop.report.published import beside, comparable, note, published
 from rnndrop.report.redefined import redefined
 from rnndrop.report.reproduced import outcomes, their_row
+from rnndrop.report.results_text import section
 from rnndrop.reproduction import load
-from scripts import results_page
 from tests.conftest import ROOT
 
 RESULTS = ROOT / "results"
@@ -204,8 +204,7 @@ def test_4_runs_of_another_definition_are_named_and_not_counted(tmp_path: Path) 
         row.assign(run_id=run_id, settings="experiment=moon_medium", plan="cell locked .5").to_csv(
             tmp_path / "gal_medium.csv", index=False
         )
-        assert results_page.main(["--results", str(tmp_path)]) == 0
-        page = (tmp_path / "README.md").read_text()
+        page = "\n".join(section(Measured.read(tmp_path, "gal_medium", "full")))
         assert f"| moon | test | {counted} |" in page
         assert ("Committed, but measured when" in page) is not bool(counted)
         assert counted or "counted nowhere: cell locked .5 (1)." in page
