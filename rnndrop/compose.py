@@ -336,8 +336,8 @@ def _check_key(key: str) -> None:
 
 def _check_option(own: Override) -> None:
     """Raise RequestError, with a guess, where a group has no such option, or takes only one."""
-    if isinstance(own.value, dict):
-        raise RequestError(f"{own.text}: a group is chosen by name; a setting of it is {own.key}.NAME=VALUE."
+    if isinstance(own.value, dict) or not choices(own.key):
+        raise RequestError(f"{own.text}: a setting of this group is {own.key}.NAME=VALUE."
                            f"{_valid(own.key)}")  # fmt: skip
     if isinstance(own.value, list) and own.key != "model":
         raise RequestError(f"{own.text}: a run has one {own.key}; a grid is {own.key}=a,b.{_valid(own.key)}")
@@ -351,7 +351,7 @@ def _option(own: Override) -> str:
 
 
 def _valid(key: str) -> str:
-    return f"\nValid: {' '.join(choices(key))}" if key in GROUPS else ""
+    return f"\nValid: {' '.join(choices(key))}" if key in GROUPS and choices(key) else ""
 
 
 def _hydra_message(error: BaseException) -> str:
