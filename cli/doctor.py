@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from rnndrop.compose import compose
 
 
-def doctor(overrides: Sequence[str], as_json: bool) -> int:
-    """Print what each check found; return 1 if one of them found something wrong."""
+def doctor(arguments: Sequence[str], as_json: bool) -> int:
+    """Check the machine with these settings, or the runs in a folder; return 1 if something was found wrong."""
+    if len(arguments) == 1 and "=" not in arguments[0]:
+        return _runs(arguments[0], as_json)
+    return _machine(arguments, as_json)
+
+
+def _runs(folder: str, as_json: bool) -> int:
+    """Print what is wrong with the runs in a folder, and how many are sound."""
+    from rnndrop.audit import audit
+
+    verdicts = list(audit(folder))
+    if as_json:
+        print(json.dumps([asdict(each) for each in verdicts], indent=1))
+    else:
+        for each in verdicts:
+            if each.state != "sound":
+                print(f"{each.state}: {each.folder}: {each.reason}")
+        print(" · ".join(f"{count} {state}" for state, count in Counter(each.state for each in verdicts).items()))
+    return int(any(each.state in ("damaged", "unreadable") for each in verdicts))
+
+
+def _machine(overrides: Sequence[str], as_json: bool) -> int:
+    """Print what each check found."""
     config = compose(overrides)
     from rnndrop.checkup import examine
 

@@ -182,12 +182,22 @@ def watch(
     raise typer.Exit(command.watch(path, once, as_json, every))
 
 
-@app.command(epilog="Example: rnndrop doctor data=ptb trainer.device=cuda")
-def doctor(overrides: Overrides = None, as_json: Json = False) -> None:
-    """Check versions, device, disk, locks and data, and time one step of training."""
+@app.command(epilog="Examples: rnndrop doctor data=ptb trainer.device=cuda · rnndrop doctor results/runs")
+def doctor(
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FOLDER | KEY=VALUE...]",
+            help="A folder of runs, or settings to check the machine with.",
+            autocompletion=_complete("overrides"),
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check versions, device, disk, locks and data, and time one step of training; or verify the runs in a folder."""
     from . import doctor as command
 
-    raise typer.Exit(command.doctor(overrides or [], as_json))
+    raise typer.Exit(command.doctor(arguments or [], as_json))
 
 
 @app.command(

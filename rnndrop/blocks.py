@@ -7,13 +7,16 @@ how many tokens that was (the last block may be shorter). Neighbouring tokens ar
 from __future__ import annotations
 
 import io
+import logging
 from pathlib import Path
 
 import numpy as np
 
-from rnndrop.records import TEST_NLL, read_file
+from rnndrop.records import TEST_NLL, read_file, read_record
 
 BLOCK = 20  # tokens, about a sentence
+
+log = logging.getLogger("rnndrop")
 
 
 def block_sums(nll: np.ndarray) -> np.ndarray:
@@ -31,9 +34,13 @@ def to_bytes(blocks: np.ndarray) -> bytes:
 
 
 def read_blocks(folder: str | Path) -> np.ndarray | None:
-    """The blocks of a run folder; None where there are none that can be read."""
+    """The blocks of a run folder; None where there are none that can be read, or not those of its record."""
     try:
-        blocks = np.load(io.BytesIO(read_file(Path(folder) / TEST_NLL) or b""), allow_pickle=False)
+        content, record = read_file(Path(folder) / TEST_NLL) or b"", read_record(Path(folder))
+        if record is None or not record.names(TEST_NLL, content):
+            log.warning("%s: its %s is not that of its record, and is left out.", folder, TEST_NLL)
+            return None
+        blocks = np.load(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     return blocks if isinstance(blocks, np.ndarray) and blocks.ndim == 2 and len(blocks) == 2 else None

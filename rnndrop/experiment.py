@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from rnndrop import checkpoint, data, environment, records, rmse
 from rnndrop.allocation import keep_memory
@@ -298,11 +298,14 @@ def trained(
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model = build(config, corpus, device)
-    if not (folder / records.WEIGHTS).is_file():  # a pipe would be waited for
-        raise RequestError(f"The weights of {folder} are not there.")
     try:
-        model.load_state_dict(load_file(folder / records.WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        content = records.read_file(folder / records.WEIGHTS)
+        if content is None:
+            raise RequestError(f"The weights of {folder} are not there.")
+        if not record.names(records.WEIGHTS, content):
+            raise RequestError(f"The weights in {folder} are not those of its record: damaged, or another run's.")
+        model.load_state_dict(load(content))
+    except (records.DamagedRecordError, SafetensorError, RuntimeError) as error:
         raise RequestError(f"The weights of {folder} cannot be used: {error}") from None
     return model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from rnndrop.task import task_of
 SCHEMA = 1  # of the record
 STATUSES = ("finished", "failed", "diverged", "interrupted")
 RECORD = "record.json"
+SUM = "sha256"  # the key under which a record has the checksum of its other keys; one of before has none
 HISTORY = "history.jsonl"
 CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
@@ -79,16 +81,24 @@ class Record:
     timing: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
+    files: dict[str, str] = field(default_factory=dict)  # name → sha256 of those that belong to it
+
+    def names(self, name: str, content: bytes) -> bool:
+        """Whether this is the content of the file of that name that belongs to the record; one of before names none."""
+        return self.files.get(name) in (None, hashlib.sha256(content).hexdigest())
 
     def to_json(self) -> str:
-        """The record as one JSON object; NaN and infinity, which JSON lacks, are refused."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False)
+        """The record as one JSON object with its own checksum; NaN and infinity, which JSON lacks, are refused."""
+        content = asdict(self)
+        return json.dumps({**content, SUM: _sum(content)}, indent=1, allow_nan=False, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:
         """Read a record. Raises DamagedRecordError."""
         try:
             content = json.loads(text)
+            if isinstance(content, dict) and content.pop(SUM, None) not in (None, _sum(content)):
+                raise DamagedRecordError(f"its content does not have the {SUM} that it names: damaged, or edited")
             if _CONTROL.search(text):
                 content = cleaned(content)
             if isinstance(content, dict) and content.get("schema") != SCHEMA:
@@ -110,7 +120,12 @@ class Record:
         return record
 
     def _parts(self) -> Iterable[object]:
-        return self.config, self.data, self.model, self.metrics, self.timing, self.environment
+        return self.config, self.data, self.model, self.metrics, self.timing, self.environment, self.files
+
+
+def _sum(content: dict[str, Any]) -> str:
+    """The sha256 of a record, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=True).encode()).hexdigest()
 
 
 def run_folder(output: str | Path, run_id: str, seed: int) -> Path:
@@ -184,8 +199,10 @@ def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]
     Everything is first written beside the old files, the record last. From there on a crash changes nothing any more:
     the next process that locks the folder moves what is left. Until then the old files stay as they are.
     """
+    contents = {name: text.encode() if isinstance(text, str) else text for name, text in outputs.items()}
+    record.files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     try:
-        for name, content in outputs.items():
+        for name, content in contents.items():
             _write_new(_next(folder, name), content, durable=True)
         write_atomically(_next(folder, RECORD), record.to_json())
     except BaseException:

@@ -14,6 +14,7 @@ from rnndrop.errors import RequestError
 from rnndrop.finished import evaluate
 from rnndrop.records import run_folder
 from tests.conftest import TINY
+from tests.edited import as_json
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def test_two_evaluations_at_once_both_stay(folder: Path, monkeypatch: pytest.Mon
         path = folder / records.RECORD
         tree = json.loads(path.read_text())
         tree["metrics"]["by_another"] = 1.0
-        path.write_text(json.dumps(tree))
+        path.write_text(as_json(tree))
         return {"by_us": 2.0}
 
     monkeypatch.setattr(finished, "measure_modes", meanwhile)
@@ -63,7 +64,7 @@ def test_it_can_move_to_another_device(folder: Path) -> None:
     path = folder / records.RECORD
     tree = json.loads(path.read_text())
     tree["config"]["trainer"]["device"] = "mps"
-    path.write_text(json.dumps(tree))
+    path.write_text(as_json(tree))
     with pytest.raises(RequestError, match="mps"):
         evaluate(folder, ["evaluation=cache"])
     assert evaluate(folder, ["evaluation=cache", "trainer.device=cpu"]).metrics["test_perplexity_cache"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rnndrop.records import DamagedRecordError, Record, find_runs, prepare, read_record, run_folder, write_atomically
+from tests.edited import as_json
 
 
 def record(**changes: object) -> Record:
@@ -46,7 +47,7 @@ def test_a_damaged_record_is_named_as_such(tmp_path: Path, text: str) -> None:
 
 
 def test_a_foreign_key_of_a_newer_schema_does_no_harm(tmp_path: Path) -> None:
-    newer = json.dumps({**json.loads(record().to_json()), "later": 1})
+    newer = as_json({**json.loads(record().to_json()), "later": 1})
     assert read_record(save(tmp_path / "run", newer)) == record()
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.edited import as_json
+
 ROOT = Path(__file__).parents[2]
 Command = Any
 
@@ -23,7 +25,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module.write(str(folder), 100)
     path = sorted(folder.rglob("record.json"))[5]
     record = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(record | {"status": "diverged", "metrics": {}}), encoding="utf-8")
+    path.write_text(as_json(record | {"status": "diverged", "metrics": {}}), encoding="utf-8")
     return folder
 
 

@@ -20,6 +20,7 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.page import write_page
 from tests.conftest import TINY, Command
+from tests.edited import as_json
 from tests.report.test_page import METRIC, chromium, opened
 
 __all__ = ["chromium"]
@@ -48,7 +49,7 @@ def hostile(few: Path) -> Callable[[str], Path]:
             tree["metrics"][text] = text
             if number % 5 == 4:
                 tree |= {"status": "failed", "error": f"Traceback\n{text}"}
-            path.write_text(json.dumps(tree))
+            path.write_text(as_json(tree))
             beat = {"host": text, "pid": text, text: text, "epoch": 1, "epochs": 2, "tokens_per_second": 1.0}
             if number % 5 == 3:
                 (path.parent / "heartbeat.json").write_text(json.dumps(beat))

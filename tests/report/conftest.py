@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.edited import as_json
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -54,6 +56,6 @@ def change() -> Callable[..., None]:
             record = json.loads(path.read_text(encoding="utf-8"))
             if when(record):
                 edit(record)
-                path.write_text(json.dumps(record), encoding="utf-8")
+                path.write_text(as_json(record), encoding="utf-8")
 
     return rewrite

@@ -13,6 +13,7 @@ from rnndrop.identity import canonical
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import COLUMNS, SkippedRecordWarning, load_runs
 from rnndrop.report.settings import plan_text
+from tests.edited import as_json
 
 
 def test_one_typed_row_a_run(hundred: Path) -> None:
@@ -56,9 +57,9 @@ def test_a_damaged_record_is_named_and_the_rest_loaded(few: Path, content: str, 
 )
 def test_a_foreign_or_older_record_is_named_and_the_rest_loaded(few: Path, edit: dict[str, object]) -> None:
     victim = sorted(few.rglob("record.json"))[0]
-    victim.write_text(json.dumps(json.loads(victim.read_text()) | edit))
+    victim.write_text(as_json(json.loads(victim.read_text()) | edit))
     if "config" in edit:  # the settings of a run id are read once: make it one of its own
-        victim.write_text(json.dumps(json.loads(victim.read_text()) | {"run_id": "foreign"}))
+        victim.write_text(as_json(json.loads(victim.read_text()) | {"run_id": "foreign"}))
     with pytest.warns(SkippedRecordWarning, match=victim.parent.name):
         assert len(load_runs(few)) == 14
 

@@ -14,6 +14,7 @@ import pytest
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.results import HISTORY, TIDY, histories, read, settled, tidy, write
+from tests.edited import as_json
 
 
 def test_a_csv_gives_the_same_comparison_as_the_records(few: Path, tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ def test_no_paths_and_no_hosts(few: Path, tmp_path: Path) -> None:
         record["overrides"] += ["output=/home/someone/runs", "data.root=/data/ptb", "seed=3", "label=x"]
         record["config"] |= {"output": "/home/someone/runs", "data": record["config"]["data"] | {"root": "/data/ptb"}}
         record["environment"]["host"] = "somewhere"
-        path.write_text(json.dumps(record))
+        path.write_text(as_json(record))
     write(tmp_path / "few.csv", tidy(load_runs(few)))
     text = (tmp_path / "few.csv").read_text()
     assert not any(word in text for word in ("/", "somewhere", "someone", "invented"))
@@ -86,6 +87,6 @@ def test_settings_come_back_to_the_last_digit(few: Path, tmp_path: Path, setting
     for path in few.rglob("record.json"):
         record = json.loads(path.read_text())
         record["config"] = config.model_dump(mode="json")
-        path.write_text(json.dumps(record))
+        path.write_text(as_json(record))
     write(tmp_path / "few.csv", tidy(load_runs(few)))
     assert set(read(tmp_path / "few.csv")["identity"]) == {run_id(config)}
