@@ -27,6 +27,7 @@ from rnndrop.identity import FILES
 
 GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
 LIMIT = 100_000  # runs of one grid
+FILES = ("root", "train", "valid", "test", "file")  # of `data`
 MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for a larger one
 
 _NO_CHOICE = ("base", "default")  # what the others start from
@@ -57,7 +58,10 @@ def compose(overrides: Sequence[str]) -> Config:
         if own.key not in GROUPS:
             _set(tree, own)
     config = checked(_resolved(tree) if "${" in str(tree) else tree)
-    _check_machine(config.trainer.threads, config.output)
+    _check_threads(config.trainer.threads)
+    _check_path("output", config.output, "0" * 200)  # what will be in it has long names
+    for name in FILES:
+        _check_path(f"data.{name}", getattr(config.data, name) or "")
     return config
 
 
@@ -301,17 +305,22 @@ def _resolved(tree: dict[str, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
-@lru_cache(maxsize=256)
-def _check_machine(threads: int | None, output: str) -> None:
-    """Raise RequestError for threads that would leave no room for anything else, or a folder that cannot exist."""
+def _check_threads(threads: int | None) -> None:
+    """Raise RequestError for threads that would leave no room for anything else."""
     if threads is not None and threads > MOST_THREADS:
         raise RequestError(
-            f"trainer.threads={threads}: of {os.cpu_count()} processors at most {MOST_THREADS} can be asked."
+            f"trainer.threads={threads}: there are {os.cpu_count()} processors; ask for at most {MOST_THREADS}."
         )
+
+
+@lru_cache(maxsize=256)
+def _check_path(name: str, path: str, below: str = "") -> None:
+    """Raise RequestError for a path that no file can have, with what is to be `below` it."""
     try:
-        Path(output, "0" * 200).exists()  # what will be in it has long names
-    except OSError as error:
-        raise RequestError(f"output={shorten(output, 60)}: {error.strerror}. Choose another folder.") from None
+        (Path(path, below) if below else Path(path).expanduser()).exists()
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise RequestError(f"{name}={shorten(path, 60)}: {reason}. Give another path.") from None
 
 
 def _check_key(key: str) -> None:

@@ -17,10 +17,14 @@ from rnndrop.identity import rounded
 from rnndrop.paths import path_of
 from rnndrop.task import check_task
 
-Positive = Annotated[int, Field(ge=1, le=10**9)]
+MOST = 10**9  # of anything counted: torch, the displays and files take no more
+LARGEST = 1e30  # float32 ends at 3e38
+
+Positive = Annotated[int, Field(ge=1, le=MOST)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Scale = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Scale = Annotated[float, Field(gt=0, le=LARGEST)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
 
 
 class Settings(BaseModel):
@@ -35,7 +39,7 @@ class DataSettings(Settings):
     name: str
     level: Literal["word", "char"]
     root: str | None
-    train_tokens: Annotated[int, Field(ge=2, le=10**12)] | None
+    train_tokens: Annotated[int, Field(ge=2, le=MOST)] | None
     train: str | None
     valid: str | None
     test: str | None
@@ -51,9 +55,9 @@ class ModelSettings(Settings):
     """The shape of the language model; see `rnndrop.model`."""
 
     cell: Literal["lstm", "gru", "rnn"]
-    hidden: Positive
-    layers: Positive
-    embedding: Positive | None
+    hidden: Annotated[int, Field(ge=1, le=10**6)]
+    layers: Annotated[int, Field(ge=1, le=1000)]
+    embedding: Annotated[int, Field(ge=1, le=10**6)] | None
     tie_weights: bool
 
 
@@ -93,7 +97,7 @@ class TrainerSettings(Settings):
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: Scale
     decay: Annotated[float, Field(ge=1, le=1000)]
-    decay_after: Annotated[int, Field(ge=0, le=10**9)]
+    decay_after: Count
     loss: Literal["mean", "sum_time"]
     clip: Scale | None
     weight_decay: Annotated[float, Field(ge=0, lt=1)]
@@ -102,7 +106,7 @@ class TrainerSettings(Settings):
     ar: NotNegative = 0.0
     tar: NotNegative = 0.0
     nonmono: Positive | None = None
-    finetune_epochs: Annotated[int, Field(ge=0, le=10**9)] = 0
+    finetune_epochs: Count = 0
     init: Scale
     init_by_width: bool = False
     patience: Positive | None
@@ -117,7 +121,7 @@ class TrainerSettings(Settings):
 class MonteCarloSettings(Settings):
     """Monte-Carlo evaluation; see `rnndrop.montecarlo`."""
 
-    samples: Annotated[int, Field(ge=0, le=10**9)]
+    samples: Count
     masks: Literal["pass", "window"]
     embedding: bool
 
@@ -125,7 +129,7 @@ class MonteCarloSettings(Settings):
 class CacheSettings(Settings):
     """The continuous cache; see `rnndrop.cache`."""
 
-    size: Annotated[int, Field(ge=0, le=10**9)]
+    size: Count
     theta: NotNegative
     mix: Fraction
 
