@@ -14,6 +14,7 @@ import typer
 
 from rnndrop.errors import RequestError
 from rnndrop.records import NotWrittenError
+from rnndrop.streams import replace_unknown
 
 # How long a waiting thread spins before it sleeps. Without a bound, training crawls when another program shares the
 # cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
@@ -320,6 +321,7 @@ def ls(
 
 def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
+    replace_unknown()
     messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
     messages.addHandler(logging.StreamHandler())
     messages.setLevel(logging.INFO)

@@ -79,8 +79,8 @@ class Record:
     error: str | None = None
 
     def to_json(self) -> str:
-        """The record as one JSON object; NaN and infinity, which JSON lacks, are refused."""
-        return json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False)
+        """The record as one JSON object, in ASCII; NaN and infinity, which JSON lacks, are refused."""
+        return json.dumps(asdict(self), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:

@@ -19,6 +19,7 @@ from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config import Config
+from rnndrop.streams import replace_unknown
 from rnndrop.sweep import Event, Job
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _cause(exitcode: int | None) -> str:
 
 def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
     """Run jobs until the pipe closes."""
+    replace_unknown()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the sweep too, and that decides
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -152,8 +154,7 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
 
     if threads:
         torch.set_num_threads(threads)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(index % torch.cuda.device_count())
+    take_gpu(index)
 
     def tell(content: dict[str, Any]) -> None:
         with suppress(OSError):  # a sweep that has gone must not hurt the run; a signal follows
@@ -163,6 +164,14 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None) -> None:
         while True:
             config, overrides, force, settled = pipe.recv()
             pipe.send(run_task(config, overrides, force, settled, tell))
+
+
+def take_gpu(index: int) -> None:
+    """Compute on the GPU whose turn it is for process number `index` of this machine, where there are any."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(index % torch.cuda.device_count())
 
 
 def run_task(
