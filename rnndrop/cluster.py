@@ -317,8 +317,8 @@ def _time(path: Path) -> int:
 
 def _ticket(job: Job) -> str | None:
     try:
-        return str(json.loads((job.folder / TICKET).read_text(encoding="utf-8"))["id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(records.read_file(job.folder / TICKET) or b"{}")["id"])
+    except (ValueError, KeyError, TypeError):
         return None
 
 

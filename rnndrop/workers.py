@@ -37,6 +37,7 @@ class Workers:
         self.count = count
         self.threads = None if count == 1 else max(1, processors() // count)
         self.workers: list[_Worker] = []
+        self.warned: set[str] = set()  # what one of them has said, no other needs to say again
 
     @property
     def free(self) -> int:
@@ -49,7 +50,9 @@ class Workers:
             idle = next((worker for worker in self.workers if worker.job is None), None)
             if idle is None:
                 taken = {worker.index for worker in self.workers}
-                idle = _Worker(next(index for index in range(self.count) if index not in taken), self.threads)
+                idle = _Worker(
+                    next(index for index in range(self.count) if index not in taken), self.threads, self.warned
+                )
                 self.workers.append(idle)
             idle.start(job, settled)
 
@@ -88,6 +91,7 @@ class _Worker:
 
     index: int
     threads: int | None
+    warned: set[str]
     job: Job | None = None
     pipe: Connection[Any, Any] = field(init=False)
     process: SpawnProcess = field(init=False)
@@ -109,7 +113,10 @@ class _Worker:
             while self.pipe.poll():
                 kind, content = self.pipe.recv()
                 if kind == "log":
-                    logging.getLogger("rnndrop").handle(content)
+                    if content.msg not in self.warned:
+                        logging.getLogger("rnndrop").handle(content)
+                    if content.levelno >= logging.WARNING:
+                        self.warned.add(content.msg)
                 elif self.job is not None:
                     events.append(Event(self.job, kind, content))
                     if kind != "progress":

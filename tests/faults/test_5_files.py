@@ -45,6 +45,7 @@ from rnndrop.standing import standing
 from rnndrop.sweep import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
 from rnndrop.train import DivergedError
 from rnndrop.tuning import space, tune
+from rnndrop.workers import run_task
 from tests.conftest import TINY
 from tests.processes import RNNDROP
 
@@ -89,6 +90,16 @@ def test_5_1_files_have_the_mode_that_the_umask_leaves(tmp_path: Path, umask: in
     assert kinds >= {".lock", "config.yaml", "record.json", "history.jsonl", "weights.safetensors", "test_nll.npy",
                      "heartbeat.json", "checkpoint"}  # fmt: skip
     assert {name: oct(mode) for name, mode in modes.items()} == dict.fromkeys(modes, oct(0o666 & ~umask))
+
+
+def test_5_1_a_search_can_be_gone_on_with_by_the_group(tmp_path: Path) -> None:
+    searched = space([*QUICK, f"output={tmp_path}", "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"])
+    before = os.umask(0o002)
+    try:
+        tune(searched, 0, lambda number, record, params: None, lambda progress: None)
+    finally:
+        os.umask(before)
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()} == {oct(0o664)}
 
 
 # ---- 5.5: locks -------------------------------------------------------------------------------------------------
@@ -260,6 +271,37 @@ def test_5_2_a_folder_that_cannot_be_read_is_named(
     assert len(records.find_runs(tmp_path)) == 1 and "closed cannot be read" in caplog.text
 
 
+def test_5_2_a_run_that_becomes_unreadable_in_a_sweep_costs_that_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1"])
+
+    class Here:
+        """Runs its jobs in this process."""
+
+        free = 1
+        events: tuple[Event, ...] = ()
+
+        def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
+            (job,) = jobs
+            with monkeypatch.context() as broken:
+                if job.config.seed == 0:
+                    fail_to_read(broken, records.RECORD, errno.ESTALE)
+                self.events = (Event(job, *run_task(job.config, job.overrides, False, settled, lambda told: None)),)
+
+        def poll(self, seconds: float) -> tuple[Event, ...]:
+            events, self.events = self.events, ()
+            return events
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr("rnndrop.cli.sweep.executor", lambda *arguments: Here())
+    assert run_all(jobs, Options()) == 2
+    assert "Cannot read" in capsys.readouterr().err and not jobs[0].folder.exists()
+    assert [job.state for job in jobs] == ["unreadable", "finished"]
+
+
 def stop_at(step: int) -> Callable[[Progress], None]:
     def watch(progress: Progress) -> None:
         if progress.step == step and progress.fraction < 1:
@@ -390,6 +432,17 @@ def test_5_3_a_forced_run_that_is_interrupted_leaves_the_finished_one(
     assert "its finished record stays" in caplog.text
     assert rnndrop.run(overrides).status == "finished" and content(folder) == before  # and its checkpoints are gone
     assert again(overrides).timing["resumed_from_steps"] == []
+
+
+def test_5_3_a_forced_run_whose_worker_died_goes_on_in_its_sweep(tmp_path: Path) -> None:
+    overrides, folder, before = finished(tmp_path, "trainer.epochs=2")
+    with pytest.raises(Interrupted):
+        again(overrides, stop_at(7))
+    record = run_one(compose(overrides), overrides, settled=settled_statuses(False, force=True))
+    assert record.timing["resumed_from_steps"] == [7]
+    assert {name: data for name, data in content(folder).items() if name in (records.WEIGHTS, records.TEST_NLL)} == {
+        name: before[name] for name in (records.WEIGHTS, records.TEST_NLL)
+    }
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), OSError(errno.ENOSPC, "No space left on device")])
