@@ -20,7 +20,7 @@ from .run import flat
 def show(name: str, output: str, as_json: bool) -> int:
     """Print what one run was and what came of it; return the exit code."""
     run = standing(find(name, output))
-    print(json.dumps(_tree(run), indent=1, ensure_ascii=False) if as_json else "\n".join(_lines(run)))
+    print(json.dumps(_tree(run), indent=1) if as_json else "\n".join(_lines(run)))
     return 0
 
 

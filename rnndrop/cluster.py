@@ -7,7 +7,6 @@ from its checkpoint.
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import math
@@ -17,7 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,15 +25,16 @@ import yaml
 from rnndrop import heartbeat, records
 from rnndrop.config import Config
 from rnndrop.errors import RequestError, unknown
+from rnndrop.streams import replace_unknown
 from rnndrop.sweep import Event, Job, failure
 from rnndrop.workers import run_task, take_gpu
 
 TICKET = "job.json"  # in the run folder: which job of the scheduler works on it
-GPUS = "CUDA_VISIBLE_DEVICES"
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
 LOST = "lost_after_s"  # our own setting: seconds without a heartbeat after which a job's node is taken for dead
 SILENCE = 60.0  # seconds without an answer of the scheduler that are worth a message
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 ASK_EVERY = 2.0  # seconds between two questions to the scheduler
 _GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 _SLURM = (
@@ -63,7 +63,7 @@ class Submitted:
     identity: str
     record_then: int  # the time of its record's file when it was given: a later one is its own …
     settled: Collection[str]  # … as is an earlier one with one of these statuses, by someone else
-    place: int = 0  # among the processes of this machine that run at the same time
+    number: int = -1  # which of the processes of this machine it is
     beat_then: int = 0  # the heartbeat's time when last seen to change …
     beat_at: float = 0.0  # … and when that was
     gone_since: float | None = None
@@ -103,7 +103,7 @@ class Cluster:
     def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
         """Give the jobs to the scheduler, as one array; take those up that an earlier sweep has given."""
         present = self.scheduler.present() or set()
-        fresh = []
+        fresh: list[Job] = []
         for job in jobs:
             identity = _ticket(job)
             if identity in present:
@@ -115,14 +115,21 @@ class Cluster:
             return
         output = Path(fresh[0].config.output).absolute()
         executor = self._executor(output / FOLDER)
-        places = self._places(len(fresh))
+        taken = {submitted.number for submitted in self.submitted.values()}
+        numbers = list(islice((number for number in count() if number not in taken), len(fresh)))
         try:
             with executor.batch():
                 handles = [
                     executor.submit(
-                        run_remote, str(Path.cwd()), job.config, job.overrides, job.force, frozenset(settled), gpus
+                        run_remote,
+                        str(Path.cwd()),
+                        job.config,
+                        job.overrides,
+                        job.force,
+                        frozenset(settled),
+                        _gpus(number) if self.kind == "local" else None,
                     )
-                    for job, gpus in zip(fresh, map(self._gpus, places), strict=True)
+                    for job, number in zip(fresh, numbers, strict=True)
                 ]
         except Exception as error:  # whatever the scheduler's commands say
             if not self._works:
@@ -131,24 +138,15 @@ class Cluster:
             self._refused += fresh
             return
         self._works = True
-        for job, handle, place in zip(fresh, handles, places, strict=True):
+        for job, number, handle in zip(fresh, numbers, handles, strict=True):
             if isinstance(self.scheduler, _Local):
                 self.scheduler.handles[handle.job_id] = handle
             records.prepare(job.folder)
-            self._follow(job, handle.job_id, settled, place)
+            self._follow(job, handle.job_id, settled, number)
             records.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
 
-    def _places(self, count: int) -> list[int]:
-        """The lowest numbers that no running job has."""
-        taken = {submitted.place for submitted in self.submitted.values()}
-        return list(islice((place for place in itertools.count() if place not in taken), count))
-
-    def _gpus(self, place: int) -> tuple[int, str | None] | None:
-        """For a process of this machine its place, and the GPUs that are to be seen; submitit would hide them all."""
-        return (place, os.environ.get(GPUS)) if self.kind == "local" else None
-
-    def _follow(self, job: Job, identity: str, settled: Collection[str], place: int = 0) -> None:
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, place)
+    def _follow(self, job: Job, identity: str, settled: Collection[str], number: int = -1) -> None:
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number)
 
     def _executor(self, folder: Path) -> Any:
         submitit = _submitit()
@@ -256,27 +254,32 @@ class _Local:
             process.kill()
 
 
+def _gpus(number: int) -> tuple[str | None, int]:
+    """What process `number` of this machine needs to know of its GPUs: those that are visible, and its own number."""
+    return os.environ.get(VISIBLE), number
+
+
 def run_remote(
     folder: str,
     config: Config,
     overrides: list[str],
     force: bool,
     settled: Collection[str],
-    gpus: tuple[int, str | None] | None = None,
+    gpus: tuple[str | None, int] | None,
 ) -> str:
     """What a job does, wherever it runs. Told that its time is up (SIGUSR2), it asks Slurm to be given again.
 
-    `gpus`: its place among the processes of this machine, and the GPUs that they share.
+    `gpus`, on this machine: what `_gpus` says of its process. submitit shows none, or the same first ones to all.
     """
     from rnndrop.interrupt import Interrupted
 
+    replace_unknown()
     os.chdir(folder)
-    if gpus is not None:
-        place, visible = gpus
-        os.environ.pop(GPUS, None)
-        if visible is not None:
-            os.environ[GPUS] = visible
-        take_gpu(place)
+    if gpus:
+        visible, number = gpus
+        os.environ.pop(VISIBLE, None)
+        os.environ |= {} if visible is None else {VISIBLE: visible}
+        take_gpu(number)
     if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
         force = False  # it started afresh the first time
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
@@ -315,8 +318,8 @@ def _time(path: Path) -> int:
 
 def _ticket(job: Job) -> str | None:
     try:
-        return str(json.loads((job.folder / TICKET).read_text(encoding="utf-8"))["id"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(records.read_file(job.folder / TICKET) or b"{}")["id"])
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -27,12 +27,12 @@ from rnndrop.identity import FILES
 
 GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
 LIMIT = 100_000  # runs of one grid
-FILES = ("root", "train", "valid", "test", "file")  # of `data`
+PATHS = ("root", *FILES)  # of `data`
 MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for a larger one
 
 _NO_CHOICE = ("base", "default")  # what the others start from
 _AMBIGUOUS = re.compile(r"^\s*['\"]|[][{},]")  # of a text that Hydra cannot read: it is not plain what was meant
-_PATHS = ("output", "data.root", *(f"data.{name}" for name in FILES))
+_PATHS = ("output", "data.root", *(f"data.{name}" for name in PATHS))
 _NESTED = "a range or a glob cannot be part of a list. Write the values out, or give it alone."
 _WHOLE_NUMBER = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=(0|-?[1-9][0-9]{0,17})")
 
@@ -60,7 +60,7 @@ def compose(overrides: Sequence[str]) -> Config:
     config = checked(_resolved(tree) if "${" in str(tree) else tree)
     _check_threads(config.trainer.threads)
     _check_path("output", config.output, "0" * 200)  # what will be in it has long names
-    for name in FILES:
+    for name in PATHS:
         _check_path(f"data.{name}", getattr(config.data, name) or "")
     return config
 

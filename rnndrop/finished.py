@@ -21,7 +21,10 @@ def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Langu
 
     Raises RequestError.
     """
-    record = records.read_record(folder)
+    try:
+        record = records.read_record(folder)
+    except records.DamagedRecordError as error:
+        raise RequestError(f"{folder / records.RECORD} cannot be used: {error}.") from None
     if record is None or record.status != "finished":
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
     config = checked(completed(record.config, compose([]).model_dump(mode="json")))
@@ -61,5 +64,8 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     with locked(folder, wait=True):
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile
         record.metrics |= found
-        records.write_atomically(folder / records.RECORD, record.to_json())
+        try:
+            records.write_atomically(folder / records.RECORD, record.to_json())
+        except OSError as error:
+            raise records.NotWrittenError(f"Cannot write to {folder}: {error.strerror}.") from None
     return record

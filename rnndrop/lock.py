@@ -131,8 +131,8 @@ def _system_locks(descriptor: int, path: Path) -> bool:
         device = os.fstat(descriptor).st_dev
         _say_once(
             device,
-            f"This file system has no file locks ({error.strerror}): {path.name}{HELD} beside {path} stands for the "
-            "lock, and so in other folders. A process that crashes leaves it behind; remove it then.",
+            f"There are no file locks on this file system ({error.strerror}): {path.name}{HELD} in a folder says that "
+            "a process works there. One that crashes leaves it behind; remove it then.",
         )
         return False
     return True

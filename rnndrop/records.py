@@ -88,9 +88,9 @@ class Record:
         return self.files.get(name) in (None, hashlib.sha256(content).hexdigest())
 
     def to_json(self) -> str:
-        """The record as one JSON object with its own checksum; NaN and infinity, which JSON lacks, are refused."""
+        """The record as one JSON object, in ASCII, with its checksum; NaN and infinity, which JSON lacks, are refused."""
         content = asdict(self)
-        return json.dumps({**content, SUM: _sum(content)}, indent=1, allow_nan=False, ensure_ascii=False)
+        return json.dumps({**content, SUM: _sum(content)}, indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Record:

@@ -103,6 +103,7 @@ def tune(
 
 def _study(optuna: Any, output: Path, name: str) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    (output / DATABASE).touch()  # with the umask's mode: SQLite would let nobody else write
     storage = f"sqlite:///{(output / DATABASE).absolute()}"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
     study: Study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)

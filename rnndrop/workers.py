@@ -19,6 +19,7 @@ from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config import Config
+from rnndrop.streams import replace_unknown
 from rnndrop.sweep import Event, Job
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Workers:
         self.count = count
         self.threads = None if count == 1 else max(1, processors() // count)
         self.workers: list[_Worker] = []
+        self.warned: set[str] = set()  # what one of them has said, no other needs to say again
 
     @property
     def free(self) -> int:
@@ -48,7 +50,9 @@ class Workers:
             idle = next((worker for worker in self.workers if worker.job is None), None)
             if idle is None:
                 taken = {worker.index for worker in self.workers}
-                idle = _Worker(next(index for index in range(self.count) if index not in taken), self.threads)
+                idle = _Worker(
+                    next(index for index in range(self.count) if index not in taken), self.threads, self.warned
+                )
                 self.workers.append(idle)
             idle.start(job, settled)
 
@@ -87,6 +91,7 @@ class _Worker:
 
     index: int
     threads: int | None
+    warned: set[str]
     job: Job | None = None
     pipe: Connection[Any, Any] = field(init=False)
     process: SpawnProcess = field(init=False)
@@ -108,7 +113,10 @@ class _Worker:
             while self.pipe.poll():
                 kind, content = self.pipe.recv()
                 if kind == "log":
-                    logging.getLogger("rnndrop").handle(content)
+                    if content.msg not in self.warned:
+                        logging.getLogger("rnndrop").handle(content)
+                    if content.levelno >= logging.WARNING:
+                        self.warned.add(content.msg)
                 elif self.job is not None:
                     events.append(Event(self.job, kind, content))
                     if kind != "progress":
@@ -141,6 +149,7 @@ def _cause(exitcode: int | None) -> str:
 
 def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: int) -> None:
     """Run jobs until the pipe closes."""
+    replace_unknown()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the sweep too, and that decides
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -164,12 +173,12 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: i
             pipe.send(run_task(config, overrides, force, settled, tell))
 
 
-def take_gpu(place: int) -> None:
-    """Have this process compute on the GPU of its place among those that run at the same time, where there are GPUs."""
+def take_gpu(index: int) -> None:
+    """Compute on the GPU whose turn it is for process number `index` of this machine, where there are any."""
     import torch
 
     if torch.cuda.is_available():
-        torch.cuda.set_device(place % torch.cuda.device_count())
+        torch.cuda.set_device(index % torch.cuda.device_count())
 
 
 def run_task(

@@ -48,7 +48,7 @@ def test_no_room_for_the_weights_costs_that_run_alone_and_can_be_mended(rnndrop:
         "finished",
     ]
     remount(disk, "size=4m")
-    again = rnndrop("sweep", *grid, "--retry-failed")
+    again = rnndrop("sweep", *grid)
     assert again.returncode == 0 and again.stdout.count("✓") == 2
 
 

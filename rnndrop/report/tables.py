@@ -44,7 +44,7 @@ def _csv(table: pd.DataFrame) -> str:
 
 def _json(table: pd.DataFrame) -> str:
     rows = json.loads(table.to_json(orient="records", double_precision=15))
-    return json.dumps(rows, indent=1, ensure_ascii=False)
+    return json.dumps(rows, indent=1)
 
 
 def _rich(sheet: Sheet) -> str:

@@ -14,8 +14,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import rnndrop
 from rnndrop import lock, records
 from rnndrop.blocks import read_blocks
 from rnndrop.checkup import examine
+from rnndrop.cluster import Cluster
 from rnndrop.compose import compose
 from rnndrop.errors import RequestError
 from rnndrop.experiment import run_one
@@ -44,6 +45,7 @@ from rnndrop.standing import standing
 from rnndrop.sweep import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
 from rnndrop.train import DivergedError
 from rnndrop.tuning import space, tune
+from rnndrop.workers import run_task
 from tests.conftest import TINY
 from tests.processes import RNNDROP
 
@@ -88,6 +90,16 @@ def test_5_1_files_have_the_mode_that_the_umask_leaves(tmp_path: Path, umask: in
     assert kinds >= {".lock", "config.yaml", "record.json", "history.jsonl", "weights.safetensors", "test_nll.npy",
                      "heartbeat.json", "checkpoint"}  # fmt: skip
     assert {name: oct(mode) for name, mode in modes.items()} == dict.fromkeys(modes, oct(0o666 & ~umask))
+
+
+def test_5_1_a_search_can_be_gone_on_with_by_the_group(tmp_path: Path) -> None:
+    searched = space([*QUICK, f"output={tmp_path}", "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"])
+    before = os.umask(0o002)
+    try:
+        tune(searched, 0, lambda number, record, params: None, lambda progress: None)
+    finally:
+        os.umask(before)
+    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()} == {oct(0o664)}
 
 
 # ---- 5.5: locks -------------------------------------------------------------------------------------------------
@@ -259,6 +271,37 @@ def test_5_2_a_folder_that_cannot_be_read_is_named(
     assert len(records.find_runs(tmp_path)) == 1 and "closed cannot be read" in caplog.text
 
 
+def test_5_2_a_run_that_becomes_unreadable_in_a_sweep_costs_that_run_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1"])
+
+    class Here:
+        """Runs its jobs in this process."""
+
+        free = 1
+        events: tuple[Event, ...] = ()
+
+        def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
+            (job,) = jobs
+            with monkeypatch.context() as broken:
+                if job.config.seed == 0:
+                    fail_to_read(broken, records.RECORD, errno.ESTALE)
+                self.events = (Event(job, *run_task(job.config, job.overrides, False, settled, lambda told: None)),)
+
+        def poll(self, seconds: float) -> tuple[Event, ...]:
+            events, self.events = self.events, ()
+            return events
+
+        def stop(self) -> None:
+            pass
+
+    monkeypatch.setattr("rnndrop.cli.sweep.executor", lambda *arguments: Here())
+    assert run_all(jobs, Options()) == 2
+    assert "Cannot read" in capsys.readouterr().err and not jobs[0].folder.exists()
+    assert [job.state for job in jobs] == ["unreadable", "finished"]
+
+
 def stop_at(step: int) -> Callable[[Progress], None]:
     def watch(progress: Progress) -> None:
         if progress.step == step and progress.fraction < 1:
@@ -389,6 +432,17 @@ def test_5_3_a_forced_run_that_is_interrupted_leaves_the_finished_one(
     assert "its finished record stays" in caplog.text
     assert rnndrop.run(overrides).status == "finished" and content(folder) == before  # and its checkpoints are gone
     assert again(overrides).timing["resumed_from_steps"] == []
+
+
+def test_5_3_a_forced_run_whose_worker_died_goes_on_in_its_sweep(tmp_path: Path) -> None:
+    overrides, folder, before = finished(tmp_path, "trainer.epochs=2")
+    with pytest.raises(Interrupted):
+        again(overrides, stop_at(7))
+    record = run_one(compose(overrides), overrides, settled=settled_statuses(False, force=True))
+    assert record.timing["resumed_from_steps"] == [7]
+    assert {name: data for name, data in content(folder).items() if name in (records.WEIGHTS, records.TEST_NLL)} == {
+        name: before[name] for name in (records.WEIGHTS, records.TEST_NLL)
+    }
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), OSError(errno.ENOSPC, "No space left on device")])
@@ -649,3 +703,99 @@ def test_8_13_a_folder_that_vanishes_in_the_middle_of_a_run(tmp_path: Path, capl
     with pytest.raises(records.NotWrittenError, match="No such file or directory"):
         rnndrop.run(overrides, vanish)
     assert not (tmp_path / "runs").exists() and "no checkpoint at step" in caplog.text
+
+
+# ---- 5.6: what cannot be shown is replaced ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("encoding", "seen"), [("cp1252", "? valid"), ("ascii", "? valid"), ("utf-8", "✓ valid")])
+def test_5_6_output_that_cannot_encode_a_sign_stops_nothing(tmp_path: Path, encoding: str, seen: str) -> None:
+    overrides, _, _ = finished(tmp_path, "label='größer'")
+    code = (
+        f"import sys\nfrom rnndrop.cli.main import main\nargv = {overrides}\n"
+        "for more in (['sweep', *argv], ['run', '--json', *argv]):\n"
+        "    sys.argv = ['rnndrop', *more]\n"
+        "    try: main()\n    except SystemExit as end: assert end.code == 0, end.code"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    out = done.stdout.decode(encoding)
+    assert seen in out and b"Traceback" not in done.stderr
+    assert json.loads(out[out.index("{") :])["config"]["label"] == "größer"  # programs read it as it is
+
+
+def test_5_6_the_c_locale(tmp_path: Path) -> None:
+    overrides, _, _ = finished(tmp_path)
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run([RNNDROP, "sweep", *overrides], capture_output=True, timeout=120, env=plain)
+    assert done.returncode == 0 and b"? valid" in done.stdout, done.stderr
+
+
+# ---- 5.7: every local job has a GPU ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [{}, {"gpus_per_node": "1"}])
+@pytest.mark.parametrize("visible", [None, "2,5"])
+def test_5_7_local_jobs_take_turns_on_the_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, asked: dict[str, str]
+) -> None:
+    """Two GPUs, faked, and three jobs in processes of submitit's environment."""
+    here = {"number": "2,5" if visible else None}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    given: list[tuple[str, Any]] = []
+
+    class Process:
+        pid = 0
+
+        def poll(self) -> None:
+            return None
+
+    class Handle:
+        def __init__(self) -> None:
+            self.job_id, self._process = str(len(given)), Process()
+
+    class Executor:
+        @contextmanager
+        def batch(self) -> Iterator[None]:
+            yield
+
+        def submit(self, function: Any, *arguments: Any) -> Handle:
+            given.append((function, arguments))
+            return Handle()
+
+    cluster = Cluster("local", asked, 3)
+    monkeypatch.setattr(cluster, "_executor", lambda folder: Executor())
+    cluster.submit(plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1,2"]), frozenset())
+
+    used: list[tuple[str | None, int]] = []
+
+    def task(*arguments: Any) -> tuple[str, None]:
+        return "done", None
+
+    monkeypatch.setattr("rnndrop.cluster.run_task", task)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr(
+        "torch.cuda.set_device", lambda index: used.append((os.environ.get("CUDA_VISIBLE_DEVICES"), index))
+    )
+    for function, arguments in given:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0" if asked else "")  # as submitit's controller sets it
+        function(*arguments)
+    assert used == [(here["number"], 0), (here["number"], 1), (here["number"], 0)]
+
+
+def test_5_7_a_job_takes_the_place_of_the_one_that_ended(tmp_path: Path) -> None:
+    first, second, third = plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1,2"])
+    cluster = Cluster("local", {}, 2)
+    cluster.submit([first, second], frozenset())
+    try:
+        cluster.scheduler.cancel(cluster.submitted.pop(first).identity)
+        cluster.submit([third], frozenset())
+        assert [cluster.submitted[job].number for job in (second, third)] == [1, 0]
+    finally:
+        cluster.stop()
