@@ -32,7 +32,7 @@ MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for
 
 _NO_CHOICE = ("base", "default")  # what the others start from
 _AMBIGUOUS = re.compile(r"^\s*['\"]|[][{},]")  # of a text that Hydra cannot read: it is not plain what was meant
-_PATHS = ("output", "data.root", *(f"data.{name}" for name in PATHS))
+_PATHS = ("output", *(f"data.{name}" for name in PATHS))
 _NESTED = "a range or a glob cannot be part of a list. Write the values out, or give it alone."
 _WHOLE_NUMBER = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=(0|-?[1-9][0-9]{0,17})")
 

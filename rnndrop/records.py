@@ -88,7 +88,7 @@ class Record:
         return self.files.get(name) in (None, hashlib.sha256(content).hexdigest())
 
     def to_json(self) -> str:
-        """The record as one JSON object, in ASCII, with its checksum; NaN and infinity, which JSON lacks, are refused."""
+        """The record and its checksum as one JSON object, in ASCII; NaN and infinity, which JSON lacks, are refused."""
         content = asdict(self)
         return json.dumps({**content, SUM: _sum(content)}, indent=1, allow_nan=False)
 
