@@ -41,5 +41,5 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
         print(f"✓ valid {digits.number(study.best_value)}   {shlex.join(['rnndrop', 'run', *best])}")
         print(f"The seed that chose it makes this too good. Measure it with others: {measure}")
     else:
-        console.print("No trial finished.")
+        console.print(f"No trial finished: all {len(study.trials)} diverged, failed or were pruned. Search elsewhere.")
     return 0 if done else 1

@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 DATABASE = "tune.db"
 STEP = 0.01  # of an interval, unless it is narrow: runs that differ less are not worth two trainings
+CHECKED = 2000  # points of a search that are checked before it starts
 _REQUEUED = "requeued"
 NOT_SEARCHED = {
     "seed": "the best of several seeds is the luckiest; give one, and measure what it chose with others",
@@ -64,7 +66,9 @@ def space(overrides: Sequence[str]) -> Space:
             raise RequestError(f"{key} cannot be searched: {why}.")
     if not searched:
         raise RequestError("Nothing to search: give a range, as dropout.recurrent.p='interval(0,0.7)' or =0.1,0.3,0.5.")
-    middle = compose([*fixed, *(f"{key}={_middle(values)}" for key, values in searched.items())])  # the rest is right
+    for point in islice(_points(searched), CHECKED):
+        compose([*fixed, *point])
+    middle = compose([*fixed, *(f"{key}={_middle(values)}" for key, values in searched.items())])
     return Space(fixed, searched, TASKS[middle.task])
 
 
@@ -73,6 +77,14 @@ def fresh(overrides: Sequence[str]) -> list[str]:
     seed = compose(overrides).seed
     others = [each for each in overrides if each.lstrip("+").partition("=")[0] != "seed"]
     return [*others, f"seed=range({seed + 1},{seed + 4})"]
+
+
+def _points(searched: dict[str, tuple[float, float] | list[Any]]) -> Iterator[list[str]]:
+    """Every combination of the choices, with each interval at its ends and at a fraction between them."""
+    for part in (0.0, 0.618, 1.0):
+        ranges = [[of[0] + part * (of[1] - of[0])] if isinstance(of, tuple) else of for of in searched.values()]
+        for values in product(*ranges):
+            yield [f"{key}={value}" for key, value in zip(searched, values, strict=True)]
 
 
 def _middle(values: tuple[float, float] | list[Any]) -> Any:
@@ -102,7 +114,7 @@ def tune(
 
 
 def _study(optuna: Any, output: Path, name: str) -> Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what ends a trial is said once, by us
     (output / DATABASE).touch()  # with the umask's mode: SQLite would let nobody else write
     storage = f"sqlite:///{(output / DATABASE).absolute()}"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)

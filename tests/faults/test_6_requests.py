@@ -142,3 +142,15 @@ def test_6_names_beyond_reason(rnndrop: Command, tmp_path: Path) -> None:
 
 def test_6_a_recipe_may_refer_to_its_own_settings() -> None:
     assert compose(["experiment=awd_ptb", "trainer.epochs=7"]).trainer.finetune_epochs == 7
+
+
+def test_6_tune_refuses_a_plan_that_the_location_does_not_take(rnndrop: Command) -> None:
+    done = rnndrop("tune", *TINY, "dropout.recurrent.kind=locked,word", "dropout.recurrent.p=interval(0,0.5)")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "word" in done.stderr
+
+
+def test_6_tune_where_nothing_finishes(rnndrop: Command) -> None:
+    pytest.importorskip("optuna")
+    done = rnndrop("tune", *TINY, "trainer.optimizer=sgd", "trainer.clip=null", "trainer.learning_rate=1e6,1e7",
+                   "--trials", "2")  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "No trial finished" in done.stderr
