@@ -24,6 +24,7 @@ from rnndrop.config import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.identity import FILES
+from rnndrop.paths import path_of
 
 GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
 LIMIT = 100_000  # runs of one grid
@@ -317,10 +318,11 @@ def _check_threads(threads: int | None) -> None:
 def _check_path(name: str, path: str, below: str = "") -> None:
     """Raise RequestError for a path that no file can have, with what is to be `below` it."""
     try:
-        (Path(path, below) if below else Path(path).expanduser()).exists()
-    except (OSError, RuntimeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
-        raise RequestError(f"{name}={shorten(path, 60)}: {reason}. Give another path.") from None
+        (path_of(path) / below).exists()
+    except RequestError as error:
+        raise RequestError(f"{name}={error}") from None
+    except OSError as error:
+        raise RequestError(f"{name}={shorten(path, 60)}: {error.strerror}. Give another path.") from None
 
 
 def _check_key(key: str) -> None:

@@ -23,8 +23,8 @@ LARGEST = 1e30  # float32 ends at 3e38
 Positive = Annotated[int, Field(ge=1, le=MOST)]
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Scale = Annotated[float, Field(gt=0, le=LARGEST)]
-NotNegative = Annotated[float, Field(ge=0, le=LARGEST)]
+Scale = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 
 
 class Settings(BaseModel):
@@ -56,7 +56,7 @@ class ModelSettings(Settings):
 
     cell: Literal["lstm", "gru", "rnn"]
     hidden: Annotated[int, Field(ge=1, le=10**6)]
-    layers: Annotated[int, Field(ge=1, le=1000)]
+    layers: Annotated[int, Field(ge=1, le=1000, allow_inf_nan=False)]
     embedding: Annotated[int, Field(ge=1, le=10**6)] | None
     tie_weights: bool
 
@@ -96,7 +96,7 @@ class TrainerSettings(Settings):
     window: Positive
     optimizer: Literal["sgd", "adam", "adamw"]
     learning_rate: Scale
-    decay: Annotated[float, Field(ge=1, le=1000)]
+    decay: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
     decay_after: Count
     loss: Literal["mean", "sum_time"]
     clip: Scale | None

@@ -36,3 +36,44 @@ def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+BROKEN = 1e20
+"""From this `trainer.init` on a step of training raises an exception, where `break_training` was called."""
+
+_BREAKS = f"""
+import importlib.util
+import sys
+
+
+class Hook:
+    def find_spec(self, name, path=None, target=None):
+        if name != "rnndrop.train":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            window = module.Training._window
+
+            def broken(self, *arguments):
+                if self.settings.init >= {BROKEN}:
+                    raise RuntimeError("the roof fell in")
+                return window(self, *arguments)
+
+            module.Training._window = broken
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Hook())
+"""
+
+
+def break_training(folder: Path) -> None:
+    """Have every Python that starts with PYTHONPATH=folder raise where `BROKEN` says."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_BREAKS)

@@ -19,12 +19,12 @@ from rnndrop.identity import run_id
 from rnndrop.records import locked
 from rnndrop.sweep import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
 from tests.conftest import ROOT, TINY, Command
-from tests.processes import RNNDROP, running, wait_until
+from tests.processes import RNNDROP, break_training, running, wait_until
 
 QUICK = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]
 
-# Nine fine values, one that diverges, two that torch refuses with an exception, and one of them twice.
-TWELVE = [*QUICK, "trainer.init=.01,.02,.03,.04,.05,.06,.07,.08,.09,1e4,1e39,2e39,0.01"]
+# Nine fine values, one that diverges, two whose training raises an exception, and one of them twice.
+TWELVE = [*QUICK, "trainer.init=.01,.02,.03,.04,.05,.06,.07,.08,.09,1e4,1e20,2e20,0.01"]
 
 
 def statuses(folder: Path) -> Counter[str]:
@@ -36,7 +36,11 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("record.json")}
 
 
-def test_twelve_jobs_of_which_two_raise_and_one_diverges(rnndrop: Command, tmp_path: Path) -> None:
+def test_twelve_jobs_of_which_two_raise_and_one_diverges(
+    rnndrop: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_training(tmp_path / "path")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
     first = rnndrop("sweep", *TWELVE, "--jobs", "2")
     assert first.returncode == 1, first.stderr
     assert "12 runs: 12 new" in first.stderr
@@ -59,7 +63,7 @@ def test_twelve_jobs_of_which_two_raise_and_one_diverges(rnndrop: Command, tmp_p
     changed = [path for path, when in times(tmp_path).items() if when != before[path]]
     assert len(changed) == 3 and all("finished" not in path.read_text().partition("overrides")[0] for path in changed)
 
-    hasty = rnndrop("sweep", *QUICK, "trainer.init=3e39,.11,.12,.13", "--fail-fast")
+    hasty = rnndrop("sweep", *QUICK, "trainer.init=3e20,.11,.12,.13", "--fail-fast")
     assert hasty.returncode == 1 and hasty.stdout.count("✗ failed") == 1 and "✓" not in hasty.stdout
 
 

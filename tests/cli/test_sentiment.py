@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rnndrop.digits import number
 from tests.conftest import TINY, Command
 from tests.reviews import SMALL, write
 
@@ -56,7 +57,7 @@ def test_one_run_is_shown_watched_examined_and_evaluated(rnndrop: Command, revie
     done = rnndrop("run", *reviews, "dropout=variational", "--json")
     record = json.loads(done.stdout)
     assert record["status"] == "finished" and 0 < record["metrics"]["test_rmse"] < 10
-    assert f"valid {record['metrics']['valid_rmse']:.4f} ↓" in done.stderr
+    assert f"valid {number(record['metrics']['valid_rmse'])} ↓" in done.stderr
     name = record["run_id"]
     shown = rnndrop("show", name)
     assert shown.returncode == 0 and "valid RMSE by epoch" in shown.stdout
