@@ -43,7 +43,6 @@ _LITTER = re.compile(  # what a writer that died has left; the names are those o
 )
 
 log = logging.getLogger("rnndrop")
-_CONTROL = re.compile(r"[^ -~\n\t]|\\u")  # texts that may hold signs which a terminal obeys
 
 
 class DamagedRecordError(ValueError):
@@ -99,7 +98,7 @@ class Record:
             content = json.loads(text)
             if isinstance(content, dict) and content.pop(SUM, None) not in (None, _sum(content)):
                 raise DamagedRecordError(f"its content does not have the {SUM} that it names: damaged, or edited")
-            if _CONTROL.search(text):
+            if not text.isascii() or "\\u" in text or "\x7f" in text:  # it may hold signs that a terminal obeys
                 content = cleaned(content)
             if isinstance(content, dict) and content.get("schema") != SCHEMA:
                 raise DamagedRecordError(
