@@ -8,12 +8,12 @@ from pathlib import Path
 
 from rnndrop import records
 from rnndrop.errors import RequestError
-from rnndrop.records import DamagedRecordError, UnreadableError
+from rnndrop.records import DamagedRecordError, NewerError, UnreadableError
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is to be said of a run's folder: `state` is sound, damaged, unreadable or unfinished, with the reason."""
+    """What is to be said of a run's folder: it is sound, damaged, unreadable, newer or unfinished, and the reason."""
 
     folder: str
     state: str
@@ -41,6 +41,8 @@ def _verdict(folder: Path) -> Verdict:
                 return Verdict(str(folder), "damaged", f"{name} does not have the sha256 that the record names")
     except DamagedRecordError as error:
         return Verdict(str(folder), "damaged", f"{records.RECORD}: {error}")
+    except NewerError as error:
+        return Verdict(str(folder), "newer", str(error.reason))
     except UnreadableError as error:
         return Verdict(str(folder), "unreadable", str(error).partition("\n")[0])
     return Verdict(str(folder), "sound", "" if record.files else "it names no checksums: recorded by an older version")

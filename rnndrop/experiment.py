@@ -18,7 +18,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from rnndrop import checkpoint, data, environment, records, rmse
+from rnndrop import checkpoint, data, environment, heartbeat, records, rmse
 from rnndrop.allocation import keep_memory
 from rnndrop.blocks import block_sums, to_bytes
 from rnndrop.config import Config, DataSettings
@@ -88,6 +88,7 @@ def run_one(
 
 def _answer(config: Config, folder: Path, record: Record) -> Record:
     """The record that is there already, and a word about it."""
+    heartbeat.bury(folder)
     if record.status == "finished":
         note = relabelled(config, record)
         log.info("%s: already finished%s.", folder, f"; {note}" if note else "")
@@ -177,8 +178,8 @@ class _Run:
         self.shown = found is None or found.status != "finished"
         tracker = Tracker(self.config.trainer.tensorboard, self.folder)
         try:
-            with self.stop.listening(), Heartbeat(self.folder) as heartbeat:
-                record = self._train(heartbeat, tracker.watching(watch))
+            with self.stop.listening(), Heartbeat(self.folder) as beating:
+                record = self._train(beating, tracker.watching(watch))
                 self._write(record)
         except Interrupted:
             with suppress(records.NotWrittenError, records.UnreadableError):  # the checkpoint is what counts
@@ -218,18 +219,17 @@ class _Run:
             " the last checkpoint."
         )
 
-    def _train(self, heartbeat: Heartbeat, watch: Watcher) -> Record:
+    def _train(self, beating: Heartbeat, watch: Watcher) -> Record:
         config, corpus = self.config, self.corpus
         model = build(config, corpus, self.device)
         training = train(config, corpus, model)
         keeper = Keeper(self.folder, training, config, self.blank["data"]["sha256"], self.stop, self.shown)
         keeper.resume()
-        if self.shown:
-            records.write_atomically(self.folder / records.CONFIG, self._config(), durable=False)
+        keeper.show(records.CONFIG, self._config())
 
         status, error = "finished", None
         try:
-            training.run(lambda: self._score(model, "valid"), keeper.watcher(heartbeat, watch))
+            training.run(lambda: self._score(model, "valid"), keeper.watcher(beating, watch))
             metrics = self._measure(model, training)
         except DivergedError as divergence:
             status, error, metrics = "diverged", str(divergence), {"diverged_step": training.step}

@@ -58,13 +58,24 @@ class Heartbeat:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The last beat of a run and its `age` in seconds; None where there is none."""
+    """The last beat of a run and its `age` in seconds; None where there is none, or something else."""
+    from rnndrop import schema
+
     path = folder / HEARTBEAT
     try:
-        state = cleaned(json.loads(read_file(path) or b"null"))
-        return {**state, "age": max(0.0, time.time() - path.stat().st_mtime)} if isinstance(state, dict) else None
-    except (OSError, ValueError, RecursionError):
+        if not (content := read_file(path)):
+            return None
+        schema.check_beat(content)
+        return {**cleaned(json.loads(content)), "age": max(0.0, time.time() - path.stat().st_mtime)}
+    except (OSError, ValueError):
         return None
+
+
+def bury(folder: Path) -> None:
+    """Remove the last beat of a run on which no process works any more, where that can be done."""
+    if os.path.lexists(folder / HEARTBEAT) and not alive(folder):
+        with suppress(OSError):
+            (folder / HEARTBEAT).unlink(missing_ok=True)
 
 
 def alive(folder: Path) -> bool:

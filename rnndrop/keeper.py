@@ -120,10 +120,13 @@ class Keeper:
         return seconds is not None and time.monotonic() - self._saved >= max(seconds, PATIENCE * self._cost)
 
     def _write_history(self) -> None:
+        self.show(records.HISTORY, records.history_text(self.training.history))
+
+    def show(self, name: str, text: str) -> None:
+        """Write a file of the run ahead of its record, for whoever looks; that it cannot be written is a warning."""
         if not self.shown:
             return
         try:
-            text = records.history_text(self.training.history)
-            records.write_atomically(self.folder / records.HISTORY, text, durable=False)
+            records.write_atomically(self.folder / name, text, durable=False)
         except OSError as error:
-            log.warning("%s: cannot write %s: %s.", self.folder, records.HISTORY, error.strerror)
+            log.warning("%s: cannot write %s: %s.", self.folder, name, error.strerror)

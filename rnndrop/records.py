@@ -11,11 +11,11 @@ import re
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rnndrop.errors import RequestError
 from rnndrop.foreign import cleaned
@@ -36,6 +36,8 @@ OUTPUTS = (CONFIG, HISTORY, TEST_NLL, WEIGHTS)
 HISTORY_TIMING = ("seconds", "tokens_per_second")
 """The keys of a history row that say how long it took: like a record's `timing`, they differ from run to run."""
 
+LARGEST = 1 << 26  # bytes of a file of a run, but for its tensors
+_TENSORS = ".safetensors"
 _NEXT = ".next"  # added to the name of a file that will take its place
 _LITTER = re.compile(  # what a writer that died has left; the names are those of `write_atomically`
     r"\.(record\.json|history\.jsonl|config\.yaml|weights\.safetensors|test_nll\.npy|heartbeat\.json"
@@ -50,14 +52,18 @@ class DamagedRecordError(ValueError):
 
 
 class UnreadableError(RequestError):
-    """A file of a run that may be whole and cannot be read: another user's, or on a disk that fails for now."""
+    """A file of a run that may be whole and cannot be read: another user's, a newer version's, or its disk fails."""
 
     def __init__(self, path: Path, reason: str | None) -> None:
         super().__init__(
             f"Cannot read {path}: {reason}. The run is left as it is. Have the file made readable (its owner, its mode,"
-            " the file system), or give another output=FOLDER."
+            " the file system, or a newer rnndrop), or give another output=FOLDER."
         )
         self.path, self.reason = path, reason
+
+
+class NewerError(UnreadableError):
+    """A record of a later version of rnndrop."""
 
 
 class NotWrittenError(OSError):
@@ -94,32 +100,26 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> Record:
         """Read a record. Raises DamagedRecordError."""
+        from rnndrop import schema  # which knows the settings, whose identity is told from records
+
         try:
             content = json.loads(text)
             if isinstance(content, dict) and content.pop(SUM, None) not in (None, _sum(content)):
                 raise DamagedRecordError(f"its content does not have the {SUM} that it names: damaged, or edited")
             if not text.isascii() or "\\u" in text or "\x7f" in text:  # it may hold signs that a terminal obeys
                 content = cleaned(content)
-            if isinstance(content, dict) and content.get("schema") != SCHEMA:
-                raise DamagedRecordError(
-                    f"its schema is {content.get('schema')!r}, and this version of rnndrop reads {SCHEMA}"
-                )
+            schema.check_record(text)
             record = cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
         except DamagedRecordError:
             raise
         except (ValueError, TypeError, RecursionError) as error:
             raise DamagedRecordError(f"not a whole record: {error}") from None
-        if record.status not in STATUSES or not all(isinstance(part, dict) for part in record._parts()):
-            raise DamagedRecordError(f"not a record: status {record.status!r}")
         if record.status == "finished":
             metric = task_of(record.config).metric
             for name in (f"valid_{metric}", f"test_{metric}"):
                 if not isinstance(record.metrics.get(name), int | float):
                     raise DamagedRecordError(f"not a whole record: metrics.{name} is {record.metrics.get(name)!r}")
         return record
-
-    def _parts(self) -> Iterable[object]:
-        return self.config, self.data, self.model, self.metrics, self.timing, self.environment, self.files
 
 
 def _sum(content: dict[str, Any]) -> str:
@@ -254,13 +254,18 @@ def _drop(folder: Path) -> None:
 def read_file(path: Path) -> bytes | None:
     """What is in a file of a run folder, or None where there is none.
 
-    Raises DamagedRecordError where it is a folder or a pipe (nothing is waited for), and UnreadableError.
+    Raises DamagedRecordError where it is a folder, a pipe or a device, or larger than such a file can be (nothing is
+    waited for, and no memory filled), and UnreadableError.
     """
     try:
         with open(path, "rb", opener=_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise DamagedRecordError("it is not a file")
-            return file.read()
+            start = file.read(8) if path.suffix == _TENSORS else b""
+            if status.st_size > (_tensors_end(start, file) if start else LARGEST):
+                raise DamagedRecordError(f"it is {status.st_size} bytes long, and cannot be")
+            return start + file.read()
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise UnreadableError(path, "it is a link that leads nowhere") from None
@@ -269,6 +274,19 @@ def read_file(path: Path) -> bytes | None:
         raise DamagedRecordError("it is a folder") from None
     except OSError as error:
         raise UnreadableError(path, error.strerror) from None
+
+
+def _tensors_end(start: bytes, file: BinaryIO) -> int:
+    """How long a file of tensors is by its header, of which `start` is the length; the file is read on from there."""
+    length = int.from_bytes(start, "little")
+    try:
+        header = json.loads(file.read(length)) if length < LARGEST else {}
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return len(start) + length + int(max(ends, default=0))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        return LARGEST
+    finally:
+        file.seek(len(start))
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -282,6 +300,19 @@ def read_record(folder: Path) -> Record | None:
         return None if content is None else Record.from_json(content.decode())
     except UnicodeDecodeError as error:
         raise DamagedRecordError(str(error)) from None
+    except DamagedRecordError:  # a later schema may look so
+        if content and (version := _version(content)) > SCHEMA:
+            reason = f"a newer rnndrop has written it (schema {version}, this one reads {SCHEMA})"
+            raise NewerError(folder / RECORD, reason) from None
+        raise
+
+
+def _version(content: bytes) -> int:
+    try:
+        version = json.loads(content)["schema"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0
+    return version if isinstance(version, int) else 0
 
 
 def own_record(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
@@ -325,9 +356,23 @@ def history_text(history: list[dict[str, Any]]) -> str:
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, oldest first; empty where there are none yet. Raises ValueError where it cannot be read."""
+    """The epochs of a run, oldest first; empty where there are none yet.
+
+    Raises DamagedRecordError, also for one that is not that of its record, and UnreadableError.
+    """
+    from rnndrop import schema
+
     content = read_file(folder / HISTORY) or b""
-    return [json.loads(line) for line in content.decode().splitlines()]
+    if (record := read_record(folder)) and not record.names(HISTORY, content):
+        raise DamagedRecordError(f"{HISTORY} is not that of its record")
+    rows = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            schema.check_row(line)
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DamagedRecordError(f"line {number} of {HISTORY}: {error}") from None
+    return rows
 
 
 def run_folders(output: str | Path) -> list[Path]:

@@ -100,10 +100,11 @@ def tune(
     output = Path(config.output)
     prepare(output)
     with _alone(output / f"{DATABASE}.lock"):
-        study = _study(optuna, output, request.name)
-        _requeue(study, optuna.trial.TrialState)
-        over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        left = trials - len(study.get_trials(deepcopy=False, states=over))
+        with _readable(optuna, output / DATABASE):
+            study = _study(optuna, output, request.name)
+            _requeue(study, optuna.trial.TrialState)
+            over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+            left = trials - len(study.get_trials(deepcopy=False, states=over))
 
         def objective(trial: Trial) -> float:
             return _run_trial(optuna, request, trial, display, watch)
@@ -111,6 +112,21 @@ def tune(
         if left > 0:
             study.optimize(objective, n_trials=left)
     return study
+
+
+@contextmanager
+def _readable(optuna: Any, path: Path) -> Iterator[None]:
+    """Within, what is wrong with the file of a search is a RequestError."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, ValueError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise RequestError(
+            f"The searches in {path} cannot be read: {reason}. Move that file away, and the same command searches anew;"
+            " the runs that have finished are used again."
+        ) from None
 
 
 def _study(optuna: Any, output: Path, name: str) -> Study:
