@@ -30,7 +30,7 @@ from scripts.kills import RNNDROP, essences, start
 
 JOBS = 2
 RUNS = 4
-SIZE = ["data.train_tokens=20000", "model.hidden=32", "trainer.epochs=4", "trainer.threads=1", "trainer.device=cpu"]
+SIZE = ["data.train_tokens=20000", "model.hidden=32", "trainer.epochs=3", "trainer.threads=1", "trainer.device=cpu"]
 NO_CHECKPOINTS = ["trainer.checkpoint_seconds=null", "trainer.checkpoint_epochs=null"]
 SWEEP = ["sweep", *SIZE, *NO_CHECKPOINTS, "dropout=variational", f"seed=range({RUNS})", "--jobs", str(JOBS)]
 LEAVING = 60.0  # seconds within which an interrupted sweep must have ended
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore it, and theirs
     with tempfile.TemporaryDirectory() as folder:
         if start(SWEEP, Path(folder) / "undisturbed").wait() != 0:
             sys.exit("the undisturbed sweep failed")

@@ -13,7 +13,7 @@ rm -rf "$place"
 "${PYTHON:-python3}" -m venv "$place/uv"
 "$place/uv/bin/python" -m pip install --quiet uv # pip itself cannot choose the oldest
 uv() { "$place/uv/bin/uv" "$@"; }
-uv venv --quiet --python "${PYTHON:-python3}" "$place/env"
+uv venv --quiet --seed --python "${PYTHON:-python3}" "$place/env"
 uv pip install --quiet --python "$place/env/bin/python" --resolution lowest-direct --editable '.[dev]'
 
 "$place/env/bin/python" - <<'PYTHON'
