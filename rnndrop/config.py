@@ -56,7 +56,7 @@ class ModelSettings(Settings):
 
     cell: Literal["lstm", "gru", "rnn"]
     hidden: Annotated[int, Field(ge=1, le=10**6)]
-    layers: Annotated[int, Field(ge=1, le=1000, allow_inf_nan=False)]
+    layers: Annotated[int, Field(ge=1, le=1000)]
     embedding: Annotated[int, Field(ge=1, le=10**6)] | None
     tie_weights: bool
 
