@@ -33,6 +33,8 @@ def _verdict(folder: Path) -> Verdict:
         record = records.read_record(folder)
         if record is None or record.status == "interrupted":
             return Verdict(str(folder), "unfinished", "to be gone on with" if record else "no record yet")
+        if not records.whole(folder):
+            return Verdict(str(folder), "unfinished", "its new result is whole, but not in its place: run it again")
         for name in record.files:
             content = records.read_file(folder / name)
             if content is None:

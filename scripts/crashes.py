@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import random
 import shutil
@@ -16,11 +15,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rnndrop import heartbeat, records
+from rnndrop import heartbeat
 from rnndrop.audit import audit
 from rnndrop.errors import RequestError
+from rnndrop.records import read_record
 from scripts import calls
 from scripts.forked import Outcome, command
+from scripts.kills import essences
 from tests import reviews
 
 SMALL = [
@@ -100,19 +101,9 @@ def _give(
     return command(arguments, begin, tell, limit)
 
 
-def essence(output: Path) -> dict[str, Any]:
-    """All of the finished runs in a folder that must not depend on what they went through."""
-    found = {}
-    for folder in records.find_runs(output):
-        record = records.read_record(folder)
-        if record is None or record.status != "finished":
-            continue
-        timing = records.HISTORY_TIMING
-        rows = [{k: v for k, v in row.items() if k not in timing} for row in records.read_history(folder)]
-        contents = {name: records.read_file(folder / name) for name in (records.WEIGHTS, records.TEST_NLL)}
-        digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if content}
-        found[str(folder.relative_to(output))] = {"metrics": record.metrics, "history": rows, **digests}
-    return found
+def finished(output: Path) -> dict[str, Any]:
+    """What came of the finished runs in a folder."""
+    return {name: run for name, run in essences(output).items() if run["status"] == "finished"}
 
 
 def names(output: Path) -> list[str]:
@@ -126,14 +117,14 @@ class Trial:
     def __init__(self, variant: Variant, scratch: Path) -> None:
         self.variant, self.found, self.folder = variant, scratch / "found", scratch / "runs"
         variant.prepare(self.found)
-        self.before = essence(self.found)
+        self.before = finished(self.found)
         with self.copy() as folder:
             start = time.monotonic()
             spared = _give(variant.arguments, folder)
             self.seconds = time.monotonic() - start
             assert spared.code == 0, spared
             self.calls = folder.with_suffix(".calls").read_text(encoding="utf-8").split()
-            self.expected, self.files = essence(folder), names(folder)
+            self.expected, self.files = finished(folder), names(folder)
 
     @contextmanager
     def copy(self) -> Iterator[Path]:
@@ -174,15 +165,16 @@ class Trial:
     def _wrong(self, folder: Path) -> str:
         """What is wrong with a folder after the command was disturbed, or after it was given again."""
         try:
-            left = essence(folder)
-            if lost := [name for name, run in self.before.items() if left.get(name) not in (run, self.expected[name])]:
-                return f"a finished run was lost or changed: {lost}"
+            for name, run in self.before.items():
+                record = read_record(folder / name)
+                if record is None or record.metrics not in (run["metrics"], self.expected[name]["metrics"]):
+                    return f"a finished run was lost or changed: {record}"
             for beat in folder.rglob(heartbeat.HEARTBEAT):  # somewhat later
                 os.utime(beat, (0, 0))
             second = _give(self.variant.arguments, folder)
             if second.code != 0:
                 return f"the same command ended with {second}"
-            if essence(folder) != self.expected:
+            if finished(folder) != self.expected:
                 return "the run differs from the spared one"
             if names(folder) != self.files:
                 return f"other files are there: {set(names(folder)) ^ set(self.files)}"
