@@ -67,7 +67,6 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def alive(folder: Path) -> bool:
-    """Whether a process works on a run: its last beat is fresh."""
-    beat = read(folder)
+def fresh(beat: dict[str, Any] | None) -> bool:
+    """Whether this beat of a run is one of a process that works on it."""
     return beat is not None and bool(beat["age"] < ALIVE)
