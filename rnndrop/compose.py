@@ -54,11 +54,13 @@ def compose(overrides: Sequence[str]) -> Config:
     for own in read:
         if own.sweep is not None:
             raise RequestError(f"{own.text} names several values: use `rnndrop sweep` for a grid.{_quoting(own)}")
-    tree = _merged({}, _defaults(tuple(_option(own) for own in read if own.key in GROUPS)))
-    for own in read:
-        if own.key not in GROUPS:
-            _set(tree, own)
-    config = checked(_resolved(tree) if "${" in str(tree) else tree)
+    options = tuple(_option(own) for own in read if own.key in GROUPS)
+    values = [own for own in read if own.key not in GROUPS]
+    tree = dict(_defaults(options))
+    for own in values:
+        _set(tree, own)
+    refers = _refers(options) or any("${" in str(own.value) for own in values)
+    config = checked(_resolved(tree) if refers else tree)
     _check_threads(config.trainer.threads)
     _check_path("output", config.output, "0" * 200)  # what will be in it has long names
     for name in PATHS:
@@ -271,12 +273,19 @@ def _defaults(options: tuple[str, ...]) -> dict[str, Any]:
     return tree
 
 
+@lru_cache(maxsize=256)
+def _refers(options: tuple[str, ...]) -> bool:
+    """Whether the settings with these options have `${…}` in them."""
+    return "${" in str(_defaults(options))
+
+
 def _set(tree: dict[str, Any], own: Override) -> None:
-    """Set a value; a dictionary changes what it names and leaves the rest."""
+    """Set a value; a dictionary changes what it names and leaves the rest. Of `tree` only the top level is changed."""
     *groups, name = own.key.split(".")
     for group in groups:
         if not isinstance(tree.get(group), dict):
             raise RequestError(f"{own.text}: {group} has been set to {tree.get(group)}, which has no {name}.")
+        tree[group] = dict(tree[group])  # others may share it
         tree = tree[group]
     tree[name] = _merged(tree.get(name), own.value)
 

@@ -6,6 +6,8 @@ leaves it there is the run it was (`rnndrop.identity`).
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -171,12 +173,12 @@ class Config(Settings):
     @property
     def plan(self) -> Plan:
         """The dropout plan: one rule a location."""
-        return plan(self.dropout.model_dump(exclude={"name"}), self.model.cell, self.model.layers)
+        return _plan(self.dropout, self.model.cell, self.model.layers)
 
     @property
     def without_effect(self) -> list[str]:
         """A line for each rule that does nothing in this model, and why."""
-        asked = plan(self.dropout.model_dump(exclude={"name"}), self.model.cell)
+        asked = _plan(self.dropout, self.model.cell, None)
         layers = self.model.layers
         return [
             f"dropout.{rule.location} does nothing here: it acts on {LOCATIONS[rule.location].acts_on}, "
@@ -186,18 +188,39 @@ class Config(Settings):
         ]
 
 
+@lru_cache(maxsize=256)
+def _plan(dropout: DropoutSettings, cell: str, layers: int | None) -> Plan:
+    return plan(dropout.model_dump(exclude={"name"}), cell, layers)
+
+
 def checked(tree: dict[str, Any]) -> Config:
     """Check a resolved tree of settings. Raises RequestError with one line for each problem."""
     for location in tree.get("dropout", {}):
         if location != "name" and location not in LOCATIONS:
             raise unknown("dropout location", location, LOCATIONS)
     try:
-        config = Config.model_validate(_rounded(tree))
+        config = Config.model_validate({name: _group(name, value) for name, value in tree.items()})
     except ValidationError as error:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
     _ = config.plan  # a rule without meaning is refused here
     check_task(config.model_dump())
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
+
+
+def _group(name: str, value: Any) -> Any:
+    """A group of settings, the same object for the same settings: the runs of a grid share most. Others rounded."""
+    kind = Config.model_fields[name].annotation if name in Config.model_fields else None
+    if not (isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Settings)):
+        return _rounded({name: value})[name]
+    try:
+        return _known_group(kind, json.dumps(value))
+    except (TypeError, ValueError, RecursionError):  # the check of the whole will say where and why
+        return _rounded(value)
+
+
+@lru_cache(maxsize=4096)
+def _known_group(kind: type[Settings], spelled: str) -> Settings:
+    return kind.model_validate(_rounded(json.loads(spelled)))
 
 
 def _rounded(tree: dict[str, Any]) -> dict[str, Any]:

@@ -73,12 +73,11 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 def bury(folder: Path) -> None:
     """Remove the last beat of a run on which no process works any more, where that can be done."""
-    if os.path.lexists(folder / HEARTBEAT) and not alive(folder):
+    if os.path.lexists(folder / HEARTBEAT) and not fresh(read(folder)):
         with suppress(OSError):
             (folder / HEARTBEAT).unlink(missing_ok=True)
 
 
-def alive(folder: Path) -> bool:
-    """Whether a process works on a run: its last beat is fresh."""
-    beat = read(folder)
+def fresh(beat: dict[str, Any] | None) -> bool:
+    """Whether this beat of a run is one of a process that works on it."""
     return beat is not None and bool(beat["age"] < ALIVE)

@@ -84,7 +84,12 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
 
 def run_id(config: Config) -> str:
     """Sixteen hex digits that name what `config` computes, whatever its seed and wherever it runs."""
-    return _digest(identity(_by_content(config)))
+    return _run_id(*_seedless(config))
+
+
+@lru_cache(maxsize=4096)
+def _run_id(config: Config, contents: tuple[str | None, ...]) -> str:
+    return _digest(identity(_tree(config, contents)))
 
 
 def run_id_of(record: Record) -> str:
@@ -132,11 +137,11 @@ def owns(config: Config, record: Record) -> bool:
 
 def folder_of(config: Config) -> Path:
     """Where a run's files are: under its run id, or under its former one if they are there already."""
-    own = records.run_folder(config.output, run_id(config), config.seed)
-    before = records.run_folder(config.output, former_id(config), config.seed)
+    before = own = records.run_folder(config.output, run_id(config), config.seed)
     try:
         if own.is_dir():
             return own
+        before = records.run_folder(config.output, former_id(config), config.seed)
         record = records.read_record(before) if before.is_dir() else None
     except records.UnreadableError:  # it may be this run's; whoever wants it will hear
         return before
@@ -166,17 +171,25 @@ def relabelled(config: Config, record: Record) -> str:
 
 def rounded(value: Any) -> Any:
     """A setting with its numbers in their one spelling: 12 significant digits, whole ones as integers."""
-    if isinstance(value, (list, tuple)):
-        return tuple(map(rounded, value))
-    if not isinstance(value, float):
-        return value
+    if isinstance(value, float):
+        return _shortest(value)
+    return tuple(map(rounded, value)) if isinstance(value, (list, tuple)) else value
+
+
+@lru_cache(maxsize=4096)
+def _shortest(value: float) -> float:
     number = float(f"{value:.{SIGNIFICANT}g}")
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def former_id(config: Config) -> str:
     """The eight digits that named this run in records of before, by the full configuration of then."""
-    tree = _by_content(config)
+    return _former_id(*_seedless(config))
+
+
+@lru_cache(maxsize=4096)
+def _former_id(config: Config, contents: tuple[str | None, ...]) -> str:
+    tree = _tree(config, contents)
     for name in ELSEWHERE:
         group = tree
         *parents, last = name.split(".")
@@ -279,12 +292,17 @@ def _neutral() -> dict[str, Any]:
     return dict(walk(Config))
 
 
-def _by_content(config: Config) -> dict[str, Any]:
-    """The configuration as a tree, the user's own files by the sha256 of what is in them."""
+def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
+    """What runs that differ in their seed share, the sha256 of what is in the user's `FILES` beside it."""
+    paths = (getattr(config.data, name) for name in FILES)
+    contents = tuple(None if path is None else content_hash(path) for path in paths)
+    return config.model_copy(update={"seed": 0, "output": "", "label": None}), contents
+
+
+def _tree(config: Config, contents: tuple[str | None, ...]) -> dict[str, Any]:
+    """The configuration as a tree, the user's own files by their content."""
     tree = config.model_dump(mode="json")
-    for name in FILES:
-        if tree["data"][name] is not None:
-            tree["data"][name] = content_hash(tree["data"][name])
+    tree["data"].update(zip(FILES, contents, strict=True))
     return tree
 
 

@@ -70,6 +70,12 @@ def task(run: Standing) -> Task:
 
 def standing(folder: Path) -> Standing:
     """Where a run stands. One that was interrupted or killed is resumable if it has a checkpoint, else new."""
+    try:
+        folder.lstat()
+    except FileNotFoundError:
+        return Standing(folder, "new", None, {})
+    except OSError:
+        pass  # reading it will say why
     record, problem = None, ""
     try:
         record = records.read_record(folder)
@@ -78,9 +84,10 @@ def standing(folder: Path) -> Standing:
         state, problem = "damaged", str(error)
     except UnreadableError as error:
         state, problem = "unreadable", str(error)
-    if state != "unreadable" and heartbeat.alive(folder):
+    beat = heartbeat.read(folder)
+    if state != "unreadable" and heartbeat.fresh(beat):
         state = "running"
-    return Standing(folder, state, record, heartbeat.read(folder) or {}, problem)
+    return Standing(folder, state, record, beat or {}, problem)
 
 
 def unfinished(folder: Path) -> str:

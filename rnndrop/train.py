@@ -117,7 +117,7 @@ class Training:
             base = self.settings.window
             length = random_length(base, self.generator) if self.settings.random_window else base
             window = slice(self.row, self.row + length)
-            inputs, targets = self.inputs[window], self.targets[window]
+            inputs, targets = self.inputs[window].long(), self.targets[window].long()
             loss, tokens, self.memory = self._window(inputs, targets, self.memory, length / base)
             self.row += length
             self.loss_sum, self.count = self.loss_sum + loss, self.count + tokens

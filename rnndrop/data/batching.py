@@ -23,19 +23,18 @@ IGNORED = -1
 def columns(tokens: Ids, batch_size: int) -> tuple[Ids, Ids]:
     """Deal a stream of tokens, shape `(N,)`, into `batch_size` columns of neighbouring pairs.
 
-    Returns inputs and targets of shape `(ceil((N-1) / batch_size), batch_size)`, int64, freshly allocated.
-    Column b continues in the stream where column b-1 ends. Padding, in the last row only, has input 0 and
-    target `IGNORED`. Raises `RequestError` when there are fewer pairs than columns.
+    Returns inputs and targets of shape `(ceil((N-1) / batch_size), batch_size)`, of the stream's integers (which
+    must be signed), freshly allocated. Column b continues in the stream where column b-1 ends. Padding, in the last
+    row only, has input 0 and target `IGNORED`. Raises `RequestError` when there are fewer pairs than columns.
     """
     check(tokens, batch_size)
     shortest, longer = divmod(len(tokens) - 1, batch_size)
-    lengths = shortest + (np.arange(batch_size) < longer)
-    starts = np.cumsum(lengths) - lengths
-    rows = np.arange(lengths[0])[:, None]
-    real = rows < lengths
-    position = np.where(real, starts + rows, 0)
-    inputs = np.where(real, tokens[position], 0)
-    targets = np.where(real, tokens[position + 1], IGNORED)
+    rows = shortest + (longer > 0)
+    inputs, targets = np.zeros((rows, batch_size), tokens.dtype), np.full((rows, batch_size), IGNORED, tokens.dtype)
+    middle = longer * rows  # the pairs of the columns without padding
+    for array, ends in ((inputs, tokens[:-1]), (targets, tokens[1:])):
+        array[:, :longer] = ends[:middle].reshape(longer, rows).T
+        array[:shortest, longer:] = ends[middle:].reshape(batch_size - longer, shortest).T
     return inputs, targets
 
 
@@ -54,9 +53,10 @@ def check(tokens: Ids, batch_size: int) -> None:
 def windows(inputs: Ids, targets: Ids, length: int) -> Iterator[tuple[Ids, Ids]]:
     """Walk down the columns, shape `(L, B)`, in windows of `length` rows; the last one may be shorter.
 
-    Yields `(inputs, targets)` views of shape `(T, B)`. Raises `RequestError` for a length below 1.
+    Yields `(inputs, targets)` of shape `(T, B)`, int64. Raises `RequestError` for a length below 1.
     """
     if length < 1:
         raise RequestError(f"The window is {length} steps long; it must be at least 1.")
     for start in range(0, len(inputs), length):
-        yield inputs[start : start + length], targets[start : start + length]
+        window = slice(start, start + length)
+        yield inputs[window].astype(np.int64, copy=False), targets[window].astype(np.int64, copy=False)

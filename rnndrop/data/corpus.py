@@ -13,13 +13,14 @@ from rnndrop.data.vocabulary import UNK, Ids
 from rnndrop.errors import RequestError
 
 SPLITS = ("train", "valid", "test")
+BLOCK = 1 << 17  # tokens that are hashed at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """A corpus ready for batching.
 
-    `train`, `valid` and `test` are int64 arrays of shape `(tokens,)` that index `vocabulary`; they are made
+    `train`, `valid` and `test` are arrays of integers of shape `(tokens,)` that index `vocabulary`; they are made
     read-only, because one corpus may serve many runs of a process. `level` is "word" or "char". `floor` is
     the perplexity that the true source has on a split, known for synthetic corpora only. `oov_rate` is
     worked out: the share of each split's tokens that are `<unk>`.
@@ -64,11 +65,13 @@ class Corpus:
         `sha256` is over the vocabulary (ASCII JSON) and the three streams (little-endian int64), each
         preceded by its length in bytes, so it is the same on every platform.
         """
-        parts = [json.dumps(self.vocabulary).encode("ascii")]
-        parts += [self.split(split).astype("<i8").tobytes() for split in SPLITS]
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(len(part).to_bytes(8, "little") + part)
+        vocabulary = json.dumps(self.vocabulary).encode("ascii")
+        digest = hashlib.sha256(len(vocabulary).to_bytes(8, "little") + vocabulary)
+        for split in SPLITS:
+            tokens = self.split(split)
+            digest.update((8 * len(tokens)).to_bytes(8, "little"))
+            for start in range(0, len(tokens), BLOCK):
+                digest.update(tokens[start : start + BLOCK].astype("<i8").tobytes())
         floor = self.floor or {}
         return {
             "name": self.name,

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from typing import Any, TypeVar
 
 from rnndrop.data.assemble import assemble
 from rnndrop.data.corpus import SPLITS, Corpus
-from rnndrop.data.files import read_lines
-from rnndrop.data.vocabulary import tokens_of
+from rnndrop.data.files import Text
+from rnndrop.data.vocabulary import tokens_in
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
 
 DEFAULT_SPLIT = (0.8, 0.1, 0.1)
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens that are read from their file each time that they are iterated over, so that memory need not hold them."""
+
+    read: Callable[[], Iterator[str]]
+
+    def __iter__(self) -> Iterator[str]:
+        return self.read()
 
 
 def load(settings: Any) -> Corpus:
@@ -26,9 +37,9 @@ def load(settings: Any) -> Corpus:
     """
     parts = _parts(settings)
     for split, tokens in zip(SPLITS, parts, strict=True):
-        if len(tokens) < 2:
+        if (count := len(list(islice(tokens, 2)))) < 2:
             raise RequestError(
-                f"The {split} part has {len(tokens)} token(s), and 2 are the least that can be predicted. "
+                f"The {split} part has {count} token(s), and 2 are the least that can be predicted. "
                 "Use more text or another data.split."
             )
     return assemble("text", settings.level, parts, settings.min_count)
@@ -39,15 +50,19 @@ def cut(lines: list[Item], shares: Sequence[float]) -> list[list[Item]]:
 
     Raises `RequestError` for other shares.
     """
+    return [lines[start:end] for start, end in _bounds(len(lines), shares)]
+
+
+def _bounds(count: int, shares: Sequence[float]) -> list[tuple[int, int]]:
+    """Where each of three parts of `count` lines begins and ends. Raises `RequestError` as `cut` does."""
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise RequestError(
             f"data.split={list(shares)}: give three positive shares that add up to 1, such as [0.8,0.1,0.1]."
         )
-    ends = [round(len(lines) * sum(shares[:count])) for count in range(4)]
-    return [lines[start:end] for start, end in pairwise(ends)]
+    return list(pairwise(round(count * sum(shares[:parts])) for parts in range(4)))
 
 
-def _parts(settings: Any) -> list[list[str]]:
+def _parts(settings: Any) -> list[Tokens]:
     """The tokens of train, valid and test."""
     named = {split: getattr(settings, split) for split in SPLITS}
     given = [f"data.{split}" for split, path in named.items() if path]
@@ -55,7 +70,7 @@ def _parts(settings: Any) -> list[list[str]]:
     if settings.file and given:
         raise RequestError(f"data.file and {' '.join(given)} are both given; use one file or three.")
     if settings.file:
-        return _cut_file(read_lines(path_of(settings.file)), settings.split or DEFAULT_SPLIT, settings.level)
+        return _cut_file(Text.of(path_of(settings.file)), settings.split or DEFAULT_SPLIT, settings.level)
     if not given:
         raise RequestError(
             "data=text needs your files: data.train=FILE data.valid=FILE data.test=FILE, "
@@ -63,12 +78,23 @@ def _parts(settings: Any) -> list[list[str]]:
         )
     if missing:
         raise RequestError(f"data=text has {' '.join(given)} but no {' '.join(missing)}.")
-    return [tokens_of(read_lines(path_of(path)), settings.level) for path in named.values()]
+    texts = [Text.of(path_of(path)) for path in named.values()]
+    return [_tokens(text, settings.level, 0, text.lines) for text in texts]
 
 
-def _cut_file(lines: list[str], shares: Sequence[float], level: str) -> list[list[str]]:
+def _cut_file(text: Text, shares: Sequence[float], level: str) -> list[Tokens]:
     """The tokens of the three parts of one file."""
-    parts = cut(lines, shares)
-    if all(parts):
-        return [tokens_of(part, level) for part in parts]
-    return cut(tokens_of(lines, level), shares)
+    bounds = _bounds(text.lines, shares)
+    if all(start < end for start, end in bounds):
+        return [_tokens(text, level, start, end) for start, end in bounds]
+    whole = _tokens(text, level, 0, text.lines)
+    return [_between(whole, start, end) for start, end in _bounds(sum(1 for _ in whole), shares)]
+
+
+def _tokens(text: Text, level: str, first: int, end: int) -> Tokens:
+    """The tokens of the lines from `first` to before `end`."""
+    return Tokens(lambda: tokens_in(text.part(first, end), level))
+
+
+def _between(tokens: Iterable[str], start: int, end: int) -> Tokens:
+    return Tokens(lambda: islice(tokens, start, end))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,7 @@ from rnndrop.errors import unknown
 EOS = "<eos>"
 UNK = "<unk>"
 
-Ids = NDArray[np.int64]
+Ids = NDArray[np.integer[Any]]
 
 # How a line becomes tokens. Characters are kept as they are, spaces included.
 LEVELS: dict[str, Callable[[str], list[str]]] = {"word": str.split, "char": list}
@@ -30,7 +32,27 @@ def tokens_of(lines: Iterable[str], level: str) -> list[str]:
     return [token for line in lines for token in (*cut(line), EOS)]
 
 
-def build(train: Sequence[str], held_out: Iterable[Sequence[str]] = (), min_count: int = 1) -> list[str]:
+def tokens_in(blocks: Iterable[str], level: str) -> Iterator[str]:
+    r"""The tokens of a text that comes in blocks, each line of it ended by `\n`, as `tokens_of` has them of its lines.
+
+    Holds one block's tokens at a time, and for a word that is longer than a block, the word.
+    """
+    if level == "char":
+        return chain.from_iterable(map({"\n": EOS}.get, block, block) for block in blocks)
+    return chain.from_iterable(text.replace("\n", f" {EOS} ").split() for text in _between_words(blocks))
+
+
+def _between_words(blocks: Iterable[str]) -> Iterator[str]:
+    """The same text in pieces that do not end within a word."""
+    begun = ""
+    for block in blocks:
+        text = begun + block
+        begun = "" if text[-1].isspace() else text.rsplit(maxsplit=1)[-1]
+        yield text.removesuffix(begun)
+    yield begun
+
+
+def build(train: Iterable[str], held_out: Iterable[Iterable[str]] = (), min_count: int = 1) -> list[str]:
     """The types of `train`, the most frequent first, equals in alphabetical order.
 
     Types that occur fewer than `min_count` times become `<unk>`, which is counted like any other type. When
@@ -46,12 +68,12 @@ def build(train: Sequence[str], held_out: Iterable[Sequence[str]] = (), min_coun
     return sorted(counts, key=lambda token: (-counts[token], token))
 
 
-def encode(tokens: Sequence[str], vocabulary: Sequence[str]) -> Ids:
+def encode(tokens: Iterable[str], vocabulary: Sequence[str]) -> Ids:
     """The ids of `tokens`, shape `(tokens,)`; what the vocabulary lacks becomes `<unk>`.
 
+    Of the narrowest signed integers that hold the ids, and -1: a stream may be as long as memory allows.
     Raises `KeyError` for a token that is missing from a vocabulary without `<unk>`.
     """
     index = {token: number for number, token in enumerate(vocabulary)}
-    if UNK in index:
-        tokens = [token if token in index else UNK for token in tokens]
-    return np.fromiter(map(index.__getitem__, tokens), dtype=np.int64, count=len(tokens))
+    known = map(index.get, tokens, repeat(index[UNK])) if UNK in index else map(index.__getitem__, tokens)
+    return np.fromiter(known, dtype=np.min_scalar_type(-len(vocabulary)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from rnndrop.dropout.literature import ABOUT, About
@@ -162,6 +163,14 @@ def rule(
 
     Raises RequestError, naming what the location takes, where the combination has no meaning.
     """
+    return _rule(location, kind, p, None if varies is None else tuple(varies), noise, fill)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _rule(
+    location: str, kind: str, p: float, varies: tuple[str, ...] | None, noise: str | None, fill: str | None
+) -> Rule:
+    """`rule`, which a grid asks for the same ones again and again."""
     if location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     if kind not in KINDS:
@@ -192,8 +201,8 @@ def rule(
     return Rule(location, _name_of(kind, over, fill, place), p, over, noise, fill)
 
 
-def _checked_axes(varies: Iterable[str], place: Location) -> frozenset[str]:
-    for axis in (varies := tuple(varies)):
+def _checked_axes(varies: tuple[str, ...], place: Location) -> frozenset[str]:
+    for axis in varies:
         if axis not in place.axes:
             raise unknown(f"axis for dropout.{place.name}.varies", axis, place.axes)
     return frozenset(varies)
