@@ -132,6 +132,7 @@ class _Runs:
         if record != there:
             self.contradictions.append((folder, place) if better else (place, folder))
         if better:
+            del self.rows[key]  # the order is that of the copies which are used: sums depend on it
             self.rows[key], self._records[key] = row, (record, folder)
 
     def _plan(self, record: Record) -> tuple[str, dict[str, Any], str]:
