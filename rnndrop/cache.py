@@ -10,8 +10,8 @@ from rnndrop.config import CacheSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.loss import token_nll
 from rnndrop.model import LanguageModel
+from rnndrop.ops.nll import token_nll
 
 WINDOW = 200  # tokens at a time; does not change the result
 

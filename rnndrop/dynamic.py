@@ -13,8 +13,8 @@ from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluate import perplexity
-from rnndrop.loss import nll_sum
 from rnndrop.model import LanguageModel
+from rnndrop.ops.nll import nll_sum
 
 
 def dynamic_perplexity(

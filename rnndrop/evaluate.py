@@ -11,8 +11,8 @@ from rnndrop.config import EvaluationSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.loss import token_nll
 from rnndrop.model import LanguageModel
+from rnndrop.ops.nll import token_nll
 
 
 def perplexity(nll: np.ndarray) -> float:

@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from rnndrop import checkpoint, data, environment, heartbeat, records, rmse
-from rnndrop.allocation import keep_memory
 from rnndrop.blocks import block_sums, to_bytes
 from rnndrop.config import Config, DataSettings
 from rnndrop.data import Corpus, Reviews, batching
@@ -32,6 +31,7 @@ from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
+from rnndrop.ops.allocator import keep_memory
 from rnndrop.paths import path_of
 from rnndrop.progress import Watcher
 from rnndrop.rating import RatingTraining

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnndrop.dropout.noise import Masks, Sizes
-from rnndrop.kept import kept
+from rnndrop.ops.kept_units import kept
 from rnndrop.recurrent.engine import CELLS, path, run_layer
 from rnndrop.recurrent.weights import LayerWeights
 
@@ -107,7 +107,7 @@ class LanguageModel(nn.Module):
         return top if masks.output is None else top * masks.output
 
     def decoder_weights(self, masks: Masks) -> tuple[Tensor, Tensor]:
-        """The decoder's masked weight (V, H) and bias (V,), as `rnndrop.loss` takes them."""
+        """The decoder's masked weight (V, H) and bias (V,), as `rnndrop.ops.nll` takes them."""
         weight: Tensor = self.embedding if self.decoder is None else self.decoder
         if masks.weight_decoder is not None:
             weight = weight * masks.weight_decoder

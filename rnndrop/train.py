@@ -16,8 +16,8 @@ from rnndrop.config import TrainerSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.loss import nll_sum
 from rnndrop.model import LanguageModel
+from rnndrop.ops.nll import nll_sum
 from rnndrop.optimize import Update
 from rnndrop.penalty import activation_penalty
 from rnndrop.progress import Progress, Watcher

@@ -33,15 +33,15 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnndrop.allocation import keep_memory
 from rnndrop.compose import choices
 from rnndrop.config import TrainerSettings
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan, plan
-from rnndrop.loss import nll_sum
 from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.ops.allocator import keep_memory
+from rnndrop.ops.matmul import linear
+from rnndrop.ops.nll import nll_sum
 from rnndrop.optimize import Update
-from rnndrop.product import linear
 
 VOCABULARY, LAYERS, P, CLIP, RATE = 10_000, 2, 0.5, 5.0, 1.0
 BASELINE = "nn.LSTM"

@@ -15,9 +15,9 @@ from rnndrop.config import EvaluationSettings, MonteCarloSettings
 from rnndrop.dropout.noise import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluate import perplexity, stream_nll
-from rnndrop.loss import token_nll
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.montecarlo import MonteCarlo, monte_carlo, summarise
+from rnndrop.ops.nll import token_nll
 
 TOKENS = np.array([0, 2, 1, 3, 3, 0, 4, 2, 1])
 H, V = 2, 5

@@ -12,8 +12,8 @@ from rnndrop.compose import compose
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.loss import nll_sum
 from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.ops.nll import nll_sum
 from rnndrop.stages import worsened
 from rnndrop.train import Training
 

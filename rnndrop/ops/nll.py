@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.product import linear, outer
+from rnndrop.ops.matmul import linear, outer
 
 PADDING = -1
 
