@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnndrop.digits import plus_minus
+from rnndrop.display.digits import plus_minus
 from rnndrop.errors import RequestError, unknown
 from rnndrop.finished import evaluate as evaluate_finished
 from rnndrop.records import Record

@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnndrop.config import Config
-from rnndrop.digits import number
+from rnndrop.display.digits import number
 from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress as TrainingProgress
 from rnndrop.task import score

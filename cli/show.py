@@ -9,7 +9,7 @@ from typing import Any
 
 from rnndrop import records
 from rnndrop.compose import compose
-from rnndrop.digits import number
+from rnndrop.display.digits import number
 from rnndrop.standing import Standing, find, standing, task
 from rnndrop.task import bits_per_character
 

@@ -13,7 +13,7 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from rnndrop.digits import number
+from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.identity import relabelled
 from rnndrop.interrupt import Stop

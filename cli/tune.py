@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from rnndrop import digits
+from rnndrop.display import digits
 from rnndrop.records import Record
 from rnndrop.task import score
 from rnndrop.tuning import fresh, space, tune

@@ -24,8 +24,8 @@ import yaml
 
 from rnndrop import heartbeat, records
 from rnndrop.config import Config
+from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
-from rnndrop.streams import replace_unknown
 from rnndrop.sweep import Event, Job, failure
 from rnndrop.workers import run_task, take_gpu
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rnndrop.foreign import cleaned
+from rnndrop.display.foreign import cleaned
 from rnndrop.progress import Progress
 from rnndrop.records import read_file, write_atomically
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rnndrop.display.foreign import cleaned
 from rnndrop.errors import RequestError
-from rnndrop.foreign import cleaned
 from rnndrop.lock import held
 from rnndrop.task import task_of
 

@@ -19,7 +19,7 @@ from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config import Config
-from rnndrop.streams import replace_unknown
+from rnndrop.display.streams import replace_unknown
 from rnndrop.sweep import Event, Job
 
 if TYPE_CHECKING:

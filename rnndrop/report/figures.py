@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnndrop.digits import number
+from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.extras import need

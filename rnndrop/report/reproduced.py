@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.digits import as_printed, number, plus_minus
+from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.identity import run_id
 from rnndrop.records import SCHEMA, Record
 from rnndrop.report.comparable import commonest

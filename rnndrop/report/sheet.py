@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.digits import as_printed, number, plus_minus
+from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.identity import shown_digits
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling

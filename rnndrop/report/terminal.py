@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnndrop.digits import number
-from rnndrop.foreign import plain
+from rnndrop.display.digits import number
+from rnndrop.display.foreign import plain
 from rnndrop.report import series
 from rnndrop.report.extras import need
 from rnndrop.report.sheet import signed, title

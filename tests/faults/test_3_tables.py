@@ -17,7 +17,7 @@ from rnndrop.cli.run import run
 
 from rnndrop.ablation import Row, effects
 from rnndrop.compose import compose
-from rnndrop.digits import number, plus_minus
+from rnndrop.display.digits import number, plus_minus
 from rnndrop.errors import RequestError
 from rnndrop.experiment import load_corpus, run_one
 from rnndrop.interrupt import Interrupted
