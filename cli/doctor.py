@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 
 
 def doctor(arguments: Sequence[str], as_json: bool) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnndrop.compose import compose
-from rnndrop.identity import folder_of, run_id
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import folder_of, run_id
+from rnndrop.config.task import score, task_of
 from rnndrop.records import Record
-from rnndrop.task import score, task_of
 from rnndrop.unk import percent, unk_warning
 
 

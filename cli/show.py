@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from rnndrop import records
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
+from rnndrop.config.task import bits_per_character
 from rnndrop.display.digits import number
 from rnndrop.standing import Standing, find, standing, task
-from rnndrop.task import bits_per_character
 
 from .progress import sparkline
 from .run import flat

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from rnndrop import environment
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.data import Corpus, Reviews
 from rnndrop.experiment import build, load_corpus, train
 from rnndrop.lock import HELD, held

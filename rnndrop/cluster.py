@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import yaml
 
 from rnndrop import heartbeat, records
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweep import Event, Job, failure

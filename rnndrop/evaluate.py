@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-from rnndrop.config import EvaluationSettings
+from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan

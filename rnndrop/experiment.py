@@ -20,12 +20,13 @@ from safetensors.torch import load, save
 
 from rnndrop import checkpoint, data, environment, heartbeat, records, rmse
 from rnndrop.blocks import block_sums, to_bytes
-from rnndrop.config import Config, DataSettings
+from rnndrop.config.identity import asked, folder_of, owns, relabelled, unmeasured
+from rnndrop.config.schema import Config, DataSettings
+from rnndrop.config.task import TASKS, bits_per_character
 from rnndrop.data import Corpus, Reviews, batching
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
 from rnndrop.heartbeat import Heartbeat
-from rnndrop.identity import asked, folder_of, owns, relabelled, unmeasured
 from rnndrop.interrupt import Interrupted, Stop
 from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
@@ -37,7 +38,6 @@ from rnndrop.progress import Watcher
 from rnndrop.rating import RatingTraining
 from rnndrop.records import SCHEMA, Record, locked
 from rnndrop.regressor import Regressor
-from rnndrop.task import TASKS, bits_per_character
 from rnndrop.trackers import Tracker
 from rnndrop.train import DivergedError, Training
 from rnndrop.unk import unk_shares, unk_warning
@@ -348,7 +348,7 @@ def measure_mc(model: LanguageModel, config: Config, corpus: Corpus | Reviews) -
 
 def run(overrides: Sequence[str] = (), watch: Watcher | None = None) -> Record:
     """Compose, run and record: `rnndrop.run(["dropout=variational", "seed=1"])`. Raises RequestError."""
-    from rnndrop.compose import compose
+    from rnndrop.config.compose import compose
 
     config = compose(overrides)
     for line in config.without_effect:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop import data, environment, records
-from rnndrop.compose import compose
-from rnndrop.config import Config, checked
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import asked
+from rnndrop.config.schema import Config, checked
 from rnndrop.errors import RequestError
 from rnndrop.experiment import load_corpus, measure_modes, trained
-from rnndrop.identity import asked
 from rnndrop.model import LanguageModel
 from rnndrop.records import Record, locked
 

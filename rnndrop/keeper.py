@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from rnndrop import checkpoint, records
-from rnndrop.config import Config
+from rnndrop.config.identity import owner
+from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.heartbeat import Heartbeat
-from rnndrop.identity import owner
 from rnndrop.interrupt import Stop
 from rnndrop.progress import Progress, Watcher
 from rnndrop.rating import RatingTraining

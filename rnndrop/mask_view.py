@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.dropout.noise import Masks, MemoryMask, Sizes, draw_masks
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from rnndrop.cache import cache_nll
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.data import Corpus
 from rnndrop.dynamic import dynamic_perplexity, gradient_rms
 from rnndrop.evaluate import perplexity

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from rnndrop.config import EvaluationSettings, MonteCarloSettings
+from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import Masks, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan

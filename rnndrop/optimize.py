@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from rnndrop.config import TrainerSettings
+from rnndrop.config.schema import TrainerSettings
 
 
 class Update:

@@ -11,7 +11,7 @@ from typing import Any
 class Progress:
     """Where a training stands, after a window or (`fraction` 1) after an epoch and its valid score.
 
-    `metric` is the task's (`rnndrop.task`): what `train` is, and `train_<metric>` in `history`.
+    `metric` is the task's (`rnndrop.config.task`): what `train` is, and `train_<metric>` in `history`.
     """
 
     epoch: int

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnndrop.checkpoint import Checkpoint
-from rnndrop.config import TrainerSettings
+from rnndrop.config.schema import TrainerSettings
 from rnndrop.data import Reviews
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan

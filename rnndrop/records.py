@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rnndrop.config.task import task_of
 from rnndrop.display.foreign import cleaned
 from rnndrop.errors import RequestError
 from rnndrop.lock import held
-from rnndrop.task import task_of
 
 SCHEMA = 1  # of the record
 STATUSES = ("finished", "failed", "diverged", "interrupted")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from rnndrop.config import EvaluationSettings
+from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data import Reviews
 from rnndrop.data.reviews import Chunks, Floats
 from rnndrop.dropout.noise import Masks, draw_masks, evaluation_masks

@@ -1,4 +1,4 @@
-"""What the parts of a record are: their types, and for its settings those of `rnndrop.config`, as far as it has them.
+"""What the parts of a record are: their types, and for its settings those of the schema, as far as it has them.
 
 A record comes from anywhere: an older version, another program, a disk that forgets. What is of another type than it
 ought to be is found here, once, and not by whoever meets it first.
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.errors import shorten
 
 Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnndrop.average import Average
-from rnndrop.config import TrainerSettings
+from rnndrop.config.schema import TrainerSettings
 
 
 def worsened(valid: Sequence[float], interval: int) -> bool:

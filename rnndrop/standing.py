@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop import checkpoint, heartbeat, records
+from rnndrop.config.identity import run_id_of
+from rnndrop.config.task import Task, score, task_of_row
 from rnndrop.errors import RequestError, unknown
-from rnndrop.identity import run_id_of
 from rnndrop.records import DamagedRecordError, Record, UnreadableError, rank
-from rnndrop.task import Task, score, task_of_row
 
 
 @dataclass(frozen=True)

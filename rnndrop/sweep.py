@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rnndrop import checkpoint, records
-from rnndrop.compose import compose, expand
-from rnndrop.config import Config
+from rnndrop.config.compose import compose, expand
+from rnndrop.config.identity import MODES, folder_of, owns, unmeasured
+from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.identity import MODES, folder_of, owns, unmeasured
 from rnndrop.lock import BusyError
 from rnndrop.records import Record
 from rnndrop.standing import standing, unfinished

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.checkpoint import Checkpoint
-from rnndrop.config import TrainerSettings
+from rnndrop.config.schema import TrainerSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan

@@ -18,13 +18,13 @@ from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.compose import compose, sweeps
+from rnndrop.config.compose import compose, sweeps
+from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError
 from rnndrop.interrupt import Interrupted
 from rnndrop.lock import BusyError, held
 from rnndrop.progress import Progress, Watcher
 from rnndrop.records import Record, prepare
-from rnndrop.task import TASKS, Task, score
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.sweep import Event, Job
 

@@ -33,8 +33,8 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnndrop.compose import choices
-from rnndrop.config import TrainerSettings
+from rnndrop.config.compose import choices
+from rnndrop.config.schema import TrainerSettings
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.model import LanguageModel, ModelSettings

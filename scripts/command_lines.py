@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnndrop.compose import GROUPS, choices, known_keys
+from rnndrop.config.compose import GROUPS, choices, known_keys
 from scripts.corruption import Folder
 from scripts.forked import Outcome, command
 

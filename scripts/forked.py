@@ -16,7 +16,7 @@ from typing import IO
 
 from rnndrop.cli.main import main
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 
 _FAULTY = 70  # exit code where not the command but what is around it fails
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import rnndrop
-from rnndrop.compose import choices
+from rnndrop.config.compose import choices
 from rnndrop.recurrent.engine import CELLS
 from rnndrop.recurrent.reference import unroll
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.evaluate import stream_nll
 from rnndrop.experiment import build, generator, load_corpus
 from rnndrop.montecarlo import monte_carlo

@@ -11,8 +11,8 @@ import torch
 
 from rnndrop import cache
 from rnndrop.cache import cache_nll
-from rnndrop.compose import compose
-from rnndrop.config import CacheSettings
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import CacheSettings
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluate import perplexity, stream_nll

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnndrop.compose import compose
-from rnndrop.config import DynamicSettings
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import DynamicSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan

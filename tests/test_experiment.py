@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import rnndrop
-from rnndrop.compose import compose
-from rnndrop.identity import run_id
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import run_id
 from rnndrop.records import Record, read_history, run_folder
 from tests.conftest import TINY
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop.compose import compose
-from rnndrop.config import EvaluationSettings, MonteCarloSettings
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
 from rnndrop.dropout.noise import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluate import perplexity, stream_nll

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import rnndrop
-from rnndrop.compose import choices, compose
-from rnndrop.config import Config
+from rnndrop.config.compose import choices, compose
+from rnndrop.config.schema import Config
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.optimize import learning_rate
 from tests.conftest import ROOT

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnndrop import records
-from rnndrop.compose import choices, compose
+from rnndrop.config.compose import choices, compose
 from rnndrop.errors import RequestError
 from rnndrop.records import Record
 from rnndrop.report.reproduced import outcomes, their_row

@@ -17,10 +17,10 @@ import pytest
 import rnndrop
 from rnndrop import checkpoint, heartbeat, records
 from rnndrop.audit import audit
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import owner, run_id
 from rnndrop.errors import RequestError
 from rnndrop.experiment import run_one
-from rnndrop.identity import owner, run_id
 from rnndrop.interrupt import Interrupted
 from rnndrop.lock import BusyError
 from rnndrop.progress import Progress

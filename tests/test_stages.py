@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan

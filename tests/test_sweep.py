@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from rnndrop import records
-from rnndrop.compose import compose
-from rnndrop.identity import run_id
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import run_id
 from rnndrop.records import locked
 from rnndrop.sweep import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
 from tests.conftest import ROOT, TINY, Command

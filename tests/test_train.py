@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.train import Training

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnndrop import train
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
 from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.window import random_length

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnndrop.compose import choices, compose
+from rnndrop.config.compose import choices, compose
 from rnndrop.dropout.noise import draw_masks, evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import FILLS, KINDS, LOCATIONS, NOISES, kinds_at, rule

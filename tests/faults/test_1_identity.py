@@ -16,12 +16,12 @@ import pytest
 from pydantic import create_model
 
 import rnndrop
-from rnndrop import config as schema
-from rnndrop import identity, records
+from rnndrop import records
 from rnndrop.ablation import rows
-from rnndrop.compose import compose
+from rnndrop.config import identity, schema
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import FORMER_DIGITS, folder_of, former_id, run_id
 from rnndrop.errors import RequestError
-from rnndrop.identity import FORMER_DIGITS, folder_of, former_id, run_id
 from rnndrop.records import Record
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import SkippedRecordWarning, load_runs

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnndrop
 from rnndrop import environment, finished, records, rmse
-from rnndrop.config import EvaluationSettings
+from rnndrop.config.schema import EvaluationSettings
 from rnndrop.dropout.functional import locked_dropout
 from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
 from rnndrop.dropout.noise import LayerMasks, MemoryMask, draw, draw_masks, drawn_rate, evaluation_masks
@@ -107,7 +107,7 @@ WORDS = 40
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.Config, LanguageModel, np.ndarray]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.schema.Config, LanguageModel, np.ndarray]:
     """A small variational model and its valid stream; Monte-Carlo evaluation draws masks every five tokens."""
     folder = tmp_path_factory.mktemp("trained")
     random = np.random.default_rng(0)
@@ -127,13 +127,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.Co
     return config, model, corpus.valid[:601]
 
 
-def sampling(config: rnndrop.config.Config, samples: int) -> EvaluationSettings:
+def sampling(config: rnndrop.config.schema.Config, samples: int) -> EvaluationSettings:
     mc = config.evaluation.mc.model_copy(update={"samples": samples, "masks": "window"})
     return config.evaluation.model_copy(update={"mc": mc, "window": 5})
 
 
 def test_2_4_ten_samples_are_as_a_thousand_within_their_error(
-    trained: tuple[rnndrop.config.Config, LanguageModel, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[rnndrop.config.schema.Config, LanguageModel, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, model, tokens = trained
     plain = []

@@ -9,9 +9,9 @@ import torch
 
 import rnndrop
 from rnndrop import environment
+from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
 from rnndrop.finished import evaluate
-from rnndrop.identity import folder_of
 from tests.conftest import TINY
 
 
@@ -29,7 +29,7 @@ def test_2_10_threads_and_precision_are_restored(tmp_path: Path, monkeypatch: py
         assert state() == mine and record.environment["threads"] == 1
         rnndrop.run([*asked, "evaluation.mc.samples=2"])
         assert state() == mine
-        from rnndrop.compose import compose
+        from rnndrop.config.compose import compose
 
         evaluate(folder_of(compose(asked)), ["evaluation=cache"])
         assert state() == mine

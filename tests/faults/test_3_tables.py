@@ -16,7 +16,7 @@ from rnndrop.cli.report import Request, report
 from rnndrop.cli.run import run
 
 from rnndrop.ablation import Row, effects
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.display.digits import number, plus_minus
 from rnndrop.errors import RequestError
 from rnndrop.experiment import load_corpus, run_one

@@ -30,12 +30,12 @@ from rnndrop import lock, records
 from rnndrop.blocks import read_blocks
 from rnndrop.checkup import examine
 from rnndrop.cluster import Cluster
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
 from rnndrop.experiment import run_one
 from rnndrop.finished import evaluate
 from rnndrop.heartbeat import HEARTBEAT
-from rnndrop.identity import folder_of
 from rnndrop.interrupt import Interrupted
 from rnndrop.lock import HELD, BusyError
 from rnndrop.progress import Progress

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rnndrop.compose import GROUPS, choices, compose, expand, sweeps
+from rnndrop.config.compose import GROUPS, choices, compose, expand, sweeps
 from rnndrop.errors import RequestError
 from rnndrop.sweep import plan_jobs
 from scripts.command_lines import KEYS, NO_KEYS, ODD

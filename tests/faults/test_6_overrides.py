@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rnndrop.cluster import Cluster
-from rnndrop.compose import LIMIT, MOST_THREADS, choices, compose, expand, sweeps
-from rnndrop.config import Config
+from rnndrop.config.compose import LIMIT, MOST_THREADS, choices, compose, expand, sweeps
+from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.launch import executor, split_launcher
 from rnndrop.sweep import plan_jobs

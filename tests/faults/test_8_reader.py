@@ -11,9 +11,9 @@ import pytest
 
 import rnndrop
 from rnndrop import checkpoint, heartbeat, records
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
-from rnndrop.identity import folder_of
 from rnndrop.records import DamagedRecordError, read_file, read_history
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.standing import standing

@@ -11,8 +11,8 @@ import pytest
 
 import rnndrop
 from rnndrop import checkpoint, heartbeat, records
-from rnndrop.compose import compose
-from rnndrop.identity import folder_of
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import folder_of
 from rnndrop.interrupt import Interrupted
 from rnndrop.progress import Progress
 from tests.conftest import TINY

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rnndrop.config.identity import canonical
 from rnndrop.errors import RequestError
-from rnndrop.identity import canonical
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import COLUMNS, SkippedRecordWarning, load_runs
 from rnndrop.report.settings import plan_text

@@ -20,10 +20,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from rnndrop.config import Config, checked
+from rnndrop.config.identity import FILES
+from rnndrop.config.schema import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
-from rnndrop.identity import FILES
 from rnndrop.paths import path_of
 
 GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
@@ -158,7 +158,7 @@ def _parsed(text: str) -> Override:
     """What Hydra's grammar reads. A text that it cannot read is what was typed."""
     from hydra.errors import HydraException
 
-    from rnndrop import private_hydra
+    from rnndrop.config import private_hydra
 
     if "\0" in text or text.encode(errors="ignore").decode() != text:
         raise RequestError(f"{text!r} is no text: it has a byte that is not UTF-8, or NUL.")
@@ -263,7 +263,7 @@ def _defaults(options: tuple[str, ...]) -> dict[str, Any]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from rnndrop import private_hydra
+    from rnndrop.config import private_hydra
 
     try:
         tree = private_hydra.defaults(options)

@@ -2,8 +2,8 @@
 
 Run ids, the labels of reports and the question whether two configurations are the same run all come from here. What
 does nothing is no part of a run: a rule at p = 0 or at a location that the model does not have, a setting that another
-one switches off, a setting that came later and stands at the default of the schema (`rnndrop.config`). Nor is what is
-only measured after training.
+one switches off, a setting that came later and stands at the default of the schema. Nor is what is only measured
+after training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rnndrop.paths import path_of
 from rnndrop.records import Record
 
 if TYPE_CHECKING:
-    from rnndrop.config import Config
+    from rnndrop.config.schema import Config
 
 ELSEWHERE = frozenset(
     ("seed", "output", "label", "data.root", "trainer.device", "trainer.threads", "trainer.checkpoint_epochs",
@@ -279,7 +279,7 @@ def _neutral() -> dict[str, Any]:
     """The settings that came after the first records, with the value that stands for what was before."""
     from pydantic import BaseModel
 
-    from rnndrop.config import Config
+    from rnndrop.config.schema import Config
 
     def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
         for name, info in model.model_fields.items():

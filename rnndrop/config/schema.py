@@ -1,7 +1,7 @@
 """What a run depends on: types and ranges. The defaults live in `conf/`.
 
 A default here marks a setting that came after the first records: it is what the runs of then did, so that a run that
-leaves it there is the run it was (`rnndrop.identity`).
+leaves it there is the run it was (`rnndrop.config.identity`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rnndrop.config.identity import rounded
+from rnndrop.config.task import check_task
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
-from rnndrop.identity import rounded
 from rnndrop.paths import path_of
-from rnndrop.task import check_task
 
 MOST = 10**9  # of anything counted: torch, the displays and files take no more
 LARGEST = 1e30  # float32 ends at 3e38
