@@ -10,8 +10,8 @@ from typing import Any
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import folder_of, run_id
 from rnndrop.config.task import score, task_of
+from rnndrop.data.unk import percent, unk_warning
 from rnndrop.records import Record
-from rnndrop.unk import percent, unk_warning
 
 
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:

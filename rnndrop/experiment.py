@@ -24,6 +24,7 @@ from rnndrop.config.identity import asked, folder_of, owns, relabelled, unmeasur
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.task import TASKS, bits_per_character
 from rnndrop.data import Corpus, Reviews, batching
+from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
 from rnndrop.heartbeat import Heartbeat
@@ -40,7 +41,6 @@ from rnndrop.records import SCHEMA, Record, locked
 from rnndrop.regressor import Regressor
 from rnndrop.trackers import Tracker
 from rnndrop.train import DivergedError, Training
-from rnndrop.unk import unk_shares, unk_warning
 
 TRAIN_SAMPLE = 100_000  # training tokens on which the final, deterministic train perplexity is measured
 

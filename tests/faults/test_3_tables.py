@@ -17,6 +17,7 @@ from rnndrop.cli.run import run
 
 from rnndrop.ablation import Row, effects
 from rnndrop.config.compose import compose
+from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.display.digits import number, plus_minus
 from rnndrop.errors import RequestError
 from rnndrop.experiment import load_corpus, run_one
@@ -32,7 +33,6 @@ from rnndrop.report.sheet import failures, sheets
 from rnndrop.report.tables import render
 from rnndrop.stats import paired
 from rnndrop.sweep import failure, jobs_of
-from rnndrop.unk import unk_shares, unk_warning
 from tests.conftest import ROOT, TINY
 from tests.invented import write_run
 
