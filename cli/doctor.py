@@ -19,7 +19,7 @@ def doctor(arguments: Sequence[str], as_json: bool) -> int:
 
 def _runs(folder: str, as_json: bool) -> int:
     """Print what is wrong with the runs in a folder, and how many are sound."""
-    from rnndrop.audit import audit
+    from rnndrop.store.audit import audit
 
     verdicts = list(audit(folder))
     if as_json:

@@ -8,8 +8,8 @@ from rnndrop.config.task import score, task_of
 from rnndrop.display.digits import plus_minus
 from rnndrop.errors import RequestError, unknown
 from rnndrop.finished import evaluate as evaluate_finished
-from rnndrop.records import Record
-from rnndrop.standing import find
+from rnndrop.store.records import Record
+from rnndrop.store.status import find
 
 from .progress import console, in_bits
 

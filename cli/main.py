@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from rnndrop.errors import RequestError
-from rnndrop.records import NotWrittenError
+from rnndrop.store.records import NotWrittenError
 
 from .output import OutputError, discard, guard
 

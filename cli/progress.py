@@ -14,7 +14,7 @@ from rnndrop.config.schema import Config
 from rnndrop.config.task import score
 from rnndrop.display.digits import number
 from rnndrop.interrupt import Interrupted
-from rnndrop.progress import Progress as TrainingProgress
+from rnndrop.store.progress import Progress as TrainingProgress
 
 from . import output
 

@@ -11,7 +11,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.identity import folder_of, run_id
 from rnndrop.config.task import score, task_of
 from rnndrop.data.unk import percent, unk_warning
-from rnndrop.records import Record
+from rnndrop.store.records import Record
 
 
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:

@@ -17,7 +17,7 @@ from rnndrop import environment
 from rnndrop.config.schema import Config
 from rnndrop.data import Corpus, Reviews
 from rnndrop.experiment import build, load_corpus, train
-from rnndrop.lock import HELD, held
+from rnndrop.store.lock import HELD, held
 
 LITTLE = 2**30  # bytes: less free disk than this is worth a complaint
 

@@ -22,10 +22,10 @@ from typing import Any, Protocol
 
 import yaml
 
-from rnndrop import heartbeat, records
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
+from rnndrop.store import heartbeat, records
 from rnndrop.sweep import Event, Job, failure
 from rnndrop.workers import run_task, take_gpu
 

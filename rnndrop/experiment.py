@@ -18,8 +18,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from rnndrop import checkpoint, data, environment, heartbeat, records, rmse
-from rnndrop.blocks import block_sums, to_bytes
+from rnndrop import data, environment, rmse
 from rnndrop.config.identity import asked, folder_of, owns, relabelled, unmeasured
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.task import TASKS, bits_per_character
@@ -27,7 +26,6 @@ from rnndrop.data import Corpus, Reviews, batching
 from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
-from rnndrop.heartbeat import Heartbeat
 from rnndrop.interrupt import Interrupted, Stop
 from rnndrop.keeper import Keeper
 from rnndrop.model import LanguageModel, ModelSettings
@@ -35,10 +33,13 @@ from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.paths import path_of
-from rnndrop.progress import Watcher
 from rnndrop.rating import RatingTraining
-from rnndrop.records import SCHEMA, Record, locked
 from rnndrop.regressor import Regressor
+from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.heartbeat import Heartbeat
+from rnndrop.store.nll_blocks import block_sums, to_bytes
+from rnndrop.store.progress import Watcher
+from rnndrop.store.records import SCHEMA, Record, locked
 from rnndrop.trackers import Tracker
 from rnndrop.train import DivergedError, Training
 

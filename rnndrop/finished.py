@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnndrop import data, environment, records
+from rnndrop import data, environment
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import asked
 from rnndrop.config.schema import Config, checked
 from rnndrop.errors import RequestError
 from rnndrop.experiment import load_corpus, measure_modes, trained
 from rnndrop.model import LanguageModel
-from rnndrop.records import Record, locked
+from rnndrop.store import records
+from rnndrop.store.records import Record, locked
 
 
 def load(folder: Path, device: str | None = None) -> tuple[Record, Config, LanguageModel, data.Corpus | data.Reviews]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from rnndrop import checkpoint, records
 from rnndrop.config.identity import owner
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.heartbeat import Heartbeat
 from rnndrop.interrupt import Stop
-from rnndrop.progress import Progress, Watcher
 from rnndrop.rating import RatingTraining
+from rnndrop.store import checkpoint, records
+from rnndrop.store.heartbeat import Heartbeat
+from rnndrop.store.progress import Progress, Watcher
 from rnndrop.train import Training
 
 PATIENCE = 20.0  # checkpoints by time come no closer than this many times what one takes: they cost 5 % at most

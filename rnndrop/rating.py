@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnndrop.checkpoint import Checkpoint
 from rnndrop.config.schema import TrainerSettings
 from rnndrop.data import Reviews
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.optimize import Update
-from rnndrop.progress import Progress, Watcher
 from rnndrop.regressor import Regressor
+from rnndrop.store.checkpoint import Checkpoint
+from rnndrop.store.progress import Progress, Watcher
 from rnndrop.train import BEFORE_VALID, DivergedError
 
 EXPLODED = 100.0  # a squared error above this many times the variance of the ratings will not come back

@@ -8,7 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from rnndrop.progress import Progress, Watcher
+from rnndrop.store.progress import Progress, Watcher
 
 FOLDER = "tensorboard"
 log = logging.getLogger("rnndrop")

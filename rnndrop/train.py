@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnndrop.checkpoint import Checkpoint
 from rnndrop.config.schema import TrainerSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import draw_masks
@@ -20,8 +19,9 @@ from rnndrop.model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 from rnndrop.optimize import Update
 from rnndrop.penalty import activation_penalty
-from rnndrop.progress import Progress, Watcher
 from rnndrop.stages import Stage
+from rnndrop.store.checkpoint import Checkpoint
+from rnndrop.store.progress import Progress, Watcher
 from rnndrop.window import random_length
 
 EXPLODED = 3.0  # a mean loss above this many times ln V (a uniform guess) will not come back

@@ -22,9 +22,9 @@ from rnndrop.config.compose import compose, sweeps
 from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError
 from rnndrop.interrupt import Interrupted
-from rnndrop.lock import BusyError, held
-from rnndrop.progress import Progress, Watcher
-from rnndrop.records import Record, prepare
+from rnndrop.store.lock import BusyError, held
+from rnndrop.store.progress import Progress, Watcher
+from rnndrop.store.records import Record, prepare
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -189,9 +189,9 @@ def run_task(
 
     from rnndrop.errors import RequestError
     from rnndrop.experiment import run_one
-    from rnndrop.lock import BusyError
-    from rnndrop.progress import Progress
-    from rnndrop.records import NotWrittenError, UnreadableError
+    from rnndrop.store.lock import BusyError
+    from rnndrop.store.progress import Progress
+    from rnndrop.store.records import NotWrittenError, UnreadableError
 
     told = 0.0
 

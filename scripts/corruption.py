@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rnndrop import heartbeat, records
+from rnndrop.store import heartbeat, records
 from scripts import crashes
 from scripts.forked import Outcome, command
 

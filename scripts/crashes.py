@@ -15,10 +15,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rnndrop import heartbeat
-from rnndrop.audit import audit
 from rnndrop.errors import RequestError
-from rnndrop.records import read_record
+from rnndrop.store import heartbeat
+from rnndrop.store.audit import audit
+from rnndrop.store.records import read_record
 from scripts import calls
 from scripts.forked import Outcome, command
 from scripts.kills import essences

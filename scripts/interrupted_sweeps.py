@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnndrop import checkpoint, heartbeat, records
+from rnndrop.store import checkpoint, heartbeat, records
 from scripts.kills import RNNDROP, essences, start
 
 JOBS = 2

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rnndrop import records
+from rnndrop.store import records
 
 RNNDROP = Path(sys.executable).parent / "rnndrop"
 SIZE = ["data.train_tokens=4000", "model.hidden=16", "trainer.threads=1", "trainer.checkpoint_seconds=0.05"]

@@ -18,9 +18,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import rnndrop
-from rnndrop import records
 from rnndrop.config.compose import choices, compose
 from rnndrop.config.identity import folder_of
+from rnndrop.store import records
 from scripts.crashes import SMALL, write_text
 from tests import reviews
 

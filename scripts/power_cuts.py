@@ -30,9 +30,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnndrop import records
-from rnndrop.audit import audit
-from rnndrop.heartbeat import HEARTBEAT
+from rnndrop.store import records
+from rnndrop.store.audit import audit
+from rnndrop.store.heartbeat import HEARTBEAT
 from scripts.kills import RUN, SWEEP, essences, start
 
 SIZE = 32 * 2**20  # bytes of an image

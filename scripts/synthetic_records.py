@@ -18,7 +18,7 @@ import numpy as np
 
 from rnndrop.config.identity import run_id
 from rnndrop.config.schema import Config
-from rnndrop.records import HISTORY, RECORD, SCHEMA, TEST_NLL, Record, run_folder
+from rnndrop.store.records import HISTORY, RECORD, SCHEMA, TEST_NLL, Record, run_folder
 
 FLOOR_VALID, FLOOR_TEST = 151.1, 145.5
 PLANS = ("none", "naive", "variational", "locked", "dropconnect", "embedding", "variational_weight")

@@ -10,7 +10,7 @@ import pytest
 import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
-from rnndrop.records import Record, read_history, run_folder
+from rnndrop.store.records import Record, read_history, run_folder
 from tests.conftest import TINY
 
 

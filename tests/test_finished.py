@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 import rnndrop
-from rnndrop import finished, records
+from rnndrop import finished
 from rnndrop.errors import RequestError
 from rnndrop.finished import evaluate
-from rnndrop.records import run_folder
+from rnndrop.store import records
+from rnndrop.store.records import run_folder
 from tests.conftest import TINY
 from tests.edited import as_json
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rnndrop.config.identity import run_id
-from rnndrop.records import HISTORY, RECORD, SCHEMA, Record
 from rnndrop.report.published import published
 from rnndrop.reproduction import load, plans
+from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
 from scripts import collect_results, results_page
 from tests.conftest import ROOT
 

@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 import rnndrop
-from rnndrop import checkpoint, heartbeat, records
-from rnndrop.audit import audit
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import owner, run_id
 from rnndrop.errors import RequestError
 from rnndrop.experiment import run_one
 from rnndrop.interrupt import Interrupted
-from rnndrop.lock import BusyError
-from rnndrop.progress import Progress
-from rnndrop.records import locked
+from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.audit import audit
+from rnndrop.store.lock import BusyError
+from rnndrop.store.progress import Progress
+from rnndrop.store.records import locked
 from tests.conftest import TINY, Command
 from tests.processes import running, wait_until
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import rnndrop
-from rnndrop import records, rmse
+from rnndrop import rmse
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import former_id, run_id
 from rnndrop.data import Reviews
@@ -22,6 +22,7 @@ from rnndrop.experiment import build, load_corpus, train
 from rnndrop.finished import evaluate
 from rnndrop.interrupt import Interrupted
 from rnndrop.regressor import Regressor
+from rnndrop.store import records
 from tests.reviews import SMALL, write
 from tests.test_resume import StopAt, essence, folder_of
 

@@ -15,11 +15,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnndrop import records
 from rnndrop.dropout.rule import LOCATIONS, Rule, rule
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
-from rnndrop.records import Record
+from rnndrop.store import records
+from rnndrop.store.records import Record
 
 if TYPE_CHECKING:
     from rnndrop.config.schema import Config

@@ -15,8 +15,8 @@ import pandas as pd
 from rnndrop.config.identity import canonical, run_id_of
 from rnndrop.config.task import Task, bits_per_character, task_by_metric, task_of
 from rnndrop.errors import RequestError
-from rnndrop.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
 from rnndrop.report.settings import plan_text, show
+from rnndrop.store.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
 
 COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed

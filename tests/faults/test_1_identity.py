@@ -16,17 +16,17 @@ import pytest
 from pydantic import create_model
 
 import rnndrop
-from rnndrop import records
 from rnndrop.ablation import rows
 from rnndrop.config import identity, schema
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import FORMER_DIGITS, folder_of, former_id, run_id
 from rnndrop.errors import RequestError
-from rnndrop.records import Record
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.report.sheet import sheets
-from rnndrop.standing import find, standings
+from rnndrop.store import records
+from rnndrop.store.records import Record
+from rnndrop.store.status import find, standings
 from rnndrop.sweep import plan_jobs
 from tests.conftest import TINY, Command
 
@@ -343,7 +343,7 @@ def test_8_1_a_record_of_before_with_the_old_definition_is_not_todays(tmp_path: 
 
 
 def test_8_2_another_runs_checkpoint_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from rnndrop.progress import Progress
+    from rnndrop.store.progress import Progress
 
     def leave(progress: Progress) -> None:
         if progress.epoch == 2:

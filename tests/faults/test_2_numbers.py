@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnndrop
-from rnndrop import environment, finished, records, rmse
+from rnndrop import environment, finished, rmse
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.dropout.functional import locked_dropout
 from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
@@ -28,6 +28,7 @@ from rnndrop.model import LanguageModel, ModelSettings
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.recurrent.engine import run_layer
 from rnndrop.recurrent.weights import LayerWeights
+from rnndrop.store import records
 from tests.conftest import TINY
 
 H = 6

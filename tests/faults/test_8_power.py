@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop import checkpoint, records, run
+from rnndrop import run
+from rnndrop.store import checkpoint, records
 from scripts.kills import essence, essences
 from scripts.power_cuts import MOUNTS, cut, missing, mounted, new_image
 from tests.conftest import TINY, Command

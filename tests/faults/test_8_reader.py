@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import rnndrop
-from rnndrop import checkpoint, heartbeat, records
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
-from rnndrop.records import DamagedRecordError, read_file, read_history
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
-from rnndrop.standing import standing
+from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.records import DamagedRecordError, read_file, read_history
+from rnndrop.store.status import standing
 from rnndrop.sweep import plan_jobs
 from rnndrop.tuning import DATABASE, space, tune
 from tests.conftest import TINY

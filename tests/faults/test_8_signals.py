@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import rnndrop
-from rnndrop import checkpoint, heartbeat, records
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import folder_of
 from rnndrop.interrupt import Interrupted
-from rnndrop.progress import Progress
+from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.progress import Progress
 from tests.conftest import TINY
 from tests.processes import running, wait_until
 

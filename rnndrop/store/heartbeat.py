@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from rnndrop.display.foreign import cleaned
-from rnndrop.progress import Progress
-from rnndrop.records import read_file, write_atomically
+from rnndrop.store.progress import Progress
+from rnndrop.store.records import read_file, write_atomically
 
 HEARTBEAT = "heartbeat.json"
 EVERY = 2.0  # seconds between two beats
@@ -59,13 +59,13 @@ class Heartbeat:
 
 def read(folder: Path) -> dict[str, Any] | None:
     """The last beat of a run and its `age` in seconds; None where there is none, or something else."""
-    from rnndrop import schema
+    from rnndrop.store import record_schema
 
     path = folder / HEARTBEAT
     try:
         if not (content := read_file(path)):
             return None
-        schema.check_beat(content)
+        record_schema.check_beat(content)
         return {**cleaned(json.loads(content)), "age": max(0.0, time.time() - path.stat().st_mtime)}
     except (OSError, ValueError):
         return None

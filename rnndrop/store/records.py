@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from rnndrop.config.task import task_of
 from rnndrop.display.foreign import cleaned
 from rnndrop.errors import RequestError
-from rnndrop.lock import held
+from rnndrop.store.lock import held
 
 SCHEMA = 1  # of the record
 STATUSES = ("finished", "failed", "diverged", "interrupted")
@@ -100,7 +100,7 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> Record:
         """Read a record. Raises DamagedRecordError."""
-        from rnndrop import schema  # which knows the settings, whose identity is told from records
+        from rnndrop.store import record_schema  # which knows the settings, whose identity is told from records
 
         try:
             content = json.loads(text)
@@ -108,7 +108,7 @@ class Record:
                 raise DamagedRecordError(f"its content does not have the {SUM} that it names: damaged, or edited")
             if not text.isascii() or "\\u" in text or "\x7f" in text:  # it may hold signs that a terminal obeys
                 content = cleaned(content)
-            schema.check_record(text)
+            record_schema.check_record(text)
             record = cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
         except DamagedRecordError:
             raise
@@ -360,7 +360,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
 
     Raises DamagedRecordError, also for one that is not that of its record, and UnreadableError.
     """
-    from rnndrop import schema
+    from rnndrop.store import record_schema
 
     content = read_file(folder / HISTORY) or b""
     if (record := read_record(folder)) and not record.names(HISTORY, content):
@@ -368,7 +368,7 @@ def read_history(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
-            schema.check_row(line)
+            record_schema.check_row(line)
             rows.append(json.loads(line))
         except ValueError as error:
             raise DamagedRecordError(f"line {number} of {HISTORY}: {error}") from None

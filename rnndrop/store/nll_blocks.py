@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rnndrop.records import TEST_NLL, read_file, read_record
+from rnndrop.store.records import TEST_NLL, read_file, read_record
 
 BLOCK = 20  # tokens, about a sentence
 

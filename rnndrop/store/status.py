@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnndrop import checkpoint, heartbeat, records
 from rnndrop.config.identity import run_id_of
 from rnndrop.config.task import Task, score, task_of_row
 from rnndrop.errors import RequestError, unknown
-from rnndrop.records import DamagedRecordError, Record, UnreadableError, rank
+from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.records import DamagedRecordError, Record, UnreadableError, rank
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnndrop import records
 from rnndrop.errors import RequestError
-from rnndrop.records import DamagedRecordError, NewerError, UnreadableError
+from rnndrop.store import records
+from rnndrop.store.records import DamagedRecordError, NewerError, UnreadableError
 
 
 @dataclass(frozen=True)
