@@ -10,7 +10,7 @@ from rnndrop.config.schema import CacheSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.model import LanguageModel
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
 
 WINDOW = 200  # tokens at a time; does not change the result

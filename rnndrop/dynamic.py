@@ -13,7 +13,7 @@ from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluate import perplexity
-from rnndrop.model import LanguageModel
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 
 

@@ -28,13 +28,13 @@ from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity, stream_nll
 from rnndrop.interrupt import Interrupted, Stop
 from rnndrop.keeper import Keeper
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.regressor import Regressor
 from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.paths import path_of
 from rnndrop.rating import RatingTraining
-from rnndrop.regressor import Regressor
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.nll_blocks import block_sums, to_bytes

@@ -12,7 +12,7 @@ from rnndrop.config.identity import asked
 from rnndrop.config.schema import Config, checked
 from rnndrop.errors import RequestError
 from rnndrop.experiment import load_corpus, measure_modes, trained
-from rnndrop.model import LanguageModel
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.store import records
 from rnndrop.store.records import Record, locked
 

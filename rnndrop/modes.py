@@ -10,7 +10,7 @@ from rnndrop.config.schema import Config
 from rnndrop.data import Corpus
 from rnndrop.dynamic import dynamic_perplexity, gradient_rms
 from rnndrop.evaluate import perplexity
-from rnndrop.model import LanguageModel
+from rnndrop.models.language_model import LanguageModel
 
 
 def measure_cache(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:

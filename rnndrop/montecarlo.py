@@ -20,7 +20,7 @@ from rnndrop.dropout.noise import Masks, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.evaluate import perplexity
-from rnndrop.model import LanguageModel
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
 from rnndrop.stats import jackknife
 

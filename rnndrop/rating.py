@@ -18,8 +18,8 @@ from rnndrop.config.schema import TrainerSettings
 from rnndrop.data import Reviews
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan
+from rnndrop.models.regressor import Regressor
 from rnndrop.optimize import Update
-from rnndrop.regressor import Regressor
 from rnndrop.store.checkpoint import Checkpoint
 from rnndrop.store.progress import Progress, Watcher
 from rnndrop.train import BEFORE_VALID, DivergedError

@@ -17,7 +17,7 @@ from rnndrop.data.reviews import Chunks, Floats
 from rnndrop.dropout.noise import Masks, draw_masks, evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import Rule
-from rnndrop.regressor import Regressor
+from rnndrop.models.regressor import Regressor
 from rnndrop.stats import Estimate, jackknife
 
 

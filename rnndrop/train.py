@@ -15,7 +15,7 @@ from rnndrop.config.schema import TrainerSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.model import LanguageModel
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 from rnndrop.optimize import Update
 from rnndrop.penalty import activation_penalty

@@ -68,8 +68,8 @@ def plain_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
 
 
 PLAIN = {
-    "rnndrop.model.run_layer": plain_layer,
-    "rnndrop.model.kept": lambda mask: None,
+    "rnndrop.models.language_model.run_layer": plain_layer,
+    "rnndrop.models.language_model.kept": lambda mask: None,
     "rnndrop.train.nll_sum": plain_loss,
     "rnndrop.evaluate.token_nll": plain_nll,
 }

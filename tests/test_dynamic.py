@@ -18,7 +18,7 @@ from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dynamic import dynamic_perplexity, gradient_rms
 from rnndrop.evaluate import perplexity, stream_nll
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 
 V = 5
 TOKENS = np.random.default_rng(0).integers(V, size=43)

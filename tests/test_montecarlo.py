@@ -15,7 +15,7 @@ from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
 from rnndrop.dropout.noise import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluate import perplexity, stream_nll
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.montecarlo import MonteCarlo, monte_carlo, summarise
 from rnndrop.ops.nll import token_nll
 

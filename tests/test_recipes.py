@@ -12,7 +12,7 @@ import torch
 import rnndrop
 from rnndrop.config.compose import choices, compose
 from rnndrop.config.schema import Config
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.optimize import learning_rate
 from tests.conftest import ROOT
 

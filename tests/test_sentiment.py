@@ -21,7 +21,7 @@ from rnndrop.errors import RequestError
 from rnndrop.experiment import build, load_corpus, train
 from rnndrop.finished import evaluate
 from rnndrop.interrupt import Interrupted
-from rnndrop.regressor import Regressor
+from rnndrop.models.regressor import Regressor
 from rnndrop.store import records
 from tests.reviews import SMALL, write
 from tests.test_resume import StopAt, essence, folder_of

@@ -12,7 +12,7 @@ from rnndrop.config.compose import compose
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.ops.nll import nll_sum
 from rnndrop.stages import worsened
 from rnndrop.train import Training

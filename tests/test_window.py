@@ -11,7 +11,7 @@ import torch
 from rnndrop import train
 from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.window import random_length
 
 TOKENS = np.random.default_rng(0).integers(7, size=121)

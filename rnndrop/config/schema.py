@@ -54,7 +54,7 @@ class DataSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The shape of the language model; see `rnndrop.model`."""
+    """The shape of the language model; see `rnndrop.models.language_model`."""
 
     cell: Literal["lstm", "gru", "rnn"]
     hidden: Annotated[int, Field(ge=1, le=10**6)]

@@ -24,7 +24,7 @@ from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import rule
 from rnndrop.errors import RequestError
 from rnndrop.evaluate import perplexity
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.recurrent.engine import run_layer
 from rnndrop.recurrent.weights import LayerWeights
