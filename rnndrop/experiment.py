@@ -34,14 +34,14 @@ from rnndrop.modes import measure_cache, measure_dynamic
 from rnndrop.montecarlo import monte_carlo
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.paths import path_of
-from rnndrop.rating import RatingTraining
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.nll_blocks import block_sums, to_bytes
 from rnndrop.store.progress import Watcher
 from rnndrop.store.records import SCHEMA, Record, locked
 from rnndrop.trackers import Tracker
-from rnndrop.train import DivergedError, Training
+from rnndrop.training.rating import RatingTraining
+from rnndrop.training.trainer import DivergedError, Training
 
 TRAIN_SAMPLE = 100_000  # training tokens on which the final, deterministic train perplexity is measured
 

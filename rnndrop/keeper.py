@@ -12,11 +12,11 @@ from rnndrop.config.identity import owner
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.interrupt import Stop
-from rnndrop.rating import RatingTraining
 from rnndrop.store import checkpoint, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.progress import Progress, Watcher
-from rnndrop.train import Training
+from rnndrop.training.rating import RatingTraining
+from rnndrop.training.trainer import Training
 
 PATIENCE = 20.0  # checkpoints by time come no closer than this many times what one takes: they cost 5 % at most
 

@@ -41,7 +41,7 @@ from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.ops.matmul import linear
 from rnndrop.ops.nll import nll_sum
-from rnndrop.optimize import Update
+from rnndrop.training.optimizer import Update
 
 VOCABULARY, LAYERS, P, CLIP, RATE = 10_000, 2, 0.5, 5.0, 1.0
 BASELINE = "nn.LSTM"
@@ -198,7 +198,7 @@ def plans() -> dict[str, Plan]:
 
 
 def ours(size: Size, dropout: Plan) -> Step:
-    """Our step, of the parts of which `rnndrop.train` is made."""
+    """Our step, of the parts of which `rnndrop.training.trainer` is made."""
     model = LanguageModel(ModelSettings("lstm", size.hidden, LAYERS, None, tie_weights=False), size.vocabulary)
     generator = torch.Generator(size.device).manual_seed(0)
     model.initialize(0.05, torch.Generator().manual_seed(0))

@@ -70,7 +70,7 @@ def plain_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
 PLAIN = {
     "rnndrop.models.language_model.run_layer": plain_layer,
     "rnndrop.models.language_model.kept": lambda mask: None,
-    "rnndrop.train.nll_sum": plain_loss,
+    "rnndrop.training.trainer.nll_sum": plain_loss,
     "rnndrop.evaluate.token_nll": plain_nll,
 }
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import TrainerSettings
-from rnndrop.optimize import Update, learning_rate
+from rnndrop.training.optimizer import Update, learning_rate
 
 
 def settings(**changes: Any) -> TrainerSettings:

@@ -13,7 +13,7 @@ import rnndrop
 from rnndrop.config.compose import choices, compose
 from rnndrop.config.schema import Config
 from rnndrop.models.language_model import LanguageModel, ModelSettings
-from rnndrop.optimize import learning_rate
+from rnndrop.training.optimizer import learning_rate
 from tests.conftest import ROOT
 
 RECIPES = sorted(choices("experiment"))

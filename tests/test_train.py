@@ -11,7 +11,7 @@ import torch
 from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
 from rnndrop.models.language_model import LanguageModel, ModelSettings
-from rnndrop.train import Training
+from rnndrop.training.trainer import Training
 
 TOKENS = np.random.default_rng(0).integers(7, size=103)
 

@@ -239,7 +239,7 @@ def test_1_5_own_text_counts_by_content_however_it_is_written(
 
 def test_1_6_what_is_only_measured_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tiny(tmp_path, "dropout=variational")
-    monkeypatch.setattr("rnndrop.train.Training.run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("rnndrop.training.trainer.Training.run", lambda *_: pytest.fail("trained again"))
     asked = ["dropout=variational", "evaluation.mc.samples=3"]
     assert [job.state for job in plan_jobs([*TINY, "trainer.epochs=1", f"output={tmp_path}", *asked])] == ["unmeasured"]
     measured = tiny(tmp_path, *asked)

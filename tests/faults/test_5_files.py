@@ -43,7 +43,7 @@ from rnndrop.store.progress import Progress
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing
 from rnndrop.sweep import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
-from rnndrop.train import DivergedError
+from rnndrop.training.trainer import DivergedError
 from rnndrop.tuning import space, tune
 from rnndrop.workers import run_task
 from tests.conftest import TINY
@@ -530,7 +530,7 @@ def test_5_3_a_forced_run_that_diverges_replaces_what_it_was_to_replace(
     def diverge(*arguments: object) -> None:
         raise DivergedError(3, float("nan"))
 
-    monkeypatch.setattr("rnndrop.train.Training.run", diverge)
+    monkeypatch.setattr("rnndrop.training.trainer.Training.run", diverge)
     assert again(overrides).status == "diverged"
     assert set(content(folder)) == {records.RECORD, records.CONFIG, records.HISTORY}
 
@@ -551,7 +551,7 @@ def test_5_4_what_failed_in_training_is_skipped_and_the_way_out_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [*QUICK, f"output={tmp_path}"]
-    monkeypatch.setattr("rnndrop.train.Training._window", lambda *_: 1 / 0)
+    monkeypatch.setattr("rnndrop.training.trainer.Training._window", lambda *_: 1 / 0)
     assert rnndrop.run(overrides).status == "failed"
     jobs = plan_jobs(overrides)
     assert run_all(jobs, Options()) == 1

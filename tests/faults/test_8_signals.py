@@ -59,7 +59,7 @@ def test_8_7_a_signal_in_the_final_measurement(
     with pytest.raises(Interrupted):
         rnndrop.run([*asked, f"output={tmp_path / 'runs'}"])
     monkeypatch.setattr("rnndrop.experiment.measure_mc", measure)
-    monkeypatch.setattr("rnndrop.train.Training._window", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("rnndrop.training.trainer.Training._window", lambda *_: pytest.fail("trained again"))
     record = rnndrop.run([*asked, f"output={tmp_path / 'runs'}"])
     assert record.metrics == whole.metrics and record.timing["resumed_from_steps"]
 

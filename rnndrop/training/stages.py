@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from rnndrop.average import Average
 from rnndrop.config.schema import TrainerSettings
+from rnndrop.training.average import Average
 
 
 def worsened(valid: Sequence[float], interval: int) -> bool:

@@ -17,12 +17,12 @@ from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
-from rnndrop.optimize import Update
-from rnndrop.penalty import activation_penalty
-from rnndrop.stages import Stage
 from rnndrop.store.checkpoint import Checkpoint
 from rnndrop.store.progress import Progress, Watcher
-from rnndrop.window import random_length
+from rnndrop.training.bptt import random_length
+from rnndrop.training.optimizer import Update
+from rnndrop.training.regularizers import activation_penalty
+from rnndrop.training.stages import Stage
 
 EXPLODED = 3.0  # a mean loss above this many times ln V (a uniform guess) will not come back
 BEFORE_VALID = 0.999  # the fraction of an epoch whose windows are done and whose valid perplexity is not

@@ -1,6 +1,6 @@
 """Training on rated chunks: shuffled batches, one set of masks a batch, best weights on valid.
 
-The counterpart of `rnndrop.train`, which has its windows and carried state instead.
+The counterpart of `rnndrop.training.trainer`, which has its windows and carried state instead.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from rnndrop.data import Reviews
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.models.regressor import Regressor
-from rnndrop.optimize import Update
 from rnndrop.store.checkpoint import Checkpoint
 from rnndrop.store.progress import Progress, Watcher
-from rnndrop.train import BEFORE_VALID, DivergedError
+from rnndrop.training.optimizer import Update
+from rnndrop.training.trainer import BEFORE_VALID, DivergedError
 
 EXPLODED = 100.0  # a squared error above this many times the variance of the ratings will not come back
 _FACTS = ("step", "row", "loss_sum", "count", "tokens", "epoch_seconds", "seconds", "history")
