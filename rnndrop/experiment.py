@@ -18,20 +18,21 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from rnndrop import data, environment, rmse
+from rnndrop import data, environment
 from rnndrop.config.identity import asked, folder_of, owns, relabelled, unmeasured
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.task import TASKS, bits_per_character
 from rnndrop.data import Corpus, Reviews, batching
 from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.errors import RequestError
-from rnndrop.evaluate import perplexity, stream_nll
+from rnndrop.evaluation import rmse
+from rnndrop.evaluation.modes import measure_cache, measure_dynamic
+from rnndrop.evaluation.monte_carlo import monte_carlo
+from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.interrupt import Interrupted, Stop
 from rnndrop.keeper import Keeper
 from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.models.regressor import Regressor
-from rnndrop.modes import measure_cache, measure_dynamic
-from rnndrop.montecarlo import monte_carlo
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.paths import path_of
 from rnndrop.store import checkpoint, heartbeat, records

@@ -71,7 +71,7 @@ PLAIN = {
     "rnndrop.models.language_model.run_layer": plain_layer,
     "rnndrop.models.language_model.kept": lambda mask: None,
     "rnndrop.training.trainer.nll_sum": plain_loss,
-    "rnndrop.evaluate.token_nll": plain_nll,
+    "rnndrop.evaluation.perplexity.token_nll": plain_nll,
 }
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from rnndrop.config.compose import compose
-from rnndrop.evaluate import stream_nll
+from rnndrop.evaluation.monte_carlo import monte_carlo
+from rnndrop.evaluation.perplexity import stream_nll
 from rnndrop.experiment import build, generator, load_corpus
-from rnndrop.montecarlo import monte_carlo
 
 ROUNDS, SAMPLES = 5, 20
 

@@ -16,8 +16,8 @@ from rnndrop.config.schema import DynamicSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.dynamic import dynamic_perplexity, gradient_rms
-from rnndrop.evaluate import perplexity, stream_nll
+from rnndrop.evaluation.dynamic import dynamic_perplexity, gradient_rms
+from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.models.language_model import LanguageModel, ModelSettings
 
 V = 5

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 import rnndrop
-from rnndrop import rmse
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import former_id, run_id
 from rnndrop.data import Reviews
 from rnndrop.data.reviews import Chunks
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.errors import RequestError
+from rnndrop.evaluation import rmse
 from rnndrop.experiment import build, load_corpus, train
 from rnndrop.finished import evaluate
 from rnndrop.interrupt import Interrupted

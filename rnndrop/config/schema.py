@@ -121,7 +121,7 @@ class TrainerSettings(Settings):
 
 
 class MonteCarloSettings(Settings):
-    """Monte-Carlo evaluation; see `rnndrop.montecarlo`."""
+    """Monte-Carlo evaluation; see `rnndrop.evaluation.monte_carlo`."""
 
     samples: Count
     masks: Literal["pass", "window"]
@@ -129,7 +129,7 @@ class MonteCarloSettings(Settings):
 
 
 class CacheSettings(Settings):
-    """The continuous cache; see `rnndrop.cache`."""
+    """The continuous cache; see `rnndrop.evaluation.neural_cache`."""
 
     size: Count
     theta: NotNegative
@@ -137,7 +137,7 @@ class CacheSettings(Settings):
 
 
 class DynamicSettings(Settings):
-    """Dynamic evaluation; see `rnndrop.dynamic`."""
+    """Dynamic evaluation; see `rnndrop.evaluation.dynamic`."""
 
     rule: Literal["sgd", "rms"] | None
     window: Positive

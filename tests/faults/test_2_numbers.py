@@ -15,7 +15,7 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnndrop
-from rnndrop import environment, finished, rmse
+from rnndrop import environment, finished
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.dropout.functional import locked_dropout
 from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
@@ -23,9 +23,10 @@ from rnndrop.dropout.noise import LayerMasks, MemoryMask, draw, draw_masks, draw
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import rule
 from rnndrop.errors import RequestError
-from rnndrop.evaluate import perplexity
+from rnndrop.evaluation import rmse
+from rnndrop.evaluation.monte_carlo import monte_carlo
+from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel, ModelSettings
-from rnndrop.montecarlo import monte_carlo
 from rnndrop.recurrent.engine import run_layer
 from rnndrop.recurrent.weights import LayerWeights
 from rnndrop.store import records
@@ -138,16 +139,16 @@ def test_2_4_ten_samples_are_as_a_thousand_within_their_error(
 ) -> None:
     config, model, tokens = trained
     plain = []
-    summarise = rnndrop.montecarlo.summarise
+    summarise = rnndrop.evaluation.monte_carlo.summarise
 
-    def both(nll: np.ndarray) -> rnndrop.montecarlo.MonteCarlo:
+    def both(nll: np.ndarray) -> rnndrop.evaluation.monte_carlo.MonteCarlo:
         lowest = nll.min(axis=0).astype(float)
         plain.append(perplexity(lowest - np.log(np.exp(lowest - nll).mean(axis=0))))
         return summarise(nll)
 
-    monkeypatch.setattr(rnndrop.montecarlo, "summarise", both)
+    monkeypatch.setattr(rnndrop.evaluation.monte_carlo, "summarise", both)
 
-    def estimate(samples: int, seed: int) -> rnndrop.montecarlo.MonteCarlo:
+    def estimate(samples: int, seed: int) -> rnndrop.evaluation.monte_carlo.MonteCarlo:
         generator = torch.Generator().manual_seed(seed)
         return monte_carlo(model, config.plan, tokens, sampling(config, samples), generator)
 

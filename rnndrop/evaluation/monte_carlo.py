@@ -19,7 +19,7 @@ from rnndrop.data import batching
 from rnndrop.dropout.noise import Masks, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
-from rnndrop.evaluate import perplexity
+from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
 from rnndrop.stats import jackknife

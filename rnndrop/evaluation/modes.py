@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rnndrop.cache import cache_nll
 from rnndrop.config.schema import Config
 from rnndrop.data import Corpus
-from rnndrop.dynamic import dynamic_perplexity, gradient_rms
-from rnndrop.evaluate import perplexity
+from rnndrop.evaluation.dynamic import dynamic_perplexity, gradient_rms
+from rnndrop.evaluation.neural_cache import cache_nll
+from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel
 
 

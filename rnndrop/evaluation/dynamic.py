@@ -12,7 +12,7 @@ from rnndrop.config.schema import DynamicSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.evaluate import perplexity
+from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 
