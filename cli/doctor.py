@@ -35,7 +35,7 @@ def _runs(folder: str, as_json: bool) -> int:
 def _machine(overrides: Sequence[str], as_json: bool) -> int:
     """Print what each check found."""
     config = compose(overrides)
-    from rnndrop.checkup import examine
+    from rnndrop.runs.doctor import examine
 
     findings = []
     for finding in examine(config):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rnndrop.config.task import score, task_of
 from rnndrop.display.digits import plus_minus
 from rnndrop.errors import RequestError, unknown
-from rnndrop.finished import evaluate as evaluate_finished
+from rnndrop.runs.reevaluate import evaluate as evaluate_finished
 from rnndrop.store.records import Record
 from rnndrop.store.status import find
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rnndrop.config.schema import Config
 from rnndrop.config.task import score
 from rnndrop.display.digits import number
-from rnndrop.interrupt import Interrupted
+from rnndrop.runs.signals import Interrupted
 from rnndrop.store.progress import Progress as TrainingProgress
 
 from . import output

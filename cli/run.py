@@ -17,7 +17,7 @@ from rnndrop.store.records import Record
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
     """Run and print the result line, or the record as JSON; return the exit code."""
     config = compose(overrides)  # before torch is imported: a wrong request answers at once
-    from rnndrop.experiment import run_one
+    from rnndrop.runs.runner import run_one
 
     from .progress import RunDisplay, resumable, tell_idle
 

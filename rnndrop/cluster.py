@@ -271,7 +271,7 @@ def run_remote(
 
     `gpus`, on this machine: what `_gpus` says of its process. submitit shows none, or the same first ones to all.
     """
-    from rnndrop.interrupt import Interrupted
+    from rnndrop.runs.signals import Interrupted
 
     replace_unknown()
     os.chdir(folder)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rnndrop.config.compose import compose, sweeps
 from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError
-from rnndrop.interrupt import Interrupted
+from rnndrop.runs.signals import Interrupted
 from rnndrop.store.lock import BusyError, held
 from rnndrop.store.progress import Progress, Watcher
 from rnndrop.store.records import Record, prepare
@@ -154,7 +154,7 @@ def _requeue(study: Study, states: Any) -> None:
 
 
 def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, watch: Watcher) -> float:
-    from rnndrop.experiment import run_one
+    from rnndrop.runs.runner import run_one
 
     overrides = [*request.fixed, *(f"{key}={_suggest(trial, key, of)}" for key, of in request.searched.items())]
 

@@ -188,7 +188,7 @@ def run_task(
     import traceback
 
     from rnndrop.errors import RequestError
-    from rnndrop.experiment import run_one
+    from rnndrop.runs.runner import run_one
     from rnndrop.store.lock import BusyError
     from rnndrop.store.progress import Progress
     from rnndrop.store.records import NotWrittenError, UnreadableError

@@ -37,7 +37,7 @@ class Outcome:
 
 def warm_up() -> None:
     """Import what the commands need. Nothing may compute here: threads of torch do not survive a fork."""
-    modules = ("torch._dynamo", "rnndrop.experiment")  # the first: every optimizer imports it
+    modules = ("torch._dynamo", "rnndrop.runs.runner")  # the first: every optimizer imports it
     commands = ("doctor", "evaluate", "main", "plot", "report", "run", "show", "sweep", "watch")
     for name in (*modules, *(f"rnndrop.cli.{command}" for command in commands)):
         import_module(name)

@@ -22,7 +22,7 @@ import torch
 from rnndrop.config.compose import compose
 from rnndrop.evaluation.monte_carlo import monte_carlo
 from rnndrop.evaluation.perplexity import stream_nll
-from rnndrop.experiment import build, generator, load_corpus
+from rnndrop.runs.runner import build, generator, load_corpus
 
 ROUNDS, SAMPLES = 5, 20
 

@@ -18,8 +18,8 @@ import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import owner, run_id
 from rnndrop.errors import RequestError
-from rnndrop.experiment import run_one
-from rnndrop.interrupt import Interrupted
+from rnndrop.runs.runner import run_one
+from rnndrop.runs.signals import Interrupted
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.audit import audit
 from rnndrop.store.lock import BusyError

@@ -18,10 +18,10 @@ from rnndrop.data.reviews import Chunks
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.errors import RequestError
 from rnndrop.evaluation import rmse
-from rnndrop.experiment import build, load_corpus, train
-from rnndrop.finished import evaluate
-from rnndrop.interrupt import Interrupted
 from rnndrop.models.regressor import Regressor
+from rnndrop.runs.reevaluate import evaluate
+from rnndrop.runs.runner import build, load_corpus, train
+from rnndrop.runs.signals import Interrupted
 from rnndrop.store import records
 from tests.reviews import SMALL, write
 from tests.test_resume import StopAt, essence, folder_of

@@ -15,7 +15,6 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnndrop
-from rnndrop import environment, finished
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.dropout.functional import locked_dropout
 from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
@@ -29,6 +28,7 @@ from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.recurrent.engine import run_layer
 from rnndrop.recurrent.weights import LayerWeights
+from rnndrop.runs import environment, reevaluate
 from rnndrop.store import records
 from tests.conftest import TINY
 
@@ -124,7 +124,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.sc
                *rates, "trainer.epochs=4", "trainer.batch_size=5", "trainer.learning_rate=0.03", "trainer.device=cpu",
                "trainer.threads=1", f"output={folder}"]  # fmt: skip
     record = rnndrop.run(request)
-    _, config, model, corpus = finished.load(records.run_folder(folder, record.run_id, 0))
+    _, config, model, corpus = reevaluate.load(records.run_folder(folder, record.run_id, 0))
     assert isinstance(corpus, rnndrop.data.Corpus)
     return config, model, corpus.valid[:601]
 
@@ -221,7 +221,7 @@ def test_2_6_records_of_such_runs_can_still_be_read_and_evaluated(
         monkeypatch.undo()
         assert len(rnndrop.load_runs(tmp_path)) == 1
         folder = records.run_folder(tmp_path, record.run_id, 0)
-        assert "test_perplexity_mc" in finished.evaluate(folder, ["evaluation.mc.samples=2"]).metrics
+        assert "test_perplexity_mc" in reevaluate.evaluate(folder, ["evaluation.mc.samples=2"]).metrics
 
 
 def test_2_10_threads_and_precision_are_as_they_were_before_a_computation() -> None:

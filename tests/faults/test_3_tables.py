@@ -20,8 +20,6 @@ from rnndrop.config.compose import compose
 from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.display.digits import number, plus_minus
 from rnndrop.errors import RequestError
-from rnndrop.experiment import load_corpus, run_one
-from rnndrop.interrupt import Interrupted
 from rnndrop.report import series
 from rnndrop.report.compare import compare, settings_columns
 from rnndrop.report.frames import load_runs
@@ -29,6 +27,8 @@ from rnndrop.report.page import page_data
 from rnndrop.report.results_text import _change
 from rnndrop.report.sheet import failures, sheets
 from rnndrop.report.tables import render
+from rnndrop.runs.runner import load_corpus, run_one
+from rnndrop.runs.signals import Interrupted
 from rnndrop.stats import paired
 from rnndrop.store.progress import Progress
 from rnndrop.store.records import read_record

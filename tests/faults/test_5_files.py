@@ -26,15 +26,15 @@ from rnndrop.cli.sweep import Options, run_all
 from rnndrop.cli.watch import watch
 
 import rnndrop
-from rnndrop.checkup import examine
 from rnndrop.cluster import Cluster
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
-from rnndrop.experiment import run_one
-from rnndrop.finished import evaluate
-from rnndrop.interrupt import Interrupted
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
+from rnndrop.runs.doctor import examine
+from rnndrop.runs.reevaluate import evaluate
+from rnndrop.runs.runner import run_one
+from rnndrop.runs.signals import Interrupted
 from rnndrop.store import lock, records
 from rnndrop.store.heartbeat import HEARTBEAT
 from rnndrop.store.lock import HELD, BusyError
@@ -614,7 +614,7 @@ def test_5_8_a_finished_run_answers_where_nothing_can_be_written_or_trained(
         raise RequestError("no")
 
     monkeypatch.setattr("rnndrop.store.records.prepare", refuse)
-    monkeypatch.setattr("rnndrop.experiment.load_corpus", refuse)
+    monkeypatch.setattr("rnndrop.runs.runner.load_corpus", refuse)
     assert rnndrop.run(overrides).status == "finished" and content(folder) == before
 
 

@@ -13,8 +13,8 @@ import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
-from rnndrop.finished import evaluate
 from rnndrop.report.frames import load_runs
+from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
 from rnndrop.store.nll_blocks import read_blocks
 from rnndrop.store.records import DamagedRecordError, read_record

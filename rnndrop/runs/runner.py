@@ -18,7 +18,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from rnndrop import data, environment
+from rnndrop import data
 from rnndrop.config.identity import asked, folder_of, owns, relabelled, unmeasured
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.task import TASKS, bits_per_character
@@ -29,18 +29,19 @@ from rnndrop.evaluation import rmse
 from rnndrop.evaluation.modes import measure_cache, measure_dynamic
 from rnndrop.evaluation.monte_carlo import monte_carlo
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
-from rnndrop.interrupt import Interrupted, Stop
-from rnndrop.keeper import Keeper
 from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.models.regressor import Regressor
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.paths import path_of
+from rnndrop.runs import environment
+from rnndrop.runs.checkpointer import Keeper
+from rnndrop.runs.observers import Tracker
+from rnndrop.runs.signals import Interrupted, Stop
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.nll_blocks import block_sums, to_bytes
 from rnndrop.store.progress import Watcher
 from rnndrop.store.records import SCHEMA, Record, locked
-from rnndrop.trackers import Tracker
 from rnndrop.training.rating import RatingTraining
 from rnndrop.training.trainer import DivergedError, Training
 

@@ -11,7 +11,7 @@ import torch
 from rnndrop.config.identity import owner
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.interrupt import Stop
+from rnndrop.runs.signals import Stop
 from rnndrop.store import checkpoint, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.progress import Progress, Watcher

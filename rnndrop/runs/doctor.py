@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from rnndrop import environment
 from rnndrop.config.schema import Config
 from rnndrop.data import Corpus, Reviews
-from rnndrop.experiment import build, load_corpus, train
+from rnndrop.runs import environment
+from rnndrop.runs.runner import build, load_corpus, train
 from rnndrop.store.lock import HELD, held
 
 LITTLE = 2**30  # bytes: less free disk than this is worth a complaint

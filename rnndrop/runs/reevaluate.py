@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnndrop import data, environment
+from rnndrop import data
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import asked
 from rnndrop.config.schema import Config, checked
 from rnndrop.errors import RequestError
-from rnndrop.experiment import load_corpus, measure_modes, trained
 from rnndrop.models.language_model import LanguageModel
+from rnndrop.runs import environment
+from rnndrop.runs.runner import load_corpus, measure_modes, trained
 from rnndrop.store import records
 from rnndrop.store.records import Record, locked
 
