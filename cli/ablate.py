@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from rnndrop.ablation import Effect, effects, rows
 from rnndrop.display.digits import number
-from rnndrop.launch import split_launcher
+from rnndrop.sweeps.ablation import Effect, effects, rows
+from rnndrop.sweeps.launchers import split_launcher
 
 from .progress import console
 from .sweep import Options, run_all

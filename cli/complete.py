@@ -49,7 +49,7 @@ def _values(key: str) -> list[str]:
     if group == "dropout" and location in LOCATIONS:
         return {"kind": kinds_at(location), "noise": list(NOISES), "fill": list(FILLS)}.get(part, [])
     if key == "hydra/launcher":
-        from rnndrop.launch import LAUNCHERS
+        from rnndrop.sweeps.launchers import LAUNCHERS
 
         return list(LAUNCHERS)
     settings = Config.model_fields.get(group)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from rnndrop.launch import split_launcher
 from rnndrop.report.settings import of_identity
 from rnndrop.reproduction import Plan, Reproduction, load, plans
+from rnndrop.sweeps.launchers import split_launcher
 
 from .progress import console
 from .run import result_line

@@ -16,9 +16,9 @@ from rich.table import Table
 from rnndrop.config.identity import relabelled
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
-from rnndrop.launch import executor, split_launcher
 from rnndrop.runs.signals import Stop
-from rnndrop.sweep import Job, estimate, plan_jobs, run_jobs, settled_statuses
+from rnndrop.sweeps.launchers import executor, split_launcher
+from rnndrop.sweeps.scheduler import Job, estimate, plan_jobs, run_jobs, settled_statuses
 
 from .progress import console, resumable, tell_idle
 from .run import result_line

@@ -10,7 +10,7 @@ from typing import Any
 from rnndrop.config.task import score
 from rnndrop.display import digits
 from rnndrop.store.records import Record
-from rnndrop.tuning import fresh, space, tune
+from rnndrop.sweeps.tuning import fresh, space, tune
 
 from .progress import console, resumable
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from rnndrop.config.compose import choices, compose, expand
 from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError, unknown
-from rnndrop.sweep import Job, jobs_of
+from rnndrop.sweeps.scheduler import Job, jobs_of
 
 SCALES = ("full", "small")
 SETTLED = ("finished", "failed", "diverged")

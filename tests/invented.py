@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
-from rnndrop.sweep import jobs_of
+from rnndrop.sweeps.scheduler import jobs_of
 
 UNREAD = {"data": {}, "model": {}, "environment": {}}
 """Of a run that failed before it could begin."""

@@ -17,7 +17,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
 from rnndrop.store import records
 from rnndrop.store.records import locked
-from rnndrop.sweep import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
+from rnndrop.sweeps.scheduler import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
 from tests.conftest import ROOT, TINY, Command
 from tests.processes import RNNDROP, break_training, running, wait_until
 

@@ -15,7 +15,7 @@ from rnndrop.report.redefined import redefined
 from rnndrop.report.reproduced import Outcome, outcomes, settle
 from rnndrop.report.results import HISTORY, read
 from rnndrop.reproduction import Plan, Reproduction, load, plans
-from rnndrop.sweep import Job
+from rnndrop.sweeps.scheduler import Job
 
 
 @dataclass

@@ -14,7 +14,7 @@ from rnndrop.report.comparable import revision
 from rnndrop.report.measured import Measured
 from rnndrop.report.redefined import redefined
 from rnndrop.report.reproduced import HEADER, cells, notes
-from rnndrop.sweep import Job
+from rnndrop.sweeps.scheduler import Job
 
 PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train", "last ÷ best")
 CONVENTIONS = "../docs/guide/papers.md#conventions-that-the-numbers-depend-on"

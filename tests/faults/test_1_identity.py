@@ -16,7 +16,6 @@ import pytest
 from pydantic import create_model
 
 import rnndrop
-from rnndrop.ablation import rows
 from rnndrop.config import identity, schema
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import FORMER_DIGITS, folder_of, former_id, run_id
@@ -27,7 +26,8 @@ from rnndrop.report.sheet import sheets
 from rnndrop.store import records
 from rnndrop.store.records import Record
 from rnndrop.store.status import find, standings
-from rnndrop.sweep import plan_jobs
+from rnndrop.sweeps.ablation import rows
+from rnndrop.sweeps.scheduler import plan_jobs
 from tests.conftest import TINY, Command
 
 Change = Callable[..., None]

@@ -16,7 +16,7 @@ from rnndrop.report.reproduced import cells, outcomes
 from rnndrop.reproduction import Plan, Reproduction, load, plans
 from rnndrop.store import records
 from rnndrop.store.records import Record
-from rnndrop.tuning import fresh, space
+from rnndrop.sweeps.tuning import fresh, space
 from tests.conftest import ROOT, TINY, Command
 from tests.reviews import SMALL, write
 

@@ -15,7 +15,6 @@ from rnndrop.cli.progress import epoch_line
 from rnndrop.cli.report import Request, report
 from rnndrop.cli.run import run
 
-from rnndrop.ablation import Row, effects
 from rnndrop.config.compose import compose
 from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.display.digits import number, plus_minus
@@ -32,7 +31,8 @@ from rnndrop.runs.signals import Interrupted
 from rnndrop.stats import paired
 from rnndrop.store.progress import Progress
 from rnndrop.store.records import read_record
-from rnndrop.sweep import failure, jobs_of
+from rnndrop.sweeps.ablation import Row, effects
+from rnndrop.sweeps.scheduler import failure, jobs_of
 from tests.conftest import ROOT, TINY
 from tests.invented import write_run
 

@@ -26,7 +26,6 @@ from rnndrop.cli.sweep import Options, run_all
 from rnndrop.cli.watch import watch
 
 import rnndrop
-from rnndrop.cluster import Cluster
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
@@ -42,10 +41,11 @@ from rnndrop.store.nll_blocks import read_blocks
 from rnndrop.store.progress import Progress
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing
-from rnndrop.sweep import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
+from rnndrop.sweeps.cluster import Cluster
+from rnndrop.sweeps.scheduler import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
+from rnndrop.sweeps.tuning import space, tune
+from rnndrop.sweeps.workers import run_task
 from rnndrop.training.trainer import DivergedError
-from rnndrop.tuning import space, tune
-from rnndrop.workers import run_task
 from tests.conftest import TINY
 from tests.processes import RNNDROP
 
@@ -778,7 +778,7 @@ def test_5_7_local_jobs_take_turns_on_the_gpus(
     def task(*arguments: Any) -> tuple[str, None]:
         return "done", None
 
-    monkeypatch.setattr("rnndrop.cluster.run_task", task)
+    monkeypatch.setattr("rnndrop.sweeps.cluster.run_task", task)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rnndrop.config.compose import GROUPS, choices, compose, expand, sweeps
 from rnndrop.errors import RequestError
-from rnndrop.sweep import plan_jobs
+from rnndrop.sweeps.scheduler import plan_jobs
 from scripts.command_lines import KEYS, NO_KEYS, ODD
 from tests.conftest import Command
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.cluster import Cluster
 from rnndrop.config.compose import LIMIT, MOST_THREADS, choices, compose, expand, sweeps
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.launch import executor, split_launcher
-from rnndrop.sweep import plan_jobs
+from rnndrop.sweeps.cluster import Cluster
+from rnndrop.sweeps.launchers import executor, split_launcher
+from rnndrop.sweeps.scheduler import plan_jobs
 
 WRONG = [
     ("label=${nope}", "label", "nope"),

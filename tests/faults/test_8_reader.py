@@ -17,8 +17,8 @@ from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.records import DamagedRecordError, read_file, read_history
 from rnndrop.store.status import standing
-from rnndrop.sweep import plan_jobs
-from rnndrop.tuning import DATABASE, space, tune
+from rnndrop.sweeps.scheduler import plan_jobs
+from rnndrop.sweeps.tuning import DATABASE, space, tune
 from tests.conftest import TINY
 from tests.edited import as_json
 from tests.invented import write_run

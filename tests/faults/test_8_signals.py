@@ -117,7 +117,7 @@ def alive(pid: int) -> bool:
 
 def test_8_4_a_trial_given_again_and_killed_before_its_first_value_is_given_once_more(tmp_path: Path) -> None:
     optuna = pytest.importorskip("optuna")
-    from rnndrop.tuning import _requeue
+    from rnndrop.sweeps.tuning import _requeue
 
     states = optuna.trial.TrialState
     study = optuna.create_study(storage=f"sqlite:///{tmp_path}/tune.db", study_name="a")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rnndrop.config.compose import choices, compose, expand
 from rnndrop.config.task import score
 from rnndrop.errors import RequestError, unknown
-from rnndrop.sweep import Job, jobs_of
+from rnndrop.sweeps.scheduler import Job, jobs_of
 
 MODES = {"drop": "the plan without one of its locations", "add": "no dropout but at one of the plan's locations"}
 SEEDS = "seed=range(3)"

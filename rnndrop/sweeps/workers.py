@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
-from rnndrop.sweep import Event, Job
+from rnndrop.sweeps.scheduler import Event, Job
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -26,8 +26,8 @@ from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
 from rnndrop.store import heartbeat, records
-from rnndrop.sweep import Event, Job, failure
-from rnndrop.workers import run_task, take_gpu
+from rnndrop.sweeps.scheduler import Event, Job, failure
+from rnndrop.sweeps.workers import run_task, take_gpu
 
 TICKET = "job.json"  # in the run folder: which job of the scheduler works on it
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from rnndrop.errors import RequestError, unknown
-from rnndrop.sweep import Executor
+from rnndrop.sweeps.scheduler import Executor
 
 LAUNCHERS = {
     "basic": "worker processes of this machine, as many as --jobs says",
@@ -39,14 +39,14 @@ def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] 
 
     `cancel` is asked, when a sweep leaves, whether so many jobs of a cluster shall be cancelled.
     """
-    from rnndrop.workers import Workers, processors
+    from rnndrop.sweeps.workers import Workers, processors
 
     settings = dict(launcher)
     name = settings.pop("name", "basic")
     if name != "submitit_slurm":
         _check_processes("--jobs ", jobs)
     if name.startswith("submitit"):
-        from rnndrop.cluster import Cluster
+        from rnndrop.sweeps.cluster import Cluster
 
         return Cluster(name.removeprefix("submitit_"), settings, jobs, cancel)
     if name == "joblib" and "n_jobs" in settings:
