@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnndrop.config.schema import Config
-from rnndrop.mask_view import HELD, SHADES, STEPS, WIDTH, View, views
+from rnndrop.preview.mask_view import HELD, SHADES, STEPS, WIDTH, View, views
 
 from . import output
 
@@ -25,7 +25,7 @@ def masks(config: Config, seed: int | None, figure: str | None) -> None:
     shown = views(config, seed)
     title, subtitle = f"dropout={config.dropout.name}", _subtitle(config, seed)
     if figure:
-        from rnndrop.mask_figure import plot
+        from rnndrop.preview.mask_figure import plot
         from rnndrop.report.figures import save
 
         save(plot(shown, title, subtitle), Path(figure))

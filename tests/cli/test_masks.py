@@ -14,8 +14,8 @@ from rnndrop.cli import masks as command
 
 from rnndrop.config.compose import choices, compose
 from rnndrop.errors import RequestError
-from rnndrop.mask_figure import plot
-from rnndrop.mask_view import STEPS, WIDTH, View, views
+from rnndrop.preview.mask_figure import plot
+from rnndrop.preview.mask_view import STEPS, WIDTH, View, views
 from rnndrop.report.figures import save
 from tests.conftest import Command
 

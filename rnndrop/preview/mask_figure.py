@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.mask_view import HELD, SHADES, View
+from rnndrop.preview.mask_view import HELD, SHADES, View
 from rnndrop.report.extras import need
 
 if TYPE_CHECKING:

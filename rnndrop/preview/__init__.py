@@ -1,0 +1,1 @@
+"""What a dropout plan would drop, without a run."""
