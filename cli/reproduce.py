@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from rnndrop.report.settings import of_identity
-from rnndrop.reproduction import Plan, Reproduction, load, plans
+from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.launchers import split_launcher
 
 from .progress import console
@@ -58,7 +58,7 @@ def _show(
     """The outcomes on stdout."""
     from tabulate import tabulate
 
-    from rnndrop.report.reproduced import HEADER, cells, notes, outcomes
+    from rnndrop.reproduction.outcomes import HEADER, cells, notes, outcomes
 
     measured = {
         plan.row: [job.record.metrics for job in plan.chosen if job.record and job.state == "finished"]

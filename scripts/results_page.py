@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from rnndrop.config.compose import choices
-from rnndrop.report.measured import Measured
 from rnndrop.report.published import published
-from rnndrop.report.reproduced import their_row
-from rnndrop.report.results_text import other, section, table
-from rnndrop.reproduction import load
+from rnndrop.reproduction.measured import Measured
+from rnndrop.reproduction.outcomes import their_row
+from rnndrop.reproduction.page import other, section, table
+from rnndrop.reproduction.recipe import load
 
 RESULTS = Path(__file__).parents[1] / "results"
 OPENING = """# Results

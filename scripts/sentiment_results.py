@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from rnndrop.report.frames import load_runs
-from rnndrop.report.results import write
+from rnndrop.reproduction.committed import write
 from rnndrop.stats import Paired, holm, paired
 from rnndrop.store.records import read_history
 

@@ -8,8 +8,8 @@ import pytest
 
 from rnndrop.config.compose import choices, compose
 from rnndrop.errors import RequestError
-from rnndrop.report.reproduced import outcomes, their_row
-from rnndrop.reproduction import Plan, Reproduction, load, plans
+from rnndrop.reproduction.outcomes import outcomes, their_row
+from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.store import records
 from rnndrop.store.records import Record
 

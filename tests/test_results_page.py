@@ -10,7 +10,7 @@ import pytest
 
 from rnndrop.config.identity import run_id
 from rnndrop.report.published import published
-from rnndrop.reproduction import load, plans
+from rnndrop.reproduction.recipe import load, plans
 from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
 from scripts import collect_results, results_page
 from tests.conftest import ROOT

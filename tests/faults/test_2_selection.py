@@ -11,9 +11,9 @@ import pytest
 from rnndrop.config.compose import choices, expand
 from rnndrop.config.task import TASKS, score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
-from rnndrop.report.measured import Measured
-from rnndrop.report.reproduced import cells, outcomes
-from rnndrop.reproduction import Plan, Reproduction, load, plans
+from rnndrop.reproduction.measured import Measured
+from rnndrop.reproduction.outcomes import cells, outcomes
+from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.store import records
 from rnndrop.store.records import Record
 from rnndrop.sweeps.tuning import fresh, space

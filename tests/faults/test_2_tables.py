@@ -10,9 +10,9 @@ from rnndrop.report import series
 from rnndrop.report.comparable import caveats
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
-from rnndrop.report.reproduced import outcomes
 from rnndrop.report.sheet import sheets
-from rnndrop.reproduction import load
+from rnndrop.reproduction.outcomes import outcomes
+from rnndrop.reproduction.recipe import load
 from tests.invented import write_run
 
 FIVE = {"samples": 5, "masks": "pass", "embedding": False}

@@ -23,9 +23,9 @@ from rnndrop.report import series
 from rnndrop.report.compare import compare, settings_columns
 from rnndrop.report.frames import load_runs
 from rnndrop.report.page import page_data
-from rnndrop.report.results_text import _change
 from rnndrop.report.sheet import failures, sheets
 from rnndrop.report.tables import render
+from rnndrop.reproduction.page import _change
 from rnndrop.runs.runner import load_corpus, run_one
 from rnndrop.runs.signals import Interrupted
 from rnndrop.stats import paired

@@ -12,12 +12,12 @@ import pytest
 
 from rnndrop import stats
 from rnndrop.config.compose import choices, compose
-from rnndrop.report.measured import Measured
 from rnndrop.report.published import beside, comparable, note, published
 from rnndrop.report.redefined import redefined
-from rnndrop.report.reproduced import outcomes, their_row
-from rnndrop.report.results_text import section
-from rnndrop.reproduction import load
+from rnndrop.reproduction.measured import Measured
+from rnndrop.reproduction.outcomes import outcomes, their_row
+from rnndrop.reproduction.page import section
+from rnndrop.reproduction.recipe import load
 from tests.conftest import ROOT
 
 RESULTS = ROOT / "results"

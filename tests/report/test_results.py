@@ -13,7 +13,7 @@ import pytest
 
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
-from rnndrop.report.results import HISTORY, TIDY, histories, read, settled, tidy, write
+from rnndrop.reproduction.committed import HISTORY, TIDY, histories, read, settled, tidy, write
 from tests.edited import as_json
 
 

@@ -15,7 +15,7 @@ from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
 from rnndrop.report.published import comparable, published
 from rnndrop.report.sheet import SHORT
-from rnndrop.reproduction import Plan, Reproduction, Row
+from rnndrop.reproduction.recipe import Plan, Reproduction, Row
 from rnndrop.store.records import SCHEMA, Record
 
 TOLERANCE = 0.01  # of the published value, where no deviation over seeds is published

@@ -12,9 +12,9 @@ from rnndrop.config.identity import run_id
 from rnndrop.report import series
 from rnndrop.report.compare import compare
 from rnndrop.report.redefined import redefined
-from rnndrop.report.reproduced import Outcome, outcomes, settle
-from rnndrop.report.results import HISTORY, read
-from rnndrop.reproduction import Plan, Reproduction, load, plans
+from rnndrop.reproduction.committed import HISTORY, read
+from rnndrop.reproduction.outcomes import Outcome, outcomes, settle
+from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.scheduler import Job
 
 

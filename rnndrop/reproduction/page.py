@@ -11,9 +11,9 @@ import pandas as pd
 from rnndrop.config.identity import run_id
 from rnndrop.display.digits import number, plus_minus
 from rnndrop.report.comparable import revision
-from rnndrop.report.measured import Measured
 from rnndrop.report.redefined import redefined
-from rnndrop.report.reproduced import HEADER, cells, notes
+from rnndrop.reproduction.measured import Measured
+from rnndrop.reproduction.outcomes import HEADER, cells, notes
 from rnndrop.sweeps.scheduler import Job
 
 PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train", "last ÷ best")

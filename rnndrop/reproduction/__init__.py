@@ -1,0 +1,1 @@
+"""The rows of papers: run, compared, committed."""
