@@ -1,4 +1,4 @@
-"""The masks of a plan as small matrices to look at; `rnndrop masks` prints them, `rnndrop.preview.mask_figure` plots them."""
+"""The masks of a plan as small matrices to look at; `rnndrop masks` prints them, `mask_figure` plots them."""
 
 from __future__ import annotations
 
