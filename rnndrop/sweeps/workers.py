@@ -6,6 +6,7 @@ checkpoint and leaves.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -171,6 +172,7 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: i
         while True:
             config, overrides, force, settled = pipe.recv()
             pipe.send(run_task(config, overrides, force, settled, tell))
+    gc.freeze()  # or Python looks for cycles among all that torch has before it leaves: a second and more
 
 
 def take_gpu(index: int) -> None:
