@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from rnndrop.ablation import Effect, effects, rows
-from rnndrop.digits import number
+from rnndrop.display.digits import number
 from rnndrop.launch import split_launcher
 
 from .progress import console

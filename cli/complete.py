@@ -13,7 +13,7 @@ def overrides(incomplete: str) -> list[str]:
     """
     key, value, whole = _typed(incomplete)
     if value is None:
-        from rnndrop.compose import GROUPS, known_keys
+        from rnndrop.config.compose import GROUPS, known_keys
 
         return [f"{name}=" for name in (*GROUPS, *known_keys()) if name.startswith(key)]
     head, comma, last = value.rpartition(",")
@@ -38,8 +38,8 @@ def _values(key: str) -> list[str]:
     """The values that a key can take, where they can be named."""
     from typing import Literal, get_args, get_origin
 
-    from rnndrop.compose import GROUPS, choices
-    from rnndrop.config import Config
+    from rnndrop.config.compose import GROUPS, choices
+    from rnndrop.config.schema import Config
     from rnndrop.dropout.rule import FILLS, LOCATIONS, NOISES, kinds_at
 
     if key in GROUPS:
@@ -63,21 +63,21 @@ def _values(key: str) -> list[str]:
 
 def groups(incomplete: str) -> list[str]:
     """Groups of settings, and reproductions."""
-    from rnndrop.compose import GROUPS
+    from rnndrop.config.compose import GROUPS
 
     return [name for name in (*GROUPS, "reproduce") if name.startswith(incomplete)]
 
 
 def plans(incomplete: str) -> list[str]:
     """Dropout plans and experiments."""
-    from rnndrop.compose import choices
+    from rnndrop.config.compose import choices
 
     return [name for name in (*choices("dropout"), *choices("experiment")) if name.startswith(incomplete)]
 
 
 def reproductions(incomplete: str) -> list[str]:
     """What `rnndrop reproduce` knows."""
-    from rnndrop.compose import choices
+    from rnndrop.config.compose import choices
 
     return [name for name in choices("reproduce") if name.startswith(incomplete)]
 

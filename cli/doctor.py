@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 
 
 def doctor(arguments: Sequence[str], as_json: bool) -> int:
@@ -19,7 +19,7 @@ def doctor(arguments: Sequence[str], as_json: bool) -> int:
 
 def _runs(folder: str, as_json: bool) -> int:
     """Print what is wrong with the runs in a folder, and how many are sound."""
-    from rnndrop.audit import audit
+    from rnndrop.store.audit import audit
 
     verdicts = list(audit(folder))
     if as_json:
@@ -35,7 +35,7 @@ def _runs(folder: str, as_json: bool) -> int:
 def _machine(overrides: Sequence[str], as_json: bool) -> int:
     """Print what each check found."""
     config = compose(overrides)
-    from rnndrop.checkup import examine
+    from rnndrop.runs.doctor import examine
 
     findings = []
     for finding in examine(config):

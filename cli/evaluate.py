@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnndrop.digits import plus_minus
+from rnndrop.config.task import score, task_of
+from rnndrop.display.digits import plus_minus
 from rnndrop.errors import RequestError, unknown
-from rnndrop.finished import evaluate as evaluate_finished
-from rnndrop.records import Record
-from rnndrop.standing import find
-from rnndrop.task import score, task_of
+from rnndrop.runs.reevaluate import evaluate as evaluate_finished
+from rnndrop.store.records import Record
+from rnndrop.store.status import find
 
 from .progress import console, in_bits
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from rnndrop.errors import RequestError
-from rnndrop.records import NotWrittenError
+from rnndrop.store.records import NotWrittenError
 
 from .output import OutputError, discard, guard
 
@@ -273,7 +273,7 @@ def masks(
     ] = None,
 ) -> None:
     """Draw the masks of a dropout plan: what is dropped where, and what shares a mask."""
-    from rnndrop.compose import compose
+    from rnndrop.config.compose import compose
 
     config = compose(overrides or [])  # before torch is imported: a wrong request answers at once
     from . import masks as command
@@ -314,7 +314,7 @@ def ls(
     ] = None,
 ) -> None:
     """List what can be chosen: `rnndrop run GROUP=NAME`, `rnndrop reproduce NAME`."""
-    from rnndrop.compose import GROUPS, choices
+    from rnndrop.config.compose import GROUPS, choices
     from rnndrop.errors import unknown
 
     groups = (*GROUPS, "reproduce")

@@ -11,7 +11,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.mask_view import HELD, SHADES, STEPS, WIDTH, View, views
 
 from . import output

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.foreign import lines
+from rnndrop.display.foreign import lines
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,11 +10,11 @@ from types import TracebackType
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from rnndrop.config import Config
-from rnndrop.digits import number
-from rnndrop.interrupt import Interrupted
-from rnndrop.progress import Progress as TrainingProgress
-from rnndrop.task import score
+from rnndrop.config.schema import Config
+from rnndrop.config.task import score
+from rnndrop.display.digits import number
+from rnndrop.runs.signals import Interrupted
+from rnndrop.store.progress import Progress as TrainingProgress
 
 from . import output
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from rnndrop.config.task import TASKS, Task, task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import METRICS, load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import DATA, STYLES, footer, render
-from rnndrop.task import TASKS, Task, task_by_metric
 
 from .output import show
 

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnndrop.compose import compose
-from rnndrop.identity import folder_of, run_id
-from rnndrop.records import Record
-from rnndrop.task import score, task_of
-from rnndrop.unk import percent, unk_warning
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import folder_of, run_id
+from rnndrop.config.task import score, task_of
+from rnndrop.data.unk import percent, unk_warning
+from rnndrop.store.records import Record
 
 
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
     """Run and print the result line, or the record as JSON; return the exit code."""
     config = compose(overrides)  # before torch is imported: a wrong request answers at once
-    from rnndrop.experiment import run_one
+    from rnndrop.runs.runner import run_one
 
     from .progress import RunDisplay, resumable, tell_idle
 

@@ -7,11 +7,11 @@ import shlex
 from dataclasses import asdict
 from typing import Any
 
-from rnndrop import records
-from rnndrop.compose import compose
-from rnndrop.digits import number
-from rnndrop.standing import Standing, find, standing, task
-from rnndrop.task import bits_per_character
+from rnndrop.config.compose import compose
+from rnndrop.config.task import bits_per_character
+from rnndrop.display.digits import number
+from rnndrop.store import records
+from rnndrop.store.status import Standing, find, standing, task
 
 from .progress import sparkline
 from .run import flat

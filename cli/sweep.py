@@ -13,11 +13,11 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from rnndrop.digits import number
+from rnndrop.config.identity import relabelled
+from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
-from rnndrop.identity import relabelled
-from rnndrop.interrupt import Stop
 from rnndrop.launch import executor, split_launcher
+from rnndrop.runs.signals import Stop
 from rnndrop.sweep import Job, estimate, plan_jobs, run_jobs, settled_statuses
 
 from .progress import console, resumable, tell_idle

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from rnndrop import digits
-from rnndrop.records import Record
-from rnndrop.task import score
+from rnndrop.config.task import score
+from rnndrop.display import digits
+from rnndrop.store.records import Record
 from rnndrop.tuning import fresh, space, tune
 
 from .progress import console, resumable

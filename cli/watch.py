@@ -13,11 +13,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rnndrop.digits import number
+from rnndrop.display.digits import number
+from rnndrop.display.foreign import plain
 from rnndrop.errors import RequestError
-from rnndrop.foreign import plain
-from rnndrop.records import run_folders
-from rnndrop.standing import Standing, standings, task
+from rnndrop.store.records import run_folders
+from rnndrop.store.status import Standing, standings, task
 
 from . import output
 from .progress import sparkline

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
-    from rnndrop.experiment import run
-    from rnndrop.records import Record
     from rnndrop.report.compare import compare
     from rnndrop.report.frames import load_runs
+    from rnndrop.runs.runner import run
+    from rnndrop.store.records import Record
 
 _HOMES = {
     "EmbeddingDropout": "dropout.modules",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rnndrop.compose import choices, compose, expand
+from rnndrop.config.compose import choices, compose, expand
+from rnndrop.config.task import score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweep import Job, jobs_of
-from rnndrop.task import score
 
 MODES = {"drop": "the plan without one of its locations", "add": "no dropout but at one of the plan's locations"}
 SEEDS = "seed=range(3)"

@@ -22,10 +22,10 @@ from typing import Any, Protocol
 
 import yaml
 
-from rnndrop import heartbeat, records
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
+from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
-from rnndrop.streams import replace_unknown
+from rnndrop.store import heartbeat, records
 from rnndrop.sweep import Event, Job, failure
 from rnndrop.workers import run_task, take_gpu
 
@@ -271,7 +271,7 @@ def run_remote(
 
     `gpus`, on this machine: what `_gpus` says of its process. submitit shows none, or the same first ones to all.
     """
-    from rnndrop.interrupt import Interrupted
+    from rnndrop.runs.signals import Interrupted
 
     replace_unknown()
     os.chdir(folder)

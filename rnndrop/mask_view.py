@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnndrop.config import Config
+from rnndrop.config.schema import Config
 from rnndrop.dropout.noise import Masks, MemoryMask, Sizes, draw_masks
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 
 STEPS, WIDTH, BATCH = 24, 16, 8  # a window, a layer or vocabulary, and a batch are cut down to these
 GATE_NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from rnndrop.compose import choices, compose, expand
+from rnndrop.config.compose import choices, compose, expand
+from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweep import Job, jobs_of
-from rnndrop.task import TASKS, Task, score
 
 SCALES = ("full", "small")
 SETTLED = ("finished", "failed", "diverged")

@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from rnndrop import checkpoint, records
-from rnndrop.compose import compose, expand
-from rnndrop.config import Config
+from rnndrop.config.compose import compose, expand
+from rnndrop.config.identity import MODES, folder_of, owns, unmeasured
+from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.identity import MODES, folder_of, owns, unmeasured
-from rnndrop.lock import BusyError
-from rnndrop.records import Record
-from rnndrop.standing import standing, unfinished
+from rnndrop.store import checkpoint, records
+from rnndrop.store.lock import BusyError
+from rnndrop.store.records import Record
+from rnndrop.store.status import standing, unfinished
 
 DEATHS = 3  # that many deaths without a new checkpoint between them, and a job is given up
 BUSY_EVERY = 1.0  # seconds between two looks at a run that another process works on

@@ -18,13 +18,13 @@ from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.compose import compose, sweeps
+from rnndrop.config.compose import compose, sweeps
+from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError
-from rnndrop.interrupt import Interrupted
-from rnndrop.lock import BusyError, held
-from rnndrop.progress import Progress, Watcher
-from rnndrop.records import Record, prepare
-from rnndrop.task import TASKS, Task, score
+from rnndrop.runs.signals import Interrupted
+from rnndrop.store.lock import BusyError, held
+from rnndrop.store.progress import Progress, Watcher
+from rnndrop.store.records import Record, prepare
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -100,10 +100,11 @@ def tune(
     output = Path(config.output)
     prepare(output)
     with _alone(output / f"{DATABASE}.lock"):
-        study = _study(optuna, output, request.name)
-        _requeue(study, optuna.trial.TrialState)
-        over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-        left = trials - len(study.get_trials(deepcopy=False, states=over))
+        with _readable(optuna, output / DATABASE):
+            study = _study(optuna, output, request.name)
+            _requeue(study, optuna.trial.TrialState)
+            over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+            left = trials - len(study.get_trials(deepcopy=False, states=over))
 
         def objective(trial: Trial) -> float:
             return _run_trial(optuna, request, trial, display, watch)
@@ -111,6 +112,21 @@ def tune(
         if left > 0:
             study.optimize(objective, n_trials=left)
     return study
+
+
+@contextmanager
+def _readable(optuna: Any, path: Path) -> Iterator[None]:
+    """Within, what is wrong with the file of a search is a RequestError."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.OptunaError, ValueError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise RequestError(
+            f"The searches in {path} cannot be read: {reason}. Move that file away, and the same command searches anew;"
+            " the runs that have finished are used again."
+        ) from None
 
 
 def _study(optuna: Any, output: Path, name: str) -> Study:
@@ -138,7 +154,7 @@ def _requeue(study: Study, states: Any) -> None:
 
 
 def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, watch: Watcher) -> float:
-    from rnndrop.experiment import run_one
+    from rnndrop.runs.runner import run_one
 
     overrides = [*request.fixed, *(f"{key}={_suggest(trial, key, of)}" for key, of in request.searched.items())]
 

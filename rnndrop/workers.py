@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.config import Config
-from rnndrop.streams import replace_unknown
+from rnndrop.config.schema import Config
+from rnndrop.display.streams import replace_unknown
 from rnndrop.sweep import Event, Job
 
 if TYPE_CHECKING:
@@ -188,10 +188,10 @@ def run_task(
     import traceback
 
     from rnndrop.errors import RequestError
-    from rnndrop.experiment import run_one
-    from rnndrop.lock import BusyError
-    from rnndrop.progress import Progress
-    from rnndrop.records import NotWrittenError, UnreadableError
+    from rnndrop.runs.runner import run_one
+    from rnndrop.store.lock import BusyError
+    from rnndrop.store.progress import Progress
+    from rnndrop.store.records import NotWrittenError, UnreadableError
 
     told = 0.0
 

@@ -33,15 +33,15 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnndrop.allocation import keep_memory
-from rnndrop.compose import choices
-from rnndrop.config import TrainerSettings
+from rnndrop.config.compose import choices
+from rnndrop.config.schema import TrainerSettings
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan, plan
-from rnndrop.loss import nll_sum
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.optimize import Update
-from rnndrop.product import linear
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.ops.allocator import keep_memory
+from rnndrop.ops.matmul import linear
+from rnndrop.ops.nll import nll_sum
+from rnndrop.training.optimizer import Update
 
 VOCABULARY, LAYERS, P, CLIP, RATE = 10_000, 2, 0.5, 5.0, 1.0
 BASELINE = "nn.LSTM"
@@ -198,7 +198,7 @@ def plans() -> dict[str, Plan]:
 
 
 def ours(size: Size, dropout: Plan) -> Step:
-    """Our step, of the parts of which `rnndrop.train` is made."""
+    """Our step, of the parts of which `rnndrop.training.trainer` is made."""
     model = LanguageModel(ModelSettings("lstm", size.hidden, LAYERS, None, tie_weights=False), size.vocabulary)
     generator = torch.Generator(size.device).manual_seed(0)
     model.initialize(0.05, torch.Generator().manual_seed(0))

@@ -13,7 +13,7 @@ import re
 import time
 from pathlib import Path
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.data import batching, load
 
 BATCH = 20

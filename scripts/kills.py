@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rnndrop import records
+from rnndrop.store import records
 
 RNNDROP = Path(sys.executable).parent / "rnndrop"
 SIZE = ["data.train_tokens=4000", "model.hidden=16", "trainer.threads=1", "trainer.checkpoint_seconds=0.05"]
@@ -35,11 +35,12 @@ def essence(folder: Path) -> dict[str, Any]:
     record = records.read_record(folder)
     assert record is not None, folder
     timing = records.HISTORY_TIMING
+    contents = {name: records.read_file(folder / name) for name in (records.WEIGHTS, records.TEST_NLL)}
     return {
         "status": record.status,
         "metrics": record.metrics,
         "history": [{k: v for k, v in row.items() if k not in timing} for row in records.read_history(folder)],
-        "weights": hashlib.sha256((folder / records.WEIGHTS).read_bytes()).hexdigest(),
+        **{name: hashlib.sha256(content).hexdigest() for name, content in contents.items() if content is not None},
     }
 
 

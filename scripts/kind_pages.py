@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from rnndrop.compose import choices, compose
+from rnndrop.config.compose import choices, compose
 from rnndrop.dropout.literature import PROJECTS
 from rnndrop.dropout.rule import KINDS, LOCATIONS, Kind, Location, Rule, kinds_at, rule
 

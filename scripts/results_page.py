@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnndrop.compose import choices
+from rnndrop.config.compose import choices
 from rnndrop.report.measured import Measured
 from rnndrop.report.published import published
 from rnndrop.report.reproduced import their_row

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import rnndrop
-from rnndrop.compose import choices
+from rnndrop.config.compose import choices
 from rnndrop.recurrent.engine import CELLS
 from rnndrop.recurrent.reference import unroll
 
@@ -68,10 +68,10 @@ def plain_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
 
 
 PLAIN = {
-    "rnndrop.model.run_layer": plain_layer,
-    "rnndrop.model.kept": lambda mask: None,
-    "rnndrop.train.nll_sum": plain_loss,
-    "rnndrop.evaluate.token_nll": plain_nll,
+    "rnndrop.models.language_model.run_layer": plain_layer,
+    "rnndrop.models.language_model.kept": lambda mask: None,
+    "rnndrop.training.trainer.nll_sum": plain_loss,
+    "rnndrop.evaluation.perplexity.token_nll": plain_nll,
 }
 
 

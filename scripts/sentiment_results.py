@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnndrop.records import read_history
 from rnndrop.report.frames import load_runs
 from rnndrop.report.results import write
 from rnndrop.stats import Paired, holm, paired
+from rnndrop.store.records import read_history
 
 ROOT = Path(__file__).parent.parent
 CSV, HISTORY = ROOT / "results" / "sentiment.csv", ROOT / "results" / "history" / "sentiment.csv"

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rnndrop import records
+from rnndrop.store import records
 
 JOBS = 2
 

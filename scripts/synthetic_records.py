@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from rnndrop.config import Config
-from rnndrop.identity import run_id
-from rnndrop.records import HISTORY, RECORD, SCHEMA, TEST_NLL, Record, run_folder
+from rnndrop.config.identity import run_id
+from rnndrop.config.schema import Config
+from rnndrop.store.records import HISTORY, RECORD, SCHEMA, TEST_NLL, Record, run_folder
 
 FLOOR_VALID, FLOOR_TEST = 151.1, 145.5
 PLANS = ("none", "naive", "variational", "locked", "dropconnect", "embedding", "variational_weight")
@@ -30,7 +30,7 @@ SIZES = (200, 650, 100, 400)
 
 def configs(output: str) -> Iterator[tuple[list[str], Config]]:
     """The overrides and configuration of one plan after another, endlessly."""
-    from rnndrop.compose import compose
+    from rnndrop.config.compose import compose
 
     plain = compose([f"output={output}"]).model_dump(mode="json")
     plans = {name: compose([f"dropout={name}"]).model_dump(mode="json")["dropout"] for name in PLANS}

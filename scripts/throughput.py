@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from rnndrop.compose import compose
-from rnndrop.evaluate import stream_nll
-from rnndrop.experiment import build, generator, load_corpus
-from rnndrop.montecarlo import monte_carlo
+from rnndrop.config.compose import compose
+from rnndrop.evaluation.monte_carlo import monte_carlo
+from rnndrop.evaluation.perplexity import stream_nll
+from rnndrop.runs.runner import build, generator, load_corpus
 
 ROUNDS, SAMPLES = 5, 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rnndrop.records import SUM
+from rnndrop.store.records import SUM
 
 
 def as_json(record: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnndrop.records import HISTORY, RECORD, SCHEMA, Record
+from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
 from rnndrop.sweep import jobs_of
 
 UNREAD = {"data": {}, "model": {}, "environment": {}}

@@ -48,7 +48,7 @@ import sys
 
 class Hook:
     def find_spec(self, name, path=None, target=None):
-        if name != "rnndrop.train":
+        if name != "rnndrop.training.trainer":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

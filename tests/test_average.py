@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnndrop.average import Average
+from rnndrop.training.average import Average
 
 
 def gradients(steps: int) -> list[torch.Tensor]:

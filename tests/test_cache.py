@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop import cache
-from rnndrop.cache import cache_nll
-from rnndrop.compose import compose
-from rnndrop.config import CacheSettings
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import CacheSettings
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.evaluate import perplexity, stream_nll
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.evaluation import neural_cache
+from rnndrop.evaluation.neural_cache import cache_nll
+from rnndrop.evaluation.perplexity import perplexity, stream_nll
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 
 V = 5
 TOKENS = np.random.default_rng(0).integers(V, size=40)
@@ -58,7 +58,7 @@ def naive(model: LanguageModel, at: CacheSettings) -> list[float]:
 def test_against_the_naive_loop(
     monkeypatch: pytest.MonkeyPatch, size: int, window: int, theta: float, mix: float
 ) -> None:
-    monkeypatch.setattr(cache, "WINDOW", window)
+    monkeypatch.setattr(neural_cache, "WINDOW", window)
     model, at = model_of(2), settings(size, theta, mix)
     np.testing.assert_allclose(cache_nll(model, plan({}), TOKENS, at), naive(model, at), rtol=1e-10)
 

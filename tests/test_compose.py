@@ -7,8 +7,8 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
-from rnndrop.compose import compose
-from rnndrop.config import checked
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import checked
 
 REQUESTS = [
     [],

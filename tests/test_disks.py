@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop import records
+from rnndrop.store import records
 from tests.conftest import TINY, Command
 
 QUICK = [*TINY, "evaluation.batch_size=200"]

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnndrop.compose import compose
-from rnndrop.config import DynamicSettings
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import DynamicSettings
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.dynamic import dynamic_perplexity, gradient_rms
-from rnndrop.evaluate import perplexity, stream_nll
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.evaluation.dynamic import dynamic_perplexity, gradient_rms
+from rnndrop.evaluation.perplexity import perplexity, stream_nll
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 
 V = 5
 TOKENS = np.random.default_rng(0).integers(V, size=43)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import rnndrop
-from rnndrop.compose import compose
-from rnndrop.identity import run_id
-from rnndrop.records import Record, read_history, run_folder
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import run_id
+from rnndrop.store.records import Record, read_history, run_folder
 from tests.conftest import TINY
 
 
@@ -75,7 +75,7 @@ def test_a_failed_run_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> np.ndarray:
         raise RuntimeError("the roof fell in")
 
-    monkeypatch.setattr("rnndrop.experiment.stream_nll", broken)
+    monkeypatch.setattr("rnndrop.runs.runner.stream_nll", broken)
     record = run(tmp_path)
     assert record.status == "failed" and "the roof fell in" in (record.error or "") and "Traceback" in record.error
 

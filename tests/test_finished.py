@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 import rnndrop
-from rnndrop import finished, records
 from rnndrop.errors import RequestError
-from rnndrop.finished import evaluate
-from rnndrop.records import run_folder
+from rnndrop.runs import reevaluate
+from rnndrop.runs.reevaluate import evaluate
+from rnndrop.store import records
+from rnndrop.store.records import run_folder
 from tests.conftest import TINY
 from tests.edited import as_json
 
@@ -43,7 +44,7 @@ def test_two_evaluations_at_once_both_stay(folder: Path, monkeypatch: pytest.Mon
         path.write_text(as_json(tree))
         return {"by_us": 2.0}
 
-    monkeypatch.setattr(finished, "measure_modes", meanwhile)
+    monkeypatch.setattr(reevaluate, "measure_modes", meanwhile)
     assert evaluate(folder, ["evaluation=cache"]).metrics.items() >= {("by_another", 1.0), ("by_us", 2.0)}
 
 

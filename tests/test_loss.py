@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnndrop import loss
-from rnndrop.kept import kept
-from rnndrop.loss import PADDING, nll_sum, token_nll
+from rnndrop.ops import nll
+from rnndrop.ops.kept_units import kept
+from rnndrop.ops.nll import PADDING, nll_sum, token_nll
 
 T, B, V = 6, 4, 30
 
@@ -35,7 +35,7 @@ def plain(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, reduc
 def test_value_and_gradients(
     monkeypatch: pytest.MonkeyPatch, width: int, rows: int, padded: bool, dtype: torch.dtype, within: float
 ) -> None:
-    monkeypatch.setitem(loss._CHUNK, "cpu", rows * V)
+    monkeypatch.setitem(nll._CHUNK, "cpu", rows * V)
     features, weight, bias, targets = problem(width, dtype)
     if padded:
         targets[-2:, 1] = PADDING

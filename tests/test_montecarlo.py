@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop.compose import compose
-from rnndrop.config import EvaluationSettings, MonteCarloSettings
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
 from rnndrop.dropout.noise import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
-from rnndrop.evaluate import perplexity, stream_nll
-from rnndrop.loss import token_nll
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.montecarlo import MonteCarlo, monte_carlo, summarise
+from rnndrop.evaluation.monte_carlo import MonteCarlo, monte_carlo, summarise
+from rnndrop.evaluation.perplexity import perplexity, stream_nll
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.ops.nll import token_nll
 
 TOKENS = np.array([0, 2, 1, 3, 3, 0, 4, 2, 1])
 H, V = 2, 5
@@ -105,7 +105,7 @@ def test_how_much_is_computed_at_a_time_does_not_change_the_result(
 ) -> None:
     model, rules = model_of(cell), {location: {"kind": "locked", "p": 0.5}}
     whole = measure(model, rules, settings(4))
-    monkeypatch.setattr("rnndrop.montecarlo.POSITIONS", 4)  # a step at a time
+    monkeypatch.setattr("rnndrop.evaluation.monte_carlo.POSITIONS", 4)  # a step at a time
     in_steps, in_windows = measure(model, rules, settings(4)), measure(model, rules, settings(4, window=3))
     assert in_steps.perplexity == pytest.approx(whole.perplexity, rel=1e-6)
     assert in_windows.perplexity == pytest.approx(whole.perplexity, rel=1e-6)
@@ -115,7 +115,7 @@ def test_masks_once_a_window_differ_between_windows(monkeypatch: pytest.MonkeyPa
     model, rules = model_of(), {"output": {"kind": "locked", "p": 0.5}}
     once, fresh = (measure(model, rules, settings(2, window=3, masks=masks)) for masks in ("pass", "window"))
     assert once.perplexity != fresh.perplexity
-    monkeypatch.setattr("rnndrop.montecarlo.POSITIONS", 4)  # memory for one or two steps at a time
+    monkeypatch.setattr("rnndrop.evaluation.monte_carlo.POSITIONS", 4)  # memory for one or two steps at a time
     again = measure(model, rules, settings(2, window=3, masks="window"))
     assert again.perplexity == pytest.approx(fresh.perplexity, rel=1e-5)
 
@@ -130,7 +130,7 @@ def test_averages_probabilities_not_log_probabilities_and_takes_the_bias_out(mon
     assert result.standard_error == pytest.approx(
         expected * math.sqrt(2 / 3 * np.square(without - np.mean(without)).sum())
     )
-    monkeypatch.setattr("rnndrop.montecarlo.BLOCK", 1)  # a token at a time
+    monkeypatch.setattr("rnndrop.evaluation.monte_carlo.BLOCK", 1)  # a token at a time
     assert summarise(-np.log(p)).perplexity == pytest.approx(expected)
 
 

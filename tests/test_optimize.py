@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from rnndrop.compose import compose
-from rnndrop.config import TrainerSettings
-from rnndrop.optimize import Update, learning_rate
+from rnndrop.config.compose import compose
+from rnndrop.config.schema import TrainerSettings
+from rnndrop.training.optimizer import Update, learning_rate
 
 
 def settings(**changes: Any) -> TrainerSettings:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.data import batching
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.loss import nll_sum
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.penalty import activation_penalty
-from rnndrop.train import Training
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.ops.nll import nll_sum
+from rnndrop.training.regularizers import activation_penalty
+from rnndrop.training.trainer import Training
 
 T, B, H = 4, 3, 5
 TOP = torch.randn(T, B, H, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnndrop import product
-from rnndrop.product import Packed, linear, outer
+from rnndrop.ops import matmul
+from rnndrop.ops.matmul import Packed, linear, outer
 
 SHAPES = [
     (3, 5, 4),
@@ -23,7 +23,7 @@ SHAPES = [
 
 @pytest.fixture(params=[False, True], ids=["avx2", "avx512"])
 def wide(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(product, "WIDE", request.param)
+    monkeypatch.setattr(matmul, "WIDE", request.param)
 
 
 def drawn(*shape: int) -> Tensor:

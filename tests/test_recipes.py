@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import rnndrop
-from rnndrop.compose import choices, compose
-from rnndrop.config import Config
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.optimize import learning_rate
+from rnndrop.config.compose import choices, compose
+from rnndrop.config.schema import Config
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.training.optimizer import learning_rate
 from tests.conftest import ROOT
 
 RECIPES = sorted(choices("experiment"))

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.records import DamagedRecordError, Record, find_runs, prepare, read_record, run_folder, write_atomically
+from rnndrop.store.records import (
+    DamagedRecordError,
+    Record,
+    find_runs,
+    prepare,
+    read_record,
+    run_folder,
+    write_atomically,
+)
 from tests.edited import as_json
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop import records
-from rnndrop.compose import choices, compose
+from rnndrop.config.compose import choices, compose
 from rnndrop.errors import RequestError
-from rnndrop.records import Record
 from rnndrop.report.reproduced import outcomes, their_row
 from rnndrop.reproduction import Plan, Reproduction, load, plans
+from rnndrop.store import records
+from rnndrop.store.records import Record
 
 NAMES = list(choices("reproduce"))
 

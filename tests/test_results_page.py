@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.identity import run_id
-from rnndrop.records import HISTORY, RECORD, SCHEMA, Record
+from rnndrop.config.identity import run_id
 from rnndrop.report.published import published
 from rnndrop.reproduction import load, plans
+from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
 from scripts import collect_results, results_page
 from tests.conftest import ROOT
 
@@ -43,7 +43,7 @@ def invented(tmp_path: Path) -> Path:
 
 
 def _write(folder: Path, config: object, row: str, factor: float) -> None:
-    from rnndrop.config import Config
+    from rnndrop.config.schema import Config
 
     assert isinstance(config, Config)
     valid = 300.0 if row == "none" else 250 + 20 * factor + config.seed

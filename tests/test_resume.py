@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 import rnndrop
-from rnndrop import checkpoint, heartbeat, records
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import owner, run_id
 from rnndrop.errors import RequestError
-from rnndrop.experiment import run_one
-from rnndrop.identity import owner, run_id
-from rnndrop.interrupt import Interrupted
-from rnndrop.lock import BusyError
-from rnndrop.progress import Progress
-from rnndrop.records import locked
+from rnndrop.runs.runner import run_one
+from rnndrop.runs.signals import Interrupted
+from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.audit import audit
+from rnndrop.store.lock import BusyError
+from rnndrop.store.progress import Progress
+from rnndrop.store.records import locked
 from tests.conftest import TINY, Command
 from tests.processes import running, wait_until
 
@@ -160,9 +161,7 @@ def test_a_checkpoint_of_another_device_or_corpus(tmp_path: Path, caplog: pytest
     assert "corpus has changed" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "content", ["", '{"schema": 1, "run', "[]", '{"schema": 0}', '{"schema": 99}', "null", "edited"]
-)
+@pytest.mark.parametrize("content", ["", '{"schema": 1, "run', "[]", '{"schema": 0}', "null", "edited"])
 def test_a_damaged_record_is_named_kept_aside_and_run_again(
     tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -177,6 +176,16 @@ def test_a_damaged_record_is_named_kept_aside_and_run_again(
     assert rnndrop.run(overrides).metrics == first.metrics
     assert str(path) in caplog.text
     assert path.with_name("record.json.damaged").read_text() == content
+
+
+def test_a_record_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    overrides = [*TINY, f"output={tmp_path}"]
+    rnndrop.run(overrides)
+    path = folder_of(overrides) / records.RECORD
+    path.write_text(later := '{"schema": 99, "runs": []}')
+    with pytest.raises(RequestError, match="a newer rnndrop has written it"):
+        rnndrop.run(overrides)
+    assert path.read_text() == later and [verdict.state for verdict in audit(tmp_path)] == ["newer"]
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

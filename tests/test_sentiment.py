@@ -11,17 +11,18 @@ import torch
 from safetensors.torch import load_file
 
 import rnndrop
-from rnndrop import records, rmse
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import former_id, run_id
 from rnndrop.data import Reviews
 from rnndrop.data.reviews import Chunks
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.errors import RequestError
-from rnndrop.experiment import build, load_corpus, train
-from rnndrop.finished import evaluate
-from rnndrop.identity import former_id, run_id
-from rnndrop.interrupt import Interrupted
-from rnndrop.regressor import Regressor
+from rnndrop.evaluation import rmse
+from rnndrop.models.regressor import Regressor
+from rnndrop.runs.reevaluate import evaluate
+from rnndrop.runs.runner import build, load_corpus, train
+from rnndrop.runs.signals import Interrupted
+from rnndrop.store import records
 from tests.reviews import SMALL, write
 from tests.test_resume import StopAt, essence, folder_of
 
@@ -33,7 +34,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [*SMALL, f"data.file={write(tmp_path_factory.mktemp('reviews') / 'reviews.tsv')}"]
 
 
-def model_of(overrides: list[str]) -> tuple[Regressor, Reviews, rnndrop.config.Config]:
+def model_of(overrides: list[str]) -> tuple[Regressor, Reviews, rnndrop.config.schema.Config]:
     config = compose(overrides)
     data, _ = load_corpus(config.data)
     model = build(config, data, torch.device("cpu"))

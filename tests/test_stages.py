@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.loss import nll_sum
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.stages import worsened
-from rnndrop.train import Training
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.ops.nll import nll_sum
+from rnndrop.training.stages import worsened
+from rnndrop.training.trainer import Training
 
 TOKENS = np.random.default_rng(0).integers(7, size=103)
 BATCH, WINDOW, RATE = 4, 10, 0.5

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop import records
-from rnndrop.compose import compose
-from rnndrop.identity import run_id
-from rnndrop.records import locked
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import run_id
+from rnndrop.store import records
+from rnndrop.store.records import locked
 from rnndrop.sweep import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
 from tests.conftest import ROOT, TINY, Command
 from tests.processes import RNNDROP, break_training, running, wait_until
@@ -122,7 +122,7 @@ def test_a_lock_survives_no_owner(tmp_path: Path) -> None:
     folder = records.run_folder(config.output, run_id(config), config.seed)
     records.prepare(folder)
     code = (
-        "import sys, time; from pathlib import Path; from rnndrop.records import locked\n"
+        "import sys, time; from pathlib import Path; from rnndrop.store.records import locked\n"
         "with locked(Path(sys.argv[1]), False): print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True) as owner:

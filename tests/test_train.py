@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.train import Training
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.training.trainer import Training
 
 TOKENS = np.random.default_rng(0).integers(7, size=103)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from rnndrop import train
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.window import random_length
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.training import trainer
+from rnndrop.training.bptt import random_length
 
 TOKENS = np.random.default_rng(0).integers(7, size=121)
 
@@ -35,15 +35,17 @@ def test_no_window_is_shorter_than_five() -> None:
     assert min(lengths) == 5 < max(lengths)
 
 
-def training(monkeypatch: pytest.MonkeyPatch, lengths: list[int], **changes: Any) -> tuple[train.Training, list[float]]:
+def training(
+    monkeypatch: pytest.MonkeyPatch, lengths: list[int], **changes: Any
+) -> tuple[trainer.Training, list[float]]:
     """One epoch with given lengths; and the rate of each update."""
     numbers = iter(lengths)
-    monkeypatch.setattr(train, "random_length", lambda window, generator: next(numbers))
+    monkeypatch.setattr(trainer, "random_length", lambda window, generator: next(numbers))
     model = LanguageModel(ModelSettings("lstm", 6, 1, None, False), 7)
     model.initialize(0.1, torch.Generator().manual_seed(0))
     base = {"epochs": 1, "batch_size": 4, "window": 10, "optimizer": "sgd", "clip": None, "learning_rate": 0.5}
     settings = compose([]).trainer.model_copy(update={**base, **changes})
-    one = train.Training(model, plan({}), settings, TOKENS, torch.Generator().manual_seed(1))
+    one = trainer.Training(model, plan({}), settings, TOKENS, torch.Generator().manual_seed(1))
     rates = []
 
     def measure(progress: Any) -> None:

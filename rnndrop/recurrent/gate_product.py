@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rnndrop.kept import Kept, kept
-from rnndrop.product import WIDE, Packed, linear, outer
+from rnndrop.ops.kept_units import Kept, kept
+from rnndrop.ops.matmul import WIDE, Packed, linear, outer
 from rnndrop.recurrent.memory import at
 
 _PACK_BACKWARD = 1 << (22 if WIDE else 20)  # elements of a weight whose transposed layout pays within a window

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from rnndrop.data.unk import unk_warning
 from rnndrop.report.frames import COLUMNS
-from rnndrop.unk import unk_warning
 
 SHOWN = 4  # values of a kind named before "…"
 SAMPLED = [name for name in COLUMNS if "_mc" in name]

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from rnndrop import stats
-from rnndrop.blocks import read_blocks
+from rnndrop.config.task import BITS, task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike
 from rnndrop.report.frames import METRICS, metrics_of
 from rnndrop.report.settings import dropout_labels, show, varying
-from rnndrop.task import BITS, task_by_metric
+from rnndrop.store.nll_blocks import read_blocks
 
 GROUP = ["data_sha256", "run_id"]
 MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second"]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.config.identity import canonical, run_id_of
+from rnndrop.config.task import Task, bits_per_character, task_by_metric, task_of
 from rnndrop.errors import RequestError
-from rnndrop.identity import canonical, run_id_of
-from rnndrop.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
 from rnndrop.report.settings import plan_text, show
-from rnndrop.task import Task, bits_per_character, task_by_metric, task_of
+from rnndrop.store.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
 
 COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -132,6 +132,7 @@ class _Runs:
         if record != there:
             self.contradictions.append((folder, place) if better else (place, folder))
         if better:
+            del self.rows[key]  # the order is that of the copies which are used: sums depend on it
             self.rows[key], self._records[key] = row, (record, folder)
 
     def _plan(self, record: Record) -> tuple[str, dict[str, Any], str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnndrop.identity import run_id
+from rnndrop.config.identity import run_id
 from rnndrop.report import series
 from rnndrop.report.compare import compare
 from rnndrop.report.redefined import redefined

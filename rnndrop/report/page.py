@@ -24,6 +24,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.config.task import TASKS, score, task_by_metric
 from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.comparable import revision
@@ -31,7 +32,6 @@ from rnndrop.report.compare import compare, placed
 from rnndrop.report.extras import need
 from rnndrop.report.settings import Settings, show, varying
 from rnndrop.report.sheet import Sheet, failures, sheets, title
-from rnndrop.task import TASKS, score, task_by_metric
 
 FOREST = 60  # rows of the forest plot
 LIBRARIES = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rnndrop.config.identity import former
+from rnndrop.config.identity import redefined as rule_redefined
 from rnndrop.dropout.rule import KINDS
-from rnndrop.identity import former
-from rnndrop.identity import redefined as rule_redefined
 
 
 def redefined(run: Mapping[Any, Any]) -> str | None:

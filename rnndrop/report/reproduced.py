@@ -9,14 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.digits import as_printed, number, plus_minus
-from rnndrop.identity import run_id
-from rnndrop.records import SCHEMA, Record
+from rnndrop.config.identity import run_id
+from rnndrop.config.task import TASKS, Task
+from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
 from rnndrop.report.published import comparable, published
 from rnndrop.report.sheet import SHORT
 from rnndrop.reproduction import Plan, Reproduction, Row
-from rnndrop.task import TASKS, Task
+from rnndrop.store.records import SCHEMA, Record
 
 TOLERANCE = 0.01  # of the published value, where no deviation over seeds is published
 

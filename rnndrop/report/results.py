@@ -10,12 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.compose import compose
-from rnndrop.identity import FILES, canonical, run_id
-from rnndrop.records import read_history
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import FILES, canonical, run_id
+from rnndrop.config.task import task_of
 from rnndrop.report.frames import COLUMNS, load_runs
 from rnndrop.report.settings import of_identity
-from rnndrop.task import task_of
+from rnndrop.store.records import read_history
 
 SETTINGS = {"train_tokens": "data.train_tokens"}  # columns that are settings: null means all
 ENVIRONMENT = {"hardware": "device_name", "threads": "threads", "torch": "torch", "python": "python",

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.digits import number, plus_minus
-from rnndrop.identity import run_id
+from rnndrop.config.identity import run_id
+from rnndrop.display.digits import number, plus_minus
 from rnndrop.report.comparable import revision
 from rnndrop.report.measured import Measured
 from rnndrop.report.redefined import redefined

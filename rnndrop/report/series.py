@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rnndrop.config.task import score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
-from rnndrop.records import read_history
 from rnndrop.report.compare import context_columns
-from rnndrop.task import score, task_by_metric, task_of_row
+from rnndrop.store.records import read_history
 
 Rules = tuple[tuple[str, str, float], ...]
 """The active rules of a plan: (location, kind, p)."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rnndrop.config.identity import ELSEWHERE
 from rnndrop.dropout.rule import LOCATIONS
-from rnndrop.identity import ELSEWHERE
 
 Settings = Mapping[str, Any]
-"""Dotted name → value, as `model.hidden` → 200: see `rnndrop.identity.canonical`."""
+"""Dotted name → value, as `model.hidden` → 200: see `rnndrop.config.identity.canonical`."""
 
 NOTHING = "no dropout"
 

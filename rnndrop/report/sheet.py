@@ -11,15 +11,15 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.digits import as_printed, number, plus_minus
-from rnndrop.identity import shown_digits
+from rnndrop.config.identity import shown_digits
+from rnndrop.config.task import BITS, TASKS, task_by_metric
+from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
 from rnndrop.report.published import note
 from rnndrop.report.settings import of_identity
 from rnndrop.stats import stars
-from rnndrop.task import BITS, TASKS, task_by_metric
 
 _SHORT = {"test": "test", "valid": "valid", "train": "train", "test_mc": "test MC", "valid_mc": "valid MC"}
 SHORT = {

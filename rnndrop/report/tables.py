@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.display.foreign import cell, latex, markdown, plain
 from rnndrop.errors import unknown
-from rnndrop.foreign import cell, latex, markdown, plain
 from rnndrop.report.sheet import Row, Sheet, sheets
 
 INTERNAL = ["settings", "overrides"]

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnndrop.digits import number
-from rnndrop.foreign import plain
+from rnndrop.config.task import task_by_metric
+from rnndrop.display.digits import number
+from rnndrop.display.foreign import plain
 from rnndrop.report import series
 from rnndrop.report.extras import need
 from rnndrop.report.sheet import signed, title
 from rnndrop.stats import stars
-from rnndrop.task import task_by_metric
 
 LINES = 5
 MARKS = "ox+*#"

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from rnndrop.cli import masks as command
 
-from rnndrop.compose import choices, compose
+from rnndrop.config.compose import choices, compose
 from rnndrop.errors import RequestError
 from rnndrop.mask_figure import plot
 from rnndrop.mask_view import STEPS, WIDTH, View, views

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.digits import number
+from rnndrop.display.digits import number
 from tests.conftest import TINY, Command
 from tests.reviews import SMALL, write
 

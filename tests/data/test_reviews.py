@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.data import Reviews, load_reviews
 from rnndrop.data.movie_reviews import locate
 from rnndrop.errors import RequestError

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.dropout.noise import Masks
-from rnndrop.model import LanguageModel
+from rnndrop.models.language_model import LanguageModel
 
 
 def logits(model: LanguageModel, tokens: Tensor, masks: Masks) -> tuple[Tensor, list[tuple[Tensor, ...]]]:

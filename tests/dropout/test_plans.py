@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnndrop.compose import choices, compose
+from rnndrop.config.compose import choices, compose
 from rnndrop.dropout.noise import draw_masks, evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import FILLS, KINDS, LOCATIONS, NOISES, kinds_at, rule
 from rnndrop.errors import RequestError
-from rnndrop.loss import nll_sum
-from rnndrop.model import LanguageModel, ModelSettings
+from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.ops.nll import nll_sum
 
 rates = st.one_of(st.just(0.0), st.floats(0, 0.95))
 cells = st.sampled_from(["lstm", "gru", "rnn"])

@@ -16,17 +16,17 @@ import pytest
 from pydantic import create_model
 
 import rnndrop
-from rnndrop import config as schema
-from rnndrop import identity, records
 from rnndrop.ablation import rows
-from rnndrop.compose import compose
+from rnndrop.config import identity, schema
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import FORMER_DIGITS, folder_of, former_id, run_id
 from rnndrop.errors import RequestError
-from rnndrop.identity import FORMER_DIGITS, folder_of, former_id, run_id
-from rnndrop.records import Record
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.report.sheet import sheets
-from rnndrop.standing import find, standings
+from rnndrop.store import records
+from rnndrop.store.records import Record
+from rnndrop.store.status import find, standings
 from rnndrop.sweep import plan_jobs
 from tests.conftest import TINY, Command
 
@@ -239,7 +239,7 @@ def test_1_5_own_text_counts_by_content_however_it_is_written(
 
 def test_1_6_what_is_only_measured_is_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = tiny(tmp_path, "dropout=variational")
-    monkeypatch.setattr("rnndrop.train.Training.run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("rnndrop.training.trainer.Training.run", lambda *_: pytest.fail("trained again"))
     asked = ["dropout=variational", "evaluation.mc.samples=3"]
     assert [job.state for job in plan_jobs([*TINY, "trainer.epochs=1", f"output={tmp_path}", *asked])] == ["unmeasured"]
     measured = tiny(tmp_path, *asked)
@@ -343,7 +343,7 @@ def test_8_1_a_record_of_before_with_the_old_definition_is_not_todays(tmp_path: 
 
 
 def test_8_2_another_runs_checkpoint_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from rnndrop.progress import Progress
+    from rnndrop.store.progress import Progress
 
     def leave(progress: Progress) -> None:
         if progress.epoch == 2:

@@ -10,8 +10,8 @@ import pytest
 
 ASKED = '["dropout=variational", "data=synthetic", "seed=3"]'
 EXPECTED = """
-import rnndrop.compose
-config = rnndrop.compose.compose(ASKED)
+import rnndrop.config.compose
+config = rnndrop.config.compose.compose(ASKED)
 assert (config.dropout.input.p, config.data.name, config.seed) == (0.3, "synthetic", 3), config
 """
 PROGRAMS = {
@@ -60,7 +60,7 @@ print("fine")
 """,
     "eight_threads": """
 from concurrent.futures import ThreadPoolExecutor
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from threading import Barrier
 together = Barrier(8)
 

@@ -15,19 +15,21 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnndrop
-from rnndrop import environment, finished, records, rmse
-from rnndrop.config import EvaluationSettings
+from rnndrop.config.schema import EvaluationSettings
 from rnndrop.dropout.functional import locked_dropout
 from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
 from rnndrop.dropout.noise import LayerMasks, MemoryMask, draw, draw_masks, drawn_rate, evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import rule
 from rnndrop.errors import RequestError
-from rnndrop.evaluate import perplexity
-from rnndrop.model import LanguageModel, ModelSettings
-from rnndrop.montecarlo import monte_carlo
+from rnndrop.evaluation import rmse
+from rnndrop.evaluation.monte_carlo import monte_carlo
+from rnndrop.evaluation.perplexity import perplexity
+from rnndrop.models.language_model import LanguageModel, ModelSettings
 from rnndrop.recurrent.engine import run_layer
 from rnndrop.recurrent.weights import LayerWeights
+from rnndrop.runs import environment, reevaluate
+from rnndrop.store import records
 from tests.conftest import TINY
 
 H = 6
@@ -107,7 +109,7 @@ WORDS = 40
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.Config, LanguageModel, np.ndarray]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.schema.Config, LanguageModel, np.ndarray]:
     """A small variational model and its valid stream; Monte-Carlo evaluation draws masks every five tokens."""
     folder = tmp_path_factory.mktemp("trained")
     random = np.random.default_rng(0)
@@ -122,31 +124,31 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.Co
                *rates, "trainer.epochs=4", "trainer.batch_size=5", "trainer.learning_rate=0.03", "trainer.device=cpu",
                "trainer.threads=1", f"output={folder}"]  # fmt: skip
     record = rnndrop.run(request)
-    _, config, model, corpus = finished.load(records.run_folder(folder, record.run_id, 0))
+    _, config, model, corpus = reevaluate.load(records.run_folder(folder, record.run_id, 0))
     assert isinstance(corpus, rnndrop.data.Corpus)
     return config, model, corpus.valid[:601]
 
 
-def sampling(config: rnndrop.config.Config, samples: int) -> EvaluationSettings:
+def sampling(config: rnndrop.config.schema.Config, samples: int) -> EvaluationSettings:
     mc = config.evaluation.mc.model_copy(update={"samples": samples, "masks": "window"})
     return config.evaluation.model_copy(update={"mc": mc, "window": 5})
 
 
 def test_2_4_ten_samples_are_as_a_thousand_within_their_error(
-    trained: tuple[rnndrop.config.Config, LanguageModel, np.ndarray], monkeypatch: pytest.MonkeyPatch
+    trained: tuple[rnndrop.config.schema.Config, LanguageModel, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, model, tokens = trained
     plain = []
-    summarise = rnndrop.montecarlo.summarise
+    summarise = rnndrop.evaluation.monte_carlo.summarise
 
-    def both(nll: np.ndarray) -> rnndrop.montecarlo.MonteCarlo:
+    def both(nll: np.ndarray) -> rnndrop.evaluation.monte_carlo.MonteCarlo:
         lowest = nll.min(axis=0).astype(float)
         plain.append(perplexity(lowest - np.log(np.exp(lowest - nll).mean(axis=0))))
         return summarise(nll)
 
-    monkeypatch.setattr(rnndrop.montecarlo, "summarise", both)
+    monkeypatch.setattr(rnndrop.evaluation.monte_carlo, "summarise", both)
 
-    def estimate(samples: int, seed: int) -> rnndrop.montecarlo.MonteCarlo:
+    def estimate(samples: int, seed: int) -> rnndrop.evaluation.monte_carlo.MonteCarlo:
         generator = torch.Generator().manual_seed(seed)
         return monte_carlo(model, config.plan, tokens, sampling(config, samples), generator)
 
@@ -219,7 +221,7 @@ def test_2_6_records_of_such_runs_can_still_be_read_and_evaluated(
         monkeypatch.undo()
         assert len(rnndrop.load_runs(tmp_path)) == 1
         folder = records.run_folder(tmp_path, record.run_id, 0)
-        assert "test_perplexity_mc" in finished.evaluate(folder, ["evaluation.mc.samples=2"]).metrics
+        assert "test_perplexity_mc" in reevaluate.evaluate(folder, ["evaluation.mc.samples=2"]).metrics
 
 
 def test_2_10_threads_and_precision_are_as_they_were_before_a_computation() -> None:

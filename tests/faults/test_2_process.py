@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import rnndrop
-from rnndrop import environment
+from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
-from rnndrop.finished import evaluate
-from rnndrop.identity import folder_of
+from rnndrop.runs import environment
+from rnndrop.runs.reevaluate import evaluate
 from tests.conftest import TINY
 
 
@@ -29,7 +29,7 @@ def test_2_10_threads_and_precision_are_restored(tmp_path: Path, monkeypatch: py
         assert state() == mine and record.environment["threads"] == 1
         rnndrop.run([*asked, "evaluation.mc.samples=2"])
         assert state() == mine
-        from rnndrop.compose import compose
+        from rnndrop.config.compose import compose
 
         evaluate(folder_of(compose(asked)), ["evaluation=cache"])
         assert state() == mine
@@ -37,7 +37,7 @@ def test_2_10_threads_and_precision_are_restored(tmp_path: Path, monkeypatch: py
             with pytest.raises(RequestError):
                 rnndrop.run([*asked, wrong])
             assert state() == mine
-        monkeypatch.setattr("rnndrop.experiment.stream_nll", lambda *_: 1 / 0)
+        monkeypatch.setattr("rnndrop.runs.runner.stream_nll", lambda *_: 1 / 0)
         assert rnndrop.run([*asked, "seed=5"]).status == "failed" and state() == mine
         assert rnndrop.run([*TINY[:-1], f"output={tmp_path}", "seed=6"]).environment["threads"] == 2
     finally:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop import records
-from rnndrop.compose import choices, expand
+from rnndrop.config.compose import choices, expand
+from rnndrop.config.task import TASKS, score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
-from rnndrop.records import Record
 from rnndrop.report.measured import Measured
 from rnndrop.report.reproduced import cells, outcomes
 from rnndrop.reproduction import Plan, Reproduction, load, plans
-from rnndrop.task import TASKS, score, task_by_metric, task_of_row
+from rnndrop.store import records
+from rnndrop.store.records import Record
 from rnndrop.tuning import fresh, space
 from tests.conftest import ROOT, TINY, Command
 from tests.reviews import SMALL, write

@@ -16,13 +16,10 @@ from rnndrop.cli.report import Request, report
 from rnndrop.cli.run import run
 
 from rnndrop.ablation import Row, effects
-from rnndrop.compose import compose
-from rnndrop.digits import number, plus_minus
+from rnndrop.config.compose import compose
+from rnndrop.data.unk import unk_shares, unk_warning
+from rnndrop.display.digits import number, plus_minus
 from rnndrop.errors import RequestError
-from rnndrop.experiment import load_corpus, run_one
-from rnndrop.interrupt import Interrupted
-from rnndrop.progress import Progress
-from rnndrop.records import read_record
 from rnndrop.report import series
 from rnndrop.report.compare import compare, settings_columns
 from rnndrop.report.frames import load_runs
@@ -30,9 +27,12 @@ from rnndrop.report.page import page_data
 from rnndrop.report.results_text import _change
 from rnndrop.report.sheet import failures, sheets
 from rnndrop.report.tables import render
+from rnndrop.runs.runner import load_corpus, run_one
+from rnndrop.runs.signals import Interrupted
 from rnndrop.stats import paired
+from rnndrop.store.progress import Progress
+from rnndrop.store.records import read_record
 from rnndrop.sweep import failure, jobs_of
-from rnndrop.unk import unk_shares, unk_warning
 from tests.conftest import ROOT, TINY
 from tests.invented import write_run
 
@@ -398,7 +398,7 @@ def test_3_only_what_is_there_is_claimed() -> None:
 
 
 def test_3_a_run_id_of_several_seeds_says_which_is_taken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from rnndrop.standing import find
+    from rnndrop.store.status import find
 
     folders = [write_run(tmp_path, [], seed, 100.0) for seed in (2, 0, 1)]
     with caplog.at_level(logging.INFO, "rnndrop"):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from rnndrop import stats
-from rnndrop.compose import choices, compose
+from rnndrop.config.compose import choices, compose
 from rnndrop.report.measured import Measured
 from rnndrop.report.published import beside, comparable, note, published
 from rnndrop.report.redefined import redefined
@@ -191,7 +191,7 @@ def test_4_the_page_says_how_precise_a_single_seed_is() -> None:
     ],
 )
 def test_4_what_a_name_meant_before(settings: str, early: bool, outdated: bool) -> None:
-    from rnndrop.identity import canonical
+    from rnndrop.config.identity import canonical
 
     tree = canonical(compose(settings.split()).model_dump(mode="json"))
     run = {"run_id": "0123abcd" if early else "0123abcd4567", "settings": tree}

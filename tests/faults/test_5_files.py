@@ -26,24 +26,24 @@ from rnndrop.cli.sweep import Options, run_all
 from rnndrop.cli.watch import watch
 
 import rnndrop
-from rnndrop import lock, records
-from rnndrop.blocks import read_blocks
-from rnndrop.checkup import examine
 from rnndrop.cluster import Cluster
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
-from rnndrop.experiment import run_one
-from rnndrop.finished import evaluate
-from rnndrop.heartbeat import HEARTBEAT
-from rnndrop.identity import folder_of
-from rnndrop.interrupt import Interrupted
-from rnndrop.lock import HELD, BusyError
-from rnndrop.progress import Progress
-from rnndrop.records import Record
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
-from rnndrop.standing import standing
+from rnndrop.runs.doctor import examine
+from rnndrop.runs.reevaluate import evaluate
+from rnndrop.runs.runner import run_one
+from rnndrop.runs.signals import Interrupted
+from rnndrop.store import lock, records
+from rnndrop.store.heartbeat import HEARTBEAT
+from rnndrop.store.lock import HELD, BusyError
+from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.store.progress import Progress
+from rnndrop.store.records import Record
+from rnndrop.store.status import standing
 from rnndrop.sweep import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
-from rnndrop.train import DivergedError
+from rnndrop.training.trainer import DivergedError
 from rnndrop.tuning import space, tune
 from rnndrop.workers import run_task
 from tests.conftest import TINY
@@ -158,7 +158,7 @@ def test_5_5_one_process_at_a_time_without_locks(tmp_path: Path, no_flock: None)
 
 def test_5_5_hosts_with_and_without_locks_keep_each_other_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".lock"
-    take = f"from pathlib import Path\nfrom rnndrop.lock import held\nwith held(Path({str(path)!r})): "
+    take = f"from pathlib import Path\nfrom rnndrop.store.lock import held\nwith held(Path({str(path)!r})): "
     with lock.held(path):
         other = python(f"{WITHOUT_LOCKS}{take}pass")
     assert "BusyError" in other.stderr and str(path) in other.stderr
@@ -530,7 +530,7 @@ def test_5_3_a_forced_run_that_diverges_replaces_what_it_was_to_replace(
     def diverge(*arguments: object) -> None:
         raise DivergedError(3, float("nan"))
 
-    monkeypatch.setattr("rnndrop.train.Training.run", diverge)
+    monkeypatch.setattr("rnndrop.training.trainer.Training.run", diverge)
     assert again(overrides).status == "diverged"
     assert set(content(folder)) == {records.RECORD, records.CONFIG, records.HISTORY}
 
@@ -551,7 +551,7 @@ def test_5_4_what_failed_in_training_is_skipped_and_the_way_out_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [*QUICK, f"output={tmp_path}"]
-    monkeypatch.setattr("rnndrop.train.Training._window", lambda *_: 1 / 0)
+    monkeypatch.setattr("rnndrop.training.trainer.Training._window", lambda *_: 1 / 0)
     assert rnndrop.run(overrides).status == "failed"
     jobs = plan_jobs(overrides)
     assert run_all(jobs, Options()) == 1
@@ -613,8 +613,8 @@ def test_5_8_a_finished_run_answers_where_nothing_can_be_written_or_trained(
     def refuse(*arguments: object) -> None:
         raise RequestError("no")
 
-    monkeypatch.setattr("rnndrop.records.prepare", refuse)
-    monkeypatch.setattr("rnndrop.experiment.load_corpus", refuse)
+    monkeypatch.setattr("rnndrop.store.records.prepare", refuse)
+    monkeypatch.setattr("rnndrop.runs.runner.load_corpus", refuse)
     assert rnndrop.run(overrides).status == "finished" and content(folder) == before
 
 

@@ -6,23 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rnndrop.compose import GROUPS, choices, compose, expand, known_keys, sweeps
+from rnndrop.config.compose import GROUPS, choices, compose, expand, sweeps
 from rnndrop.errors import RequestError
 from rnndrop.sweep import plan_jobs
+from scripts.command_lines import KEYS, NO_KEYS, ODD
 from tests.conftest import Command
-
-ODD = [
-    "", " ", "null", "true", "FALSE", "0", "-1", "1.5", ".5", "1e3", "1e308", "-1e999", "nan", "inf", "1_000", "007",
-    "9" * 25, "none", "a", "a b", "it's", "é", "\N{PILE OF POO}", "\t", "\n", "\udcff", "\\", "'", '"', "''", "'a",
-    "'a b'", '"1"', "???", "${", "${}", "${seed}", "${model}", "${nope}", "${oc.env:HOME}", "${oc.env:NOPE}",
-    "${oc.decode:1}", "${.p}", "\\${seed}", "(", ")", "[", "]", "{", "}", "[]", "{}", "[[]]", "{a:1}", "{p:.2}",
-    "{1:2}", "{null:1}", "{kind:locked,p:.2}", "[1,2]", "[.8,.1,.1]", "[time,batch]", ",", "1,2", "a,b", "1,", ":",
-    "=", "a=b", "+", "~", "@", "x(1)", "int(3)", "str([1,2])", "range(3)", "range(0)", "range(0,1,.25)",
-    "range(0,1,0)", "range(1e9)", "range(a)", "range(nan,1)", "choice(1,2)", "choice()", "choice(range(2),1)",
-    "glob(*)", "glob(z*,exclude=zo*)", "glob()", "sort(3,1)", "shuffle(range(3))", "sort(range(3))", "interval(0,1)",
-    "interval(a,b)", "tag(t,1,2)", "tag(t,interval(0,1))", "json_str({a:1})", "float(range(2))", "int(nan)",
-]  # fmt: skip
-"""Values that Hydra, OmegaConf or pydantic stumbled over, and pieces of their grammars."""
 
 OPTIONS = [f"{group}={name}" for group in GROUPS for name in choices(group)]
 
@@ -34,10 +22,8 @@ _values = st.one_of(
     st.text(max_size=6),
 )
 _keys = st.one_of(
-    st.sampled_from([*known_keys(), *GROUPS, "dropout.recurrent", "evaluation.mc", "hydra/launcher", "hydra.verbose"]),
-    st.sampled_from(
-        ["", "a", "model.hiden", "seed.a", "data.split.0", "dropout@x", "/", "..", "a/b", "$", "model.", "+", "{}"]
-    ),
+    st.sampled_from(KEYS),
+    st.sampled_from(NO_KEYS),
 )
 _overrides = st.one_of(
     st.tuples(st.sampled_from(["", "", "", "", "+", "++", "~"]), _keys, st.just("="), _values).map("".join),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from rnndrop.cluster import Cluster
-from rnndrop.compose import LIMIT, MOST_THREADS, choices, compose, expand, sweeps
-from rnndrop.config import Config
+from rnndrop.config.compose import LIMIT, MOST_THREADS, choices, compose, expand, sweeps
+from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.launch import executor, split_launcher
 from rnndrop.sweep import plan_jobs
@@ -174,7 +174,7 @@ def test_8_15_no_more_processes_than_a_machine_bears() -> None:
 
 
 def test_8_15_a_rate_that_decays_for_thousands_of_epochs() -> None:
-    from rnndrop.optimize import learning_rate
+    from rnndrop.training.optimizer import learning_rate
 
     trainer = compose(["trainer.decay=1000", "trainer.decay_after=1", "trainer.epochs=5000"]).trainer
     assert learning_rate(trainer, 2) == trainer.learning_rate / 1000

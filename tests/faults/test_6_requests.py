@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.compose import compose
+from rnndrop.config.compose import compose
 from rnndrop.data import load
 from rnndrop.data.published import cache_folder
 from rnndrop.errors import RequestError

@@ -149,7 +149,7 @@ def test_7_5_cells_are_no_formulae(hostile: Callable[[str], Path], rnndrop: Comm
 
 def test_7_5_folders_and_secrets_stay_out_of_what_is_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from rnndrop import run
-    from rnndrop.compose import compose
+    from rnndrop.config.compose import compose
     from rnndrop.errors import RequestError
     from rnndrop.report.results import tidy
 

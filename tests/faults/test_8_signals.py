@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import rnndrop
-from rnndrop import checkpoint, heartbeat, records
-from rnndrop.compose import compose
-from rnndrop.identity import folder_of
-from rnndrop.interrupt import Interrupted
-from rnndrop.progress import Progress
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import folder_of
+from rnndrop.runs.signals import Interrupted
+from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.progress import Progress
 from tests.conftest import TINY
 from tests.processes import running, wait_until
 
@@ -49,17 +49,17 @@ def test_8_7_a_signal_in_the_final_measurement(
 ) -> None:
     asked = [*TINY, *NO_CHECKPOINTS, "evaluation.mc.samples=2"]
     whole = rnndrop.run([*asked, f"output={tmp_path / 'whole'}"])
-    measure = rnndrop.experiment.measure_mc  # type: ignore[attr-defined]
+    measure = rnndrop.runs.runner.measure_mc  # type: ignore[attr-defined]
 
     def leave(*arguments: object) -> dict[str, object]:
         os.kill(os.getpid(), signum)
         return measure(*arguments)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr("rnndrop.experiment.measure_mc", leave)
+    monkeypatch.setattr("rnndrop.runs.runner.measure_mc", leave)
     with pytest.raises(Interrupted):
         rnndrop.run([*asked, f"output={tmp_path / 'runs'}"])
-    monkeypatch.setattr("rnndrop.experiment.measure_mc", measure)
-    monkeypatch.setattr("rnndrop.train.Training._window", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("rnndrop.runs.runner.measure_mc", measure)
+    monkeypatch.setattr("rnndrop.training.trainer.Training._window", lambda *_: pytest.fail("trained again"))
     record = rnndrop.run([*asked, f"output={tmp_path / 'runs'}"])
     assert record.metrics == whole.metrics and record.timing["resumed_from_steps"]
 

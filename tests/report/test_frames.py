@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rnndrop.config.identity import canonical
 from rnndrop.errors import RequestError
-from rnndrop.identity import canonical
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import COLUMNS, SkippedRecordWarning, load_runs
 from rnndrop.report.settings import plan_text
@@ -31,10 +31,10 @@ def test_one_typed_row_a_run(hundred: Path) -> None:
     ("content", "says"),
     [
         ("{", "record: "),
-        ('{"a": 1}', "schema is None"),
+        ('{"a": 1}', "schema: Field required"),
         ("[]", "record: "),
         ("\0\0", "record: "),
-        ('{"schema": 0}', "schema is 0"),
+        ('{"schema": 0}', "schema: Input should be 1"),
     ],
 )
 def test_a_damaged_record_is_named_and_the_rest_loaded(few: Path, content: str, says: str) -> None:

@@ -80,8 +80,8 @@ def test_histories_have_a_row_an_epoch(few: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("setting", ["trainer.window=7", "trainer.learning_rate=0.0123456789", "trainer.clip=null"])
 def test_settings_come_back_to_the_last_digit(few: Path, tmp_path: Path, setting: str) -> None:
-    from rnndrop.compose import compose
-    from rnndrop.identity import run_id
+    from rnndrop.config.compose import compose
+    from rnndrop.config.identity import run_id
 
     config = compose([setting])
     for path in few.rglob("record.json"):

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from rnndrop.foreign import latex
+from rnndrop.display.foreign import latex
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.sheet import sheets

@@ -1,0 +1,1 @@
+"""What a run is: its settings, their composition, their identity. No torch."""

@@ -1,0 +1,323 @@
+"""What a run is: the one place that says which settings count, and how each is spelled. No torch, no pandas.
+
+Run ids, the labels of reports and the question whether two configurations are the same run all come from here. What
+does nothing is no part of a run: a rule at p = 0 or at a location that the model does not have, a setting that another
+one switches off, a setting that came later and stands at the default of the schema. Nor is what is only measured
+after training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnndrop.dropout.rule import LOCATIONS, Rule, rule
+from rnndrop.errors import RequestError
+from rnndrop.paths import path_of
+from rnndrop.store import records
+from rnndrop.store.records import Record
+
+if TYPE_CHECKING:
+    from rnndrop.config.schema import Config
+
+ELSEWHERE = frozenset(
+    ("seed", "output", "label", "data.root", "trainer.device", "trainer.threads", "trainer.checkpoint_epochs",
+     "trainer.checkpoint_seconds", "trainer.tensorboard")
+)  # fmt: skip
+"""Settings that do not change what a run computes."""
+
+MODES = {"mc": "samples", "cache": "size", "dynamic": "rule"}
+"""What is measured after training: its group below `evaluation`, and the setting there that asks for it."""
+
+FILES = ("train", "valid", "test", "file")  # of `data`: the user's own count by content
+FORMER_DIGITS = 8  # of the run ids of before; they named runs by 32 bits
+DIGITS = 16  # 64 bits: among a million configurations two share an id with a chance of 3 in 100 million
+SIGNIFICANT = 12  # digits of a number: .3 and .30000000000000004 are one rate
+
+_OWN_TEXT = ("text", "reviews")
+_SPLIT = ("reviews", "movie_reviews")
+# A setting does nothing where the others are so.
+_IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "trainer.decay_after": lambda s: s["trainer.decay"] == 1,
+    "trainer.scaled_decay": lambda s: s["trainer.weight_decay"] == 0 or s["trainer.optimizer"] == "adamw",
+    "trainer.window": lambda s: s.get("task") == "sentiment",
+    "trainer.loss": lambda s: s.get("task") == "sentiment",
+    "evaluation.window": lambda s: s.get("task") == "sentiment",
+    "data.split": lambda s: s["data.name"] not in _SPLIT and not (s["data.name"] == "text" and s["data.file"]),
+    **{f"data.{name}": lambda s: s["data.name"] not in _OWN_TEXT for name in FILES},
+}
+
+
+def canonical(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that count, by dotted name, each in its one spelling; lists are tuples.
+
+    `tree` is a resolved configuration: of a Config, or of a record, which may be an older one. A rule that does
+    nothing reads as `none`; settings that do nothing are not there.
+    """
+    rules = {
+        f"dropout.{place}.{part}": value for place, own in _rules(tree).items() for part, value in _spelled(own).items()
+    }
+    return {**_settings(tree), **dict(_leaves({"dropout": tree.get("dropout", {})})), **rules}
+
+
+def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
+    """What a run's id is made of: the settings of `canonical` that do something, and the rules without their names.
+
+    `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
+    """
+    neutral = _neutral()
+    kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
+    for place, own in _rules(tree).items():
+        if own.active:
+            axes = own.varies - ({"gate"} if tree["model"]["cell"] == "rnn" else set())  # it has one
+            parts = {"p": rounded(own.p), "varies": sorted(axes)}
+            parts |= {"noise": own.noise} if own.noise != "bernoulli" else {}
+            parts |= {"fill": own.fill} if own.fill != "zero" else {}
+            parts |= {"definition": 2} if revised and redefined(own.location, own.fill) else {}
+            kept[f"dropout.{place}"] = parts
+    return kept
+
+
+def run_id(config: Config) -> str:
+    """Sixteen hex digits that name what `config` computes, whatever its seed and wherever it runs."""
+    return _run_id(*_seedless(config))
+
+
+@lru_cache(maxsize=4096)
+def _run_id(config: Config, contents: tuple[str | None, ...]) -> str:
+    return _digest(identity(_tree(config, contents)))
+
+
+def run_id_of(record: Record) -> str:
+    """The id that the configuration of a record has today; its own where that cannot be known.
+
+    Of the user's files a record of before keeps the path alone.
+    """
+    data = record.config.get("data", {})
+    if not former(record.run_id) or any(data.get(name) for name in FILES):
+        return record.run_id
+    try:
+        return _digest(identity(record.config, revised=False))
+    except (KeyError, TypeError, AttributeError):
+        return record.run_id
+
+
+def former(name: str) -> bool:
+    """Whether a run id is one of before."""
+    return len(name) == FORMER_DIGITS
+
+
+def shown_digits(ids: Iterable[str]) -> int:
+    """How many digits of these run ids tell them apart: eight where that is enough."""
+    whole = set(ids)
+    return next((digits for digits in range(8, DIGITS) if len({run[:digits] for run in whole}) == len(whole)), DIGITS)
+
+
+def owner(config: Config) -> Any:
+    """Run id, seed and what they stand for, as JSON has it: what a checkpoint says of whose it is."""
+    return json.loads(json.dumps([run_id(config), config.seed, identity(config.model_dump(mode="json"))]))
+
+
+def owns(config: Config, record: Record) -> bool:
+    """Whether a record is of this very run: the configurations are compared, since an id may be shared."""
+    if record.seed != config.seed or record.run_id not in (run_id(config), former_id(config)):
+        return False
+    try:
+        theirs = identity(record.config, revised=not former(record.run_id))
+    except (KeyError, TypeError, AttributeError):
+        return False
+    paths = {f"data.{name}" for name in FILES}  # their content is in the id
+    ours = identity(config.model_dump(mode="json"))
+    return all(json.dumps(ours.get(name)) == json.dumps(theirs.get(name)) for name in {*ours, *theirs} - paths)
+
+
+def folder_of(config: Config) -> Path:
+    """Where a run's files are: under its run id, or under its former one if they are there already."""
+    before = own = records.run_folder(config.output, run_id(config), config.seed)
+    try:
+        if own.is_dir():
+            return own
+        before = records.run_folder(config.output, former_id(config), config.seed)
+        record = records.read_record(before) if before.is_dir() else None
+    except records.UnreadableError:  # it may be this run's; whoever wants it will hear
+        return before
+    except (records.DamagedRecordError, OSError):
+        return own
+    return before if record is not None and owns(config, record) else own
+
+
+def asked(config: Config) -> dict[str, dict[str, Any]]:
+    """Which of `MODES` a configuration asks for, with their settings."""
+    settings = {mode: getattr(config.evaluation, mode).model_dump() for mode in MODES}
+    return {mode: own for mode, own in settings.items() if own[MODES[mode]]}
+
+
+def unmeasured(config: Config, record: Record) -> list[str]:
+    """Those that it asks for and that the record of its finished run does not have, with these settings."""
+    return [mode for mode, own in asked(config).items() if not own.items() <= (record.metrics.get(mode) or {}).items()]
+
+
+def relabelled(config: Config, record: Record) -> str:
+    """What is to be said where a finished run is asked for under another label; empty where there is nothing."""
+    label = record.config.get("label")
+    if config.label in (None, label):
+        return ""
+    return f"label={config.label} is not recorded: the run has {f'label={label}' if label else 'no label'} and keeps it"
+
+
+def rounded(value: Any) -> Any:
+    """A setting with its numbers in their one spelling: 12 significant digits, whole ones as integers."""
+    if isinstance(value, float):
+        return _shortest(value)
+    return tuple(map(rounded, value)) if isinstance(value, (list, tuple)) else value
+
+
+@lru_cache(maxsize=4096)
+def _shortest(value: float) -> float:
+    number = float(f"{value:.{SIGNIFICANT}g}")
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
+def former_id(config: Config) -> str:
+    """The eight digits that named this run in records of before, by the full configuration of then."""
+    return _former_id(*_seedless(config))
+
+
+@lru_cache(maxsize=4096)
+def _former_id(config: Config, contents: tuple[str | None, ...]) -> str:
+    tree = _tree(config, contents)
+    for name in ELSEWHERE:
+        group = tree
+        *parents, last = name.split(".")
+        for parent in parents:
+            group = group[parent]
+        group.pop(last, None)
+    for name, value in _neutral().items():
+        group_name, _, last = name.rpartition(".")
+        group = tree[group_name] if group_name else tree
+        if last in group and group[last] == value:
+            del group[last]
+    for mode in ("cache", "dynamic"):
+        if not tree["evaluation"][mode][MODES[mode]]:
+            del tree["evaluation"][mode]
+    return hashlib.sha256(json.dumps([records.SCHEMA, tree], sort_keys=True).encode()).hexdigest()[:FORMER_DIGITS]
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that count, but those of the dropout."""
+    groups = {name: group for name, group in tree.items() if name != "dropout"}
+    if isinstance(groups.get("evaluation"), dict):
+        groups["evaluation"] = {name: value for name, value in groups["evaluation"].items() if name not in MODES}
+    flat = {name: rounded(value) for name, value in _leaves(groups) if name not in ELSEWHERE}
+    if flat.get("model.embedding") == flat.get("model.hidden"):
+        flat["model.embedding"] = None  # as wide as the layers
+    idle = [name for name, off in _IDLE.items() if name in flat and _holds(off, flat)]
+    return {name: value for name, value in flat.items() if name not in idle}
+
+
+def _holds(condition: Callable[[Mapping[str, Any]], bool], flat: Mapping[str, Any]) -> bool:
+    try:
+        return condition(flat)
+    except KeyError:  # an older record, or somebody else's
+        return False
+
+
+def _rules(tree: Mapping[str, Any]) -> dict[str, Rule]:
+    """The rules of a configuration by location, those that cannot act as none; what is no rule is left out."""
+    layers = tree.get("model", {}).get("layers")
+    found = {}
+    for place, settings in tree.get("dropout", {}).items():
+        if place in LOCATIONS and isinstance(settings, dict):
+            try:
+                found[place] = rule(place, **settings).within(layers)
+            except (RequestError, TypeError):
+                continue
+    return found
+
+
+def _spelled(own: Rule) -> dict[str, Any]:
+    """A rule as one would set it: a kind, or what the mask varies over where no kind has that name."""
+    if not own.active:
+        return {"kind": "none", "p": 0, "varies": None, "noise": None, "fill": None}
+    custom = own.kind == "custom"
+    axes = tuple(axis for axis in LOCATIONS[own.location].axes if axis in own.varies)
+    return {
+        "kind": "none" if custom else own.kind,
+        "p": rounded(own.p),
+        "varies": axes if custom else None,
+        "noise": own.noise if own.noise != "bernoulli" else None,
+        "fill": own.fill if custom and own.fill != "zero" else None,
+    }
+
+
+def redefined(place: str, fill: str) -> bool:
+    """Whether a rule meant something else in records of before.
+
+    Of holes in a memory, an LSTM's scale stood inside the tanh, and a window's first step read h without any.
+    """
+    return place in ("cell", "state") and fill == "zero"
+
+
+@cache
+def _neutral() -> dict[str, Any]:
+    """The settings that came after the first records, with the value that stands for what was before."""
+    from pydantic import BaseModel
+
+    from rnndrop.config.schema import Config
+
+    def walk(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any]]:
+        for name, info in model.model_fields.items():
+            if not info.is_required():
+                value = info.default
+                yield prefix + name, value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            elif isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+                yield from walk(info.annotation, f"{prefix}{name}.")
+
+    return dict(walk(Config))
+
+
+def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
+    """What runs that differ in their seed share, the sha256 of what is in the user's `FILES` beside it."""
+    paths = (getattr(config.data, name) for name in FILES)
+    contents = tuple(None if path is None else content_hash(path) for path in paths)
+    return config.model_copy(update={"seed": 0, "output": "", "label": None}), contents
+
+
+def _tree(config: Config, contents: tuple[str | None, ...]) -> dict[str, Any]:
+    """The configuration as a tree, the user's own files by their content."""
+    tree = config.model_dump(mode="json")
+    tree["data"].update(zip(FILES, contents, strict=True))
+    return tree
+
+
+def content_hash(name: str) -> str:
+    """The sha256 of a user's file; its name where it cannot be read: reading the corpus will say what is wrong."""
+    path = path_of(name)
+    try:
+        stat = path.stat()
+        return _hash(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+    except (OSError, ValueError):
+        return name
+
+
+@lru_cache(maxsize=64)
+def _hash(path: Path, *stamps: int) -> str:
+    """Of a file that has these stamps: a grid asks for each of its runs."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Text for people: digits, and what other people wrote made harmless."""

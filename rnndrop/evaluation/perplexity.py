@@ -1,0 +1,38 @@
+"""Perplexity of a token stream under a model, with carried state; every token after the first counts once."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from rnndrop.config.schema import EvaluationSettings
+from rnndrop.data import batching
+from rnndrop.dropout.noise import evaluation_masks
+from rnndrop.dropout.plan import Plan
+from rnndrop.models.language_model import LanguageModel
+from rnndrop.ops.nll import token_nll
+
+
+def perplexity(nll: np.ndarray) -> float:
+    """exp of the mean negative log-likelihood (nats) of tokens."""
+    mean = float(nll.mean())
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+@torch.no_grad()
+def stream_nll(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: EvaluationSettings) -> np.ndarray:
+    """-ln p (nats) of each token after the first, in the stream's order, under deterministic evaluation."""
+    device = model.embedding.device
+    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype)
+    all_inputs, all_targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
+    state = model.initial_state(all_inputs.shape[1])
+    parts = []
+    for inputs, targets in batching.windows(all_inputs, all_targets, settings.window):
+        features, state = model.features(torch.from_numpy(inputs).to(device), state, masks)
+        weight, bias = model.decoder_weights(masks)
+        parts.append(token_nll(features, weight, bias, torch.from_numpy(targets).to(device)).cpu().numpy())
+    nll = np.concatenate(parts)  # (L, B)
+    scored: np.ndarray = nll.T[all_targets.T != batching.IGNORED]
+    return scored

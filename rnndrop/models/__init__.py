@@ -1,0 +1,1 @@
+"""The networks: from tokens to scores."""

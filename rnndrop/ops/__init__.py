@@ -1,0 +1,1 @@
+"""Operations that models are made of: products, the loss, memory."""

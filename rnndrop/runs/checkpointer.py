@@ -1,0 +1,132 @@
+"""What keeps a training safe in its run folder: checkpoints when they are due, history, a heartbeat, a clean exit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+
+from rnndrop.config.identity import owner
+from rnndrop.config.schema import Config
+from rnndrop.errors import RequestError
+from rnndrop.runs.signals import Stop
+from rnndrop.store import checkpoint, records
+from rnndrop.store.heartbeat import Heartbeat
+from rnndrop.store.progress import Progress, Watcher
+from rnndrop.training.rating import RatingTraining
+from rnndrop.training.trainer import Training
+
+PATIENCE = 20.0  # checkpoints by time come no closer than this many times what one takes: they cost 5 % at most
+
+log = logging.getLogger("rnndrop")
+
+
+class Keeper:
+    """Watches the training of `config` in `folder`: hand it to `Training.run` as `watch`.
+
+    `data` is the corpus' sha256. `shown`: write the history as it grows; not where the one of a finished run stays.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        training: Training | RatingTraining,
+        config: Config,
+        data: str,
+        stop: Stop,
+        shown: bool = True,
+    ) -> None:
+        self.folder, self.training, self.settings, self.stop = folder, training, config.trainer, stop
+        self.owner = owner(config)
+        self.circumstances = {"data": data, "device": training.generator.device.type}
+        self.shown = shown
+        self.resumed_from: list[int] = []
+        self._saved, self._cost, self._step = time.monotonic(), 0.0, -1
+
+    def resume(self) -> None:
+        """Go on from the newest sound checkpoint, if there is one. Raises RequestError where it must not be used."""
+        found = checkpoint.load(self.folder, self.owner)
+        if found is None:
+            return
+        if found.facts["data"] != self.circumstances["data"]:
+            log.warning("%s: the corpus has changed since its checkpoint; starting from the beginning.", self.folder)
+            checkpoint.discard(self.folder)
+            return
+        if found.facts["device"] != self.circumstances["device"]:
+            raise RequestError(
+                f"{self.folder}: its checkpoint was made on {found.facts['device']}, and another device draws other "
+                f"random numbers. Go on with trainer.device={found.facts['device']}, or start afresh with --force."
+            )
+        if self.settings.threads is None:  # sums depend on how they are divided
+            torch.set_num_threads(found.facts["threads"])
+        self.training.restore(found)
+        self.resumed_from = [*found.facts["resumed_from"], found.step]
+        self._step = found.step
+        self._write_history()
+        if self.training.finished:
+            log.info("%s: trained to its end, at step %d; going on with its evaluation.", self.folder, found.step)
+        else:
+            log.info("%s: going on from step %d (epoch %d).", self.folder, found.step, len(self.training.history) + 1)
+
+    def watcher(self, heartbeat: Heartbeat, watch: Watcher) -> Watcher:
+        """The watcher of the training: keeps, then tells `heartbeat` and `watch`, then leaves if it must."""
+
+        def keep(progress: Progress) -> None:
+            heartbeat.tell(progress)
+            if progress.fraction == 1.0:
+                self._write_history()
+            if self._due(progress):
+                self.save()
+            watch(progress)
+            self.stop.check()
+
+        return keep
+
+    def save(self) -> None:
+        """Take a checkpoint. One that cannot be written is named in a warning, and the one before stays."""
+        if self.training.step == self._step and not self._at_epoch_end:
+            return
+        start = time.monotonic()
+        state = self.training.state()
+        facts = {
+            **state.facts,
+            **self.circumstances,
+            "owner": self.owner,
+            "threads": torch.get_num_threads(),
+            "resumed_from": self.resumed_from,
+        }
+        try:
+            checkpoint.save(self.folder, checkpoint.Checkpoint(state.step, state.tensors, facts))
+            self._step = state.step
+        except (OSError, records.UnreadableError) as error:
+            reason = error.reason if isinstance(error, records.UnreadableError) else error.strerror
+            log.warning(
+                "%s: no checkpoint at step %d: %s. Training goes on; the one before stays.",
+                self.folder, state.step, reason,
+            )  # fmt: skip
+        self._saved = time.monotonic()
+        self._cost = self._saved - start
+
+    @property
+    def _at_epoch_end(self) -> bool:
+        return self.training.row == 0
+
+    def _due(self, progress: Progress) -> bool:
+        epochs, seconds = self.settings.checkpoint_epochs, self.settings.checkpoint_seconds
+        if progress.fraction == 1.0 and epochs and progress.epoch % epochs == 0:
+            return True
+        return seconds is not None and time.monotonic() - self._saved >= max(seconds, PATIENCE * self._cost)
+
+    def _write_history(self) -> None:
+        self.show(records.HISTORY, records.history_text(self.training.history))
+
+    def show(self, name: str, text: str) -> None:
+        """Write a file of the run ahead of its record, for whoever looks; that it cannot be written is a warning."""
+        if not self.shown:
+            return
+        try:
+            records.write_atomically(self.folder / name, text, durable=False)
+        except OSError as error:
+            log.warning("%s: cannot write %s: %s.", self.folder, name, error.strerror)

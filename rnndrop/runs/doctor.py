@@ -1,0 +1,116 @@
+"""Is everything there that a run of these settings needs? Each check is one function that returns what it found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from rnndrop.config.schema import Config
+from rnndrop.data import Corpus, Reviews
+from rnndrop.runs import environment
+from rnndrop.runs.runner import build, load_corpus, train
+from rnndrop.store.lock import HELD, held
+
+LITTLE = 2**30  # bytes: less free disk than this is worth a complaint
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    name: str
+    sound: bool
+    detail: str
+
+
+def examine(config: Config) -> Iterator[Finding]:
+    """Check versions, device, threads, disk, locks, the corpus, and time one step of training."""
+    checks: dict[str, Callable[[Config], str]] = {
+        "versions": _versions,
+        "device": _device,
+        "threads": _threads,
+        "output": _output,
+        "locks": _locks,
+        "data": _data,
+        "step": _step,
+    }
+    for name, check in checks.items():
+        try:
+            yield Finding(name, True, check(config))
+        except Exception as error:  # the next checks may still have something to say
+            yield Finding(name, False, f"{error}" or type(error).__name__)
+
+
+def _versions(config: Config) -> str:
+    def of(package: str) -> str:
+        try:
+            return f"{package} {version(package)}"
+        except PackageNotFoundError:
+            return f"no {package}"
+
+    packages = ("rnndrop", "torch", "hydra-core", "optuna", "submitit", "tensorboard")
+    return f"python {environment.describe(torch.device('cpu'))['python']} · " + " · ".join(map(of, packages))
+
+
+def _device(config: Config) -> str:
+    facts = environment.describe(environment.device(config.trainer.device))
+    return f"{facts['device']} · {facts['device_name']}"
+
+
+def _threads(config: Config) -> str:
+    return f"{config.trainer.threads or torch.get_num_threads()} of {os.cpu_count()} processors"
+
+
+def _output(config: Config) -> str:
+    folder = Path(config.output).absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    with tempfile.TemporaryFile(dir=existing):
+        pass
+    free = shutil.disk_usage(existing).free
+    if free < LITTLE:
+        raise OSError(f"only {free / 2**20:.0f} MiB are free on the disk of {existing}")
+    return f"{folder} can be written; {free / 2**30:.0f} GiB free"
+
+
+def _locks(config: Config) -> str:
+    folder = Path(config.output).absolute()
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    with tempfile.TemporaryDirectory(dir=existing) as place, held(Path(place) / "lock") as by_system:
+        if by_system:
+            return "the file system locks files"
+        return f"the file system has none: a file *{HELD} stands for each; remove it after a crash"
+
+
+def _data(config: Config) -> str:
+    corpus, facts = load_corpus(config.data)
+    sizes = " / ".join(f"{facts[f'{split}_tokens']:,}" for split in ("train", "valid", "test"))
+    return f"{corpus.name} · {sizes} tokens · {facts['vocab_size']:,} types · sha256 {facts['sha256'][:16]}"
+
+
+def _step(config: Config) -> str:
+    """Train on two windows or batches; time the second."""
+    corpus, _ = load_corpus(config.data)
+    model = build(config, corpus, environment.device(config.trainer.device))
+    short = config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": 1})})
+    window, batch = config.trainer.window, config.trainer.batch_size
+    if isinstance(corpus, Reviews):
+        few: Corpus | Reviews = corpus.thinned(2 * batch)
+        window, tokens = corpus.train.tokens.shape[1], corpus.train.tokens.size
+    else:
+        few = replace(corpus, train=corpus.train[: 2 * window * batch + 1])
+        tokens = len(corpus.train)
+    training = train(short, few, model)
+    times = [time.perf_counter()]
+    training.run(lambda: 1.0, lambda progress: times.append(time.perf_counter()))
+    seconds = times[2] - times[1] if len(times) > 3 else times[1] - times[0]
+    rate = window * batch / seconds
+    epoch = tokens / rate
+    return f"{seconds * 1000:.0f} ms · {rate:,.0f} tokens/s · about {epoch:,.0f} s an epoch"

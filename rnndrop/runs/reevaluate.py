@@ -1,0 +1,73 @@
+"""Finished runs again: rebuilding its model, evaluating it anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnndrop import data
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import asked
+from rnndrop.config.schema import Config, checked
+from rnndrop.errors import RequestError
+from rnndrop.models.language_model import LanguageModel
+from rnndrop.runs import environment
+from rnndrop.runs.runner import load_corpus, measure_modes, trained
+from rnndrop.store import records
+from rnndrop.store.records import Record, locked
+
+
+def load(folder: Path, device: str | None = None) -> tuple[Record, Config, LanguageModel, data.Corpus | data.Reviews]:
+    """The record, configuration, trained model and corpus of a finished run, on its own device unless another is asked.
+
+    Raises RequestError.
+    """
+    try:
+        record = records.read_record(folder)
+    except records.DamagedRecordError as error:
+        raise RequestError(f"{folder / records.RECORD} cannot be used: {error}.") from None
+    if record is None or record.status != "finished":
+        raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
+    config = checked(completed(record.config, compose([]).model_dump(mode="json")))
+    corpus, fingerprint = load_corpus(config.data)
+    device_ = environment.device(device or config.trainer.device)
+    return record, config, trained(config, folder, record, corpus, fingerprint, device_), corpus
+
+
+def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an older record, with the defaults of those that did not exist then: they mean what it did."""
+    inner = {
+        name: completed(tree[name], value)
+        for name, value in defaults.items()
+        if isinstance(value, dict) and isinstance(tree.get(name), dict)
+    }
+    return {**defaults, **tree, **inner}
+
+
+def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
+    """Evaluate a finished run as `overrides` say, and add the results to its record.
+
+    They are settings of `evaluation`, or the device. Columns and window are those of the run unless they say otherwise.
+    Raises RequestError.
+    """
+    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
+    for override, key in zip(overrides, keys, strict=True):
+        if key.partition(".")[0] != "evaluation" and key != "trainer.device":
+            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation`, and a device.")
+    wanted = compose(overrides)
+    if not asked(wanted):
+        raise RequestError("Nothing is asked for: --mc N, evaluation=cache or evaluation=dynamic.")
+    record, config, model, corpus = load(folder, wanted.trainer.device if "trainer.device" in keys else None)
+    own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
+    config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
+    with environment.computing(config.trainer.precision, config.trainer.threads):
+        found = measure_modes(model, config, corpus, asked(config))
+    with locked(folder, wait=True):
+        record = records.read_record(folder) or record  # another evaluation may have written meanwhile
+        record.metrics |= found
+        try:
+            records.write_atomically(folder / records.RECORD, record.to_json())
+        except OSError as error:
+            raise records.NotWrittenError(f"Cannot write to {folder}: {error.strerror}.") from None
+    return record

@@ -1,0 +1,151 @@
+"""What the parts of a record are: their types, and for its settings those of the schema, as far as it has them.
+
+A record comes from anywhere: an older version, another program, a disk that forgets. What is of another type than it
+ought to be is found here, once, and not by whoever meets it first.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from rnndrop.config.schema import Config
+from rnndrop.errors import shorten
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Modes = dict[str, Number | str | bool | None]  # how something was measured, as {"samples": 100, "masks": "pass"}
+
+
+class Part(BaseModel):
+    """A part of a record: what it has beyond these keys is left to whoever reads it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Data(Part):
+    """Which corpus it was."""
+
+    name: str = ""
+    level: str | None = None
+    sha256: str | None = None
+    oov_rate: dict[str, Number] = {}
+    floor_perplexity: Number | None = None
+    floor_perplexity_valid: Number | None = None
+
+
+class Model(Part):
+    """How large the model was."""
+
+    parameters: Whole | None = None
+
+
+class Metrics(Part):
+    """The scores, and how far the training came."""
+
+    __pydantic_extra__: dict[str, Number | Modes | None] = Field(init=False)
+    best_epoch: Whole | None = None
+    epochs: Whole | None = None
+    diverged_step: Whole | None = None
+    mc: Modes | None = None
+    cache: Modes | None = None
+    dynamic: Modes | None = None
+
+
+class Timing(Part):
+    """How long it took."""
+
+    train_seconds: Number | None = None
+    tokens_per_second: Number | None = None
+    resumed_from_steps: list[Whole] = []
+
+
+class Environment(Part):
+    """Where it ran."""
+
+    __pydantic_extra__: dict[str, str | Number | bool | None] = Field(init=False)
+    git_dirty: bool | None = None
+
+
+class Row(Part):
+    """An epoch in a run's history."""
+
+    __pydantic_extra__: dict[str, Number | str | bool | None] = Field(init=False)
+    epoch: Whole
+    seconds: Number = 0
+    tokens_per_second: Number | None = None
+    train_perplexity: Number = 0
+    valid_perplexity: Number = 0
+    train_rmse: Number = 0
+    valid_rmse: Number = 0
+
+
+class Beat(Part):
+    """A sign of life."""
+
+    host: str
+    pid: Whole
+    epoch: Whole = 0
+    epochs: Whole = 0
+    fraction: Number = 0
+    tokens_per_second: Number = 0
+    valid: list[Number | None] = []
+
+
+def _partial(model: type[BaseModel]) -> type[BaseModel]:
+    """The same settings, each of which may be missing; others are let pass."""
+    fields: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = _partial(kind)
+        fields[name] = (Annotated[kind, *info.metadata] if info.metadata else kind, None)
+    return create_model(f"Recorded{model.__name__}", __base__=Part, **fields)
+
+
+@cache
+def _record() -> type[BaseModel]:
+    parts: dict[str, Any] = {
+        "version": (Annotated[Literal[1], Field(alias="schema")], ...),
+        "run_id": (Name, ...),
+        "seed": (Whole, ...),
+        "status": (Literal["finished", "failed", "diverged", "interrupted"], ...),
+        "overrides": (list[str], ...),
+        "config": (_partial(Config), ...),
+        "data": (Data, {}),
+        "model": (Model, {}),
+        "metrics": (Metrics, {}),
+        "timing": (Timing, {}),
+        "environment": (Environment, {}),
+        "error": (str | None, None),
+        "files": (dict[str, str], {}),
+    }
+    return create_model("Record", __base__=Part, **parts)
+
+
+def check_record(text: str) -> None:
+    """Raise ValueError, with the first of the problems, where the JSON of a record is not what it ought to be."""
+    _check(_record(), text)
+
+
+def check_row(text: bytes) -> None:
+    """The same for a row of a history."""
+    _check(Row, text)
+
+
+def check_beat(text: bytes) -> None:
+    """The same for a sign of life."""
+    _check(Beat, text)
+
+
+def _check(model: type[BaseModel], text: str | bytes) -> None:
+    try:
+        model.model_validate_json(text)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        value = shorten(repr(problem["input"]), 60) if place else ""
+        raise ValueError(f"{place}: {problem['msg']}, not {value}" if place else problem["msg"]) from None

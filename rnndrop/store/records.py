@@ -1,0 +1,446 @@
+"""The run folder and its documented schema (docs/record.md). No torch here: reports read records by the thousand."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rnndrop.config.task import task_of
+from rnndrop.display.foreign import cleaned
+from rnndrop.errors import RequestError
+from rnndrop.store.lock import held
+
+SCHEMA = 1  # of the record
+STATUSES = ("finished", "failed", "diverged", "interrupted")
+RECORD = "record.json"
+SUM = "sha256"  # the key under which a record has the checksum of its other keys; one of before has none
+HISTORY = "history.jsonl"
+CONFIG = "config.yaml"
+WEIGHTS = "weights.safetensors"
+LOCK = ".lock"
+TEST_NLL = "test_nll.npy"
+OUTPUTS = (CONFIG, HISTORY, TEST_NLL, WEIGHTS)
+"""The files that belong to a record."""
+HISTORY_TIMING = ("seconds", "tokens_per_second")
+"""The keys of a history row that say how long it took: like a record's `timing`, they differ from run to run."""
+
+LARGEST = 1 << 26  # bytes of a file of a run, but for its tensors
+_TENSORS = ".safetensors"
+_NEXT = ".next"  # added to the name of a file that will take its place
+_LITTER = re.compile(  # what a writer that died has left; the names are those of `write_atomically`
+    r"\.(record\.json|history\.jsonl|config\.yaml|weights\.safetensors|test_nll\.npy|heartbeat\.json"
+    rf"|checkpoint-\d+-\w+\.safetensors)(\{_NEXT})?\.\w{{8}}"
+)
+
+log = logging.getLogger("rnndrop")
+
+
+class DamagedRecordError(ValueError):
+    """A record that was read and is none: truncated, edited by hand, or written by something else."""
+
+
+class UnreadableError(RequestError):
+    """A file of a run that may be whole and cannot be read: another user's, a newer version's, or its disk fails."""
+
+    def __init__(self, path: Path, reason: str | None) -> None:
+        super().__init__(
+            f"Cannot read {path}: {reason}. The run is left as it is. Have the file made readable (its owner, its mode,"
+            " the file system, or a newer rnndrop), or give another output=FOLDER."
+        )
+        self.path, self.reason = path, reason
+
+
+class NewerError(UnreadableError):
+    """A record of a later version of rnndrop."""
+
+
+class NotWrittenError(OSError):
+    """A record could not be written; the message says what to do."""
+
+
+@dataclass
+class Record:
+    """What one run was and what came of it; the keys of `record.json`."""
+
+    schema: int
+    run_id: str
+    seed: int
+    status: str
+    overrides: list[str]
+    config: dict[str, Any]
+    data: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+    files: dict[str, str] = field(default_factory=dict)  # name → sha256 of those that belong to it
+
+    def names(self, name: str, content: bytes) -> bool:
+        """Whether this is the content of the file of that name that belongs to the record; one of before names none."""
+        return self.files.get(name) in (None, hashlib.sha256(content).hexdigest())
+
+    def to_json(self) -> str:
+        """The record and its checksum as one JSON object, in ASCII; NaN and infinity, which JSON lacks, are refused."""
+        content = asdict(self)
+        return json.dumps({**content, SUM: _sum(content)}, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Read a record. Raises DamagedRecordError."""
+        from rnndrop.store import record_schema  # which knows the settings, whose identity is told from records
+
+        try:
+            content = json.loads(text)
+            if isinstance(content, dict) and content.pop(SUM, None) not in (None, _sum(content)):
+                raise DamagedRecordError(f"its content does not have the {SUM} that it names: damaged, or edited")
+            if not text.isascii() or "\\u" in text or "\x7f" in text:  # it may hold signs that a terminal obeys
+                content = cleaned(content)
+            record_schema.check_record(text)
+            record = cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+        except DamagedRecordError:
+            raise
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DamagedRecordError(f"not a whole record: {error}") from None
+        if record.status == "finished":
+            metric = task_of(record.config).metric
+            for name in (f"valid_{metric}", f"test_{metric}"):
+                if not isinstance(record.metrics.get(name), int | float):
+                    raise DamagedRecordError(f"not a whole record: metrics.{name} is {record.metrics.get(name)!r}")
+        return record
+
+
+def _sum(content: dict[str, Any]) -> str:
+    """The sha256 of a record, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, allow_nan=True).encode()).hexdigest()
+
+
+def run_folder(output: str | Path, run_id: str, seed: int) -> Path:
+    """Where a run's files are."""
+    return Path(output) / run_id / f"seed-{seed}"
+
+
+@contextmanager
+def locked(folder: Path, wait: bool) -> Iterator[None]:
+    """Hold the lock of a run folder: one process at a time works in it. Wait for another, or raise BusyError.
+
+    What one that died has left is dealt with first. Raises RequestError where the folder cannot be written.
+    """
+    with held(folder / LOCK, wait):
+        try:
+            _finish(folder)
+            for path in list(folder.iterdir()):
+                if _LITTER.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        yield
+
+
+def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
+    """Write a file that is, whatever happens, either the old one or the whole new one, with the umask's mode.
+
+    `durable`: after a power failure too; costs a wait for the disk.
+    """
+    temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(4)}")
+    try:
+        _write_new(temporary, content, durable)
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        sync(path.parent)
+
+
+def _write_new(path: Path, content: str | bytes, durable: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # mkstemp would say 0600
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
+def sync(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can: without them no file is found."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:  # may be written to, not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]) -> None:
+    """Put a run that has come to its end in the place of what its folder holds; hold its lock.
+
+    Everything is first written beside the old files, the record last. From there on a crash changes nothing any more:
+    the next process that locks the folder moves what is left. Until then the old files stay as they are.
+    """
+    contents = {name: text.encode() if isinstance(text, str) else text for name, text in outputs.items()}
+    record.files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    try:
+        for name, content in contents.items():
+            _write_new(_next(folder, name), content, durable=True)
+        write_atomically(_next(folder, RECORD), record.to_json())
+    except BaseException:
+        with suppress(OSError):
+            _drop(folder)
+        raise
+    _finish(folder)
+    for name in OUTPUTS:
+        if name not in outputs:
+            with suppress(OSError):  # what is left means nothing beside this record
+                (folder / name).unlink(missing_ok=True)
+
+
+def write_less(folder: Path, record: Record) -> None:
+    """Write the record of a run that has not come to its end, unless the folder holds a finished one: that stays."""
+    found = read_record(folder)
+    if found and found.status == "finished":
+        log.warning("%s: %s this time; its finished record stays as it was.", folder, record.status)
+    else:
+        write_atomically(folder / RECORD, record.to_json())
+
+
+def _next(folder: Path, name: str) -> Path:
+    return folder / f".{name}{_NEXT}"
+
+
+def whole(folder: Path) -> bool:
+    """Whether nobody died while he moved a run into its place."""
+    return not os.path.lexists(_next(folder, RECORD))
+
+
+def _finish(folder: Path) -> None:
+    """Move into place what `write_whole` has written, if that is complete; else remove it."""
+    if whole(folder):
+        _drop(folder)
+        return
+    for name in (*OUTPUTS, RECORD):
+        if name == RECORD:
+            sync(folder)
+        with suppress(FileNotFoundError):
+            _next(folder, name).replace(folder / name)
+    sync(folder)
+
+
+def _drop(folder: Path) -> None:
+    for name in (RECORD, *OUTPUTS):  # without the record the others mean nothing
+        _next(folder, name).unlink(missing_ok=True)
+
+
+def read_file(path: Path) -> bytes | None:
+    """What is in a file of a run folder, or None where there is none.
+
+    Raises DamagedRecordError where it is a folder, a pipe or a device, or larger than such a file can be (nothing is
+    waited for, and no memory filled), and UnreadableError.
+    """
+    try:
+        with open(path, "rb", opener=_at_once) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise DamagedRecordError("it is not a file")
+            start = file.read(8) if path.suffix == _TENSORS else b""
+            if status.st_size > (_tensors_end(start, file) if start else LARGEST):
+                raise DamagedRecordError(f"it is {status.st_size} bytes long, and cannot be")
+            return start + file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise UnreadableError(path, "it is a link that leads nowhere") from None
+        return None
+    except IsADirectoryError:
+        raise DamagedRecordError("it is a folder") from None
+    except OSError as error:
+        raise UnreadableError(path, error.strerror) from None
+
+
+def _tensors_end(start: bytes, file: BinaryIO) -> int:
+    """How long a file of tensors is by its header, of which `start` is the length; the file is read on from there."""
+    length = int.from_bytes(start, "little")
+    try:
+        header = json.loads(file.read(length)) if length < LARGEST else {}
+        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+        return len(start) + length + int(max(ends, default=0))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+        return LARGEST
+    finally:
+        file.seek(len(start))
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_record(folder: Path) -> Record | None:
+    """The record in a run folder, or None where there is none. Raises DamagedRecordError and UnreadableError."""
+    content = read_file(folder / RECORD)
+    try:
+        return None if content is None else Record.from_json(content.decode())
+    except UnicodeDecodeError as error:
+        raise DamagedRecordError(str(error)) from None
+    except DamagedRecordError:  # a later schema may look so
+        if content and (version := _version(content)) > SCHEMA:
+            reason = f"a newer rnndrop has written it (schema {version}, this one reads {SCHEMA})"
+            raise NewerError(folder / RECORD, reason) from None
+        raise
+
+
+def _version(content: bytes) -> int:
+    try:
+        version = json.loads(content)["schema"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0
+    return version if isinstance(version, int) else 0
+
+
+def own_record(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
+    """The record of a run; `owned` says whether a record is of it.
+
+    Raises DamagedRecordError, also for another run's, and UnreadableError where nobody can know.
+    """
+    record = read_record(folder)
+    if record and not owned(record):
+        raise DamagedRecordError(f"it is the record of another run, {record.run_id} seed {record.seed}")
+    return record
+
+
+def own_record_or_aside(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
+    """The same, but a damaged record is named in a warning and kept beside its successor as `record.json.damaged`."""
+    try:
+        return own_record(folder, owned)
+    except DamagedRecordError as problem:
+        aside = folder / f"{RECORD}.damaged"
+        log.warning("%s: %s. It is kept as %s, and the run is run again.", folder / RECORD, problem, aside.name)
+        try:
+            (folder / RECORD).replace(aside)
+        except OSError as error:
+            raise _cannot_write(folder, error) from None
+        return None
+
+
+def settles(record: Record | None, statuses: Collection[str]) -> bool:
+    """Whether a run need not run again: it has one of `statuses`. What failed before it could begin settles nothing."""
+    return record is not None and record.status in statuses and begun(record)
+
+
+def begun(record: Record) -> bool:
+    """Whether a run has come as far as its data: if not, its request or its machine was at fault."""
+    return record.status != "failed" or bool(record.data)
+
+
+def history_text(history: list[dict[str, Any]]) -> str:
+    """One JSON line for each epoch."""
+    return "".join(json.dumps(row) + "\n" for row in history)
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a run, oldest first; empty where there are none yet.
+
+    Raises DamagedRecordError, also for one that is not that of its record, and UnreadableError.
+    """
+    from rnndrop.store import record_schema
+
+    content = read_file(folder / HISTORY) or b""
+    if (record := read_record(folder)) and not record.names(HISTORY, content):
+        raise DamagedRecordError(f"{HISTORY} is not that of its record")
+    rows = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            record_schema.check_row(line)
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise DamagedRecordError(f"line {number} of {HISTORY}: {error}") from None
+    return rows
+
+
+def run_folders(output: str | Path) -> list[Path]:
+    """Every run folder below `output`, `seed-<n>` or a copy of one that holds a record, in a fixed order.
+
+    Links are not followed: what they lead to is found at its own place, or lies outside, which a warning says.
+    """
+    found: list[str] = []
+    folders = [str(output)]
+    while folders:  # os.scandir, not Path.glob: ten thousand runs are found in a sixth of the time
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith("seed-"):
+                            folders.append(entry.path)
+                        elif entry.name[5:].isdigit() or os.path.exists(f"{entry.path}/{RECORD}"):  # noqa: PTH110
+                            found.append(entry.path)
+                    elif entry.is_symlink() and entry.is_dir() and not _inside(entry.path, output):
+                        log.warning("%s is a link to another folder and is not followed.", entry.path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            log.warning("%s cannot be read (%s): what is in it is left out.", folder, error.strerror)
+    return [Path(path) for path in sorted(found)]
+
+
+def _inside(link: str, output: str | Path) -> bool:
+    return Path(link).resolve().is_relative_to(Path(output).resolve())
+
+
+def find_runs(output: str | Path) -> list[Path]:
+    """Every run folder below `output` that holds a record, in a fixed order."""
+    return [folder for folder in run_folders(output) if _may_be_there(f"{folder}/{RECORD}")]
+
+
+def _may_be_there(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # reading it will say why
+        return True
+    return True
+
+
+def rank(record: Record, folder: Path) -> tuple[bool, bool, int, str]:
+    """Sorts the records of one run and seed: a finished one first, then the one that lies at its own place."""
+    at_home = (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
+    return record.status != "finished", not at_home, len(folder.parts), str(folder)
+
+
+def prepare(folder: Path) -> None:
+    """Create a run folder. Raises RequestError where it cannot be written, and leaves no new folder then."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        for path in missing:
+            sync(path.parent)
+    except OSError as error:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise _cannot_write(folder, error) from None
+
+
+def _cannot_write(folder: Path, error: OSError) -> RequestError:
+    return RequestError(f"Cannot write to {folder}: {error.strerror}. Choose another with output=FOLDER.")

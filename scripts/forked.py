@@ -1,0 +1,119 @@
+"""Commands of rnndrop in forks of this process: torch is imported once, a run of a tiny model takes half a second."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import IO
+
+from rnndrop.cli.main import main
+
+from rnndrop.config.compose import compose
+
+_FAULTY = 70  # exit code where not the command but what is around it fails
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended: its exit code, or minus the number of the signal that killed it, and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def orderly(self) -> bool:
+        """Whether it ended by itself, with a result, a failure or a message; a traceback is none."""
+        return self.code in (0, 1, 2) and "Traceback" not in self.stderr
+
+
+def warm_up() -> None:
+    """Import what the commands need. Nothing may compute here: threads of torch do not survive a fork."""
+    modules = ("torch._dynamo", "rnndrop.runs.runner")  # the first: every optimizer imports it
+    commands = ("doctor", "evaluate", "main", "plot", "report", "run", "show", "sweep", "watch")
+    for name in (*modules, *(f"rnndrop.cli.{command}" for command in commands)):
+        import_module(name)
+    compose([])
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def command(
+    arguments: Sequence[object],
+    before: Callable[[], None] = nothing,
+    after: Callable[[], None] = nothing,
+    limit: float = 120,
+) -> Outcome:
+    """Run `rnndrop` with these arguments in a fork, which calls `before` first and `after` last.
+
+    It is killed after `limit` seconds; what it has started, when it has ended.
+    """
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        child = os.fork()
+        if child == 0:
+            code = _FAULTY
+            try:
+                code = _run([str(argument) for argument in arguments], before, after, stdout, stderr)
+            finally:  # the fork must never come to what its parent does next
+                os._exit(code)
+        code = _wait(child, limit)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        return Outcome(code, _text(stdout), _text(stderr))
+
+
+def _run(
+    arguments: list[str],
+    before: Callable[[], None],
+    after: Callable[[], None],
+    stdout: IO[bytes],
+    stderr: IO[bytes],
+) -> int:
+    """What the fork does: the command with its own standard streams, in a process group of its own."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, file in ((1, stdout), (2, stderr)):
+        os.dup2(file.fileno(), number)
+    sys.argv = ["rnndrop", *arguments]
+    code = 1
+    try:
+        before()
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    after()
+    return code
+
+
+def _wait(child: int, limit: float) -> int:
+    deadline = time.monotonic() + limit
+    while True:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > deadline:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return -signal.SIGALRM
+        time.sleep(0.005)
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
