@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "EmbeddingDropout": "dropout.modules",
     "LockedDropout": "dropout.modules",
-    "Record": "records",
+    "Record": "store.records",
     "WeightDrop": "dropout.modules",
     "compare": "report.compare",
     "load_runs": "report.frames",
-    "run": "experiment",
+    "run": "runs.runner",
 }
 
 __all__ = ["EmbeddingDropout", "LockedDropout", "Record", "WeightDrop", "compare", "load_runs", "run"]
