@@ -67,8 +67,7 @@ def command(
             finally:  # the fork must never come to what its parent does next
                 os._exit(code)
         code = _wait(child, limit)
-        with suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)
+        _kill(child)
         return Outcome(code, _text(stdout), _text(stderr))
 
 
@@ -108,10 +107,16 @@ def _wait(child: int, limit: float) -> int:
         if pid:
             return os.waitstatus_to_exitcode(status)
         if time.monotonic() > deadline:
-            os.killpg(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return -signal.SIGALRM
         time.sleep(0.005)
+
+
+def _kill(group: int) -> None:
+    """Kill what is left of a process group, if there was one."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _text(file: IO[bytes]) -> str:
