@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from rnndrop.config.schema import Config
+from rnndrop.display.foreign import plain
 from rnndrop.errors import shorten
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -146,6 +147,6 @@ def _check(model: type[BaseModel], text: str | bytes) -> None:
         model.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, problem["loc"]))
+        place = plain(".".join(map(str, problem["loc"])))
         value = shorten(repr(problem["input"]), 60) if place else ""
         raise ValueError(f"{place}: {problem['msg']}, not {value}" if place else problem["msg"]) from None

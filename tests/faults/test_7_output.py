@@ -46,11 +46,11 @@ def hostile(few: Path) -> Callable[[str], Path]:
             tree["overrides"] = [f"dropout={text}", f"{text}={text}"]
             tree["environment"]["host"] = tree["environment"]["device_name"] = text
             tree["data"]["name"] = text
-            tree["metrics"][text] = text
+            tree["metrics"][text] = 1.5
             if number % 5 == 4:
                 tree |= {"status": "failed", "error": f"Traceback\n{text}"}
             path.write_text(as_json(tree))
-            beat = {"host": text, "pid": text, text: text, "epoch": 1, "epochs": 2, "tokens_per_second": 1.0}
+            beat = {"host": text, "pid": 1, text: text, "epoch": 1, "epochs": 2, "tokens_per_second": 1.0}
             if number % 5 == 3:
                 (path.parent / "heartbeat.json").write_text(json.dumps(beat))
         shutil.copytree(paths[0].parent, few / text.replace("/", "⁄") / "seed-7")

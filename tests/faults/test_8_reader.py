@@ -60,6 +60,11 @@ def test_8_10_a_record_with_a_part_of_another_type(tmp_path: Path, key: str, val
     assert job.state == "new"
 
 
+def test_8_10_what_is_said_of_it_steers_no_terminal(tmp_path: Path) -> None:
+    bad = write_run(tmp_path, ["dropout=none"], 0, 100, metrics={"\x1b[2J": "\x1b]0;owned\x07"})
+    assert "\x1b" not in standing(bad).problem and "[2J" in standing(bad).problem
+
+
 @pytest.mark.parametrize(
     "content", ["[]", "3", '{"host": 3, "pid": 1}', '{"pid": 1}', '{"host": "a", "pid": 1, "epoch": "1"}', "[" * 10**5]
 )
