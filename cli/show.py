@@ -10,7 +10,6 @@ from typing import Any
 from rnndrop.config.compose import compose
 from rnndrop.config.task import bits_per_character
 from rnndrop.display.digits import number
-from rnndrop.store import records
 from rnndrop.store.status import Standing, find, standing, task
 
 from .progress import sparkline
@@ -41,15 +40,8 @@ def _tree(run: Standing) -> dict[str, Any]:
         "changed": _changed(record.config) if record else None,
         "heartbeat": run.beat or None,
         "record": asdict(record) if record else None,
-        "history": _history(run),
+        "history": run.history,
     }
-
-
-def _history(run: Standing) -> list[dict[str, Any]]:
-    try:
-        return records.read_history(run.folder)
-    except ValueError:  # damaged, or not to be read
-        return []
 
 
 def _changed(config: dict[str, Any]) -> dict[str, Any]:

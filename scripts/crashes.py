@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.errors import RequestError
-from rnndrop.store import heartbeat
+from rnndrop.store import checkpoint, heartbeat
 from rnndrop.store.audit import audit
 from rnndrop.store.records import read_record
 from scripts import calls
@@ -54,6 +54,7 @@ class Variant:
             _give(arguments, folder)
         for arguments in self.before[-1:]:
             _give(arguments, folder, self.cut)
+        assert not self.cut or any(folder.rglob(checkpoint.PATTERN)), f"call {self.cut} comes before a checkpoint"
 
 
 def variants(folder: Path) -> list[Variant]:

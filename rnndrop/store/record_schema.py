@@ -7,9 +7,9 @@ ought to be is found here, once, and not by whoever meets it first.
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from rnndrop.config.schema import Config
 from rnndrop.display.foreign import plain
@@ -92,8 +92,15 @@ class Beat(Part):
     epoch: Whole = 0
     epochs: Whole = 0
     fraction: Number = 0
+    train: float = 0
     tokens_per_second: Number = 0
-    valid: list[Number | None] = []
+    valid: list[Number] = []
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if "epoch" in self.model_fields_set and not self.model_fields_set >= {"epochs", "train", "tokens_per_second"}:
+            raise ValueError("an epoch without `epochs`, `train` and `tokens_per_second`")
+        return self
 
 
 def _partial(model: type[BaseModel]) -> type[BaseModel]:

@@ -23,7 +23,6 @@ from rnndrop.errors import RequestError
 from rnndrop.store.lock import held
 
 SCHEMA = 1  # of the record
-STATUSES = ("finished", "failed", "diverged", "interrupted")
 RECORD = "record.json"
 SUM = "sha256"  # the key under which a record has the checksum of its other keys; one of before has none
 HISTORY = "history.jsonl"
@@ -355,15 +354,15 @@ def history_text(history: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in history)
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, oldest first; empty where there are none yet.
+def read_history(folder: Path, record: Record | None = None) -> list[dict[str, Any]]:
+    """The epochs of a run, oldest first; empty where there are none yet. `record`: the run's, where it is known.
 
     Raises DamagedRecordError, also for one that is not that of its record, and UnreadableError.
     """
     from rnndrop.store import record_schema
 
     content = read_file(folder / HISTORY) or b""
-    if (record := read_record(folder)) and not record.names(HISTORY, content):
+    if (record := record or read_record(folder)) and not record.names(HISTORY, content):
         raise DamagedRecordError(f"{HISTORY} is not that of its record")
     rows = []
     for number, line in enumerate(content.splitlines(), 1):

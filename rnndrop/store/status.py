@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +52,26 @@ class Standing:
         begins = any(own.startswith(run) for own in (self.key[0], self.folder.parent.name))
         return begins and seed.removeprefix("seed-") in ("", self.key[1])
 
-    @property
+    @cached_property
+    def history(self) -> list[dict[str, Any]]:
+        """The epochs so far; empty where they cannot be read."""
+        try:
+            return records.read_history(self.folder, self.record)
+        except ValueError:
+            return []
+
+    @cached_property
     def valid(self) -> list[float]:
         """The valid score of each epoch so far."""
         try:
-            return [score(row, "valid") for row in records.read_history(self.folder)]
-        except (OSError, ValueError, KeyError):
+            return [score(row, "valid") for row in self.history]
+        except KeyError:
             return []
 
 
 def task(run: Standing) -> Task:
     """What a run's scores are, as far as its history shows."""
-    with suppress(OSError, ValueError):
-        return task_of_row(next(iter(records.read_history(run.folder)), {}))
-    return task_of_row({})
+    return task_of_row(next(iter(run.history), {}))
 
 
 def standing(folder: Path) -> Standing:

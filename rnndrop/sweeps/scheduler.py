@@ -247,8 +247,8 @@ def estimate(jobs: Sequence[Job], settled: Collection[str], workers: int) -> flo
 def _seconds(job: Job) -> list[float]:
     """What each epoch of a run has taken so far; nothing where its history cannot be read."""
     try:
-        return [float(row["seconds"]) for row in records.read_history(job.folder)]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return [float(row["seconds"]) for row in records.read_history(job.folder, job.record)]
+    except (ValueError, KeyError):
         return []
 
 

@@ -367,3 +367,11 @@ def test_8_1_ids_are_shown_as_short_as_tells_them_apart() -> None:
     ids = ["0123456789abcdef", "0123456789acffff", "f" * 16]
     assert identity.shown_digits(ids) == 12 and identity.shown_digits(ids[1:]) == 8
     assert identity.shown_digits([ids[0], ids[0]]) == 8
+
+
+@pytest.mark.filterwarnings("error")
+def test_1_1_a_copy_that_is_found_first_changes_no_order(few: Path) -> None:
+    before = load_runs(few)
+    own = one_of(few)
+    shutil.copytree(own / "seed-4", few / "0" / "seed-9")  # comes before its original, and before the seeds 0 to 3
+    assert load_runs(few).equals(before)

@@ -50,7 +50,7 @@ def hostile(few: Path) -> Callable[[str], Path]:
             if number % 5 == 4:
                 tree |= {"status": "failed", "error": f"Traceback\n{text}"}
             path.write_text(as_json(tree))
-            beat = {"host": text, "pid": 1, text: text, "epoch": 1, "epochs": 2, "tokens_per_second": 1.0}
+            beat = {"host": text, "pid": 1, text: text, "epoch": 1, "epochs": 2, "train": 1.0, "tokens_per_second": 1.0}
             if number % 5 == 3:
                 (path.parent / "heartbeat.json").write_text(json.dumps(beat))
         shutil.copytree(paths[0].parent, few / text.replace("/", "⁄") / "seed-7")

@@ -66,7 +66,16 @@ def test_8_10_what_is_said_of_it_steers_no_terminal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "3", '{"host": 3, "pid": 1}', '{"pid": 1}', '{"host": "a", "pid": 1, "epoch": "1"}', "[" * 10**5]
+    "content",
+    [
+        "[]",
+        "3",
+        '{"host": 3, "pid": 1}',
+        '{"pid": 1}',
+        '{"host": "a", "pid": 1, "epoch": "1"}',
+        '{"host": "a", "pid": 1, "epoch": 1}',
+        "[" * 10**5,
+    ],
 )
 def test_8_10_a_sign_of_life_that_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / heartbeat.HEARTBEAT).write_text(content)
