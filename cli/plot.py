@@ -6,10 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from rnndrop.config.task import columns
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
-from rnndrop.report.frames import METRICS
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import terminal_width
 
@@ -24,8 +24,8 @@ def plot(kind: str, path: str, output: str | None, metric: str | None, baseline:
     """Draw in the terminal, or into the file `output`; return the exit code."""
     if kind not in KINDS:
         raise unknown("plot", kind, KINDS)
-    if metric is not None and metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    if metric is not None and metric not in columns():
+        raise unknown("metric", metric, columns())
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     runs, _ = load(path, conditions, span)

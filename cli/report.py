@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnndrop.config.task import TASKS, Task, task_by_metric
+from rnndrop.config.task import TASKS, Task, columns, task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
-from rnndrop.report.frames import METRICS, load_runs
+from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import DATA, STYLES, footer, render
@@ -46,8 +46,8 @@ def report(request: Request) -> int:
     """
     if request.style not in STYLES:
         raise unknown("report format", request.style, STYLES)
-    if request.metric is not None and request.metric not in METRICS:
-        raise unknown("metric", request.metric, METRICS)
+    if request.metric is not None and request.metric not in columns():
+        raise unknown("metric", request.metric, columns())
     runs, skipped = load(request.path, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs

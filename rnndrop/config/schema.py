@@ -7,13 +7,14 @@ leaves it there is the run it was (`rnndrop.config.identity`).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rnndrop.config.identity import rounded
-from rnndrop.config.task import check_task
+from rnndrop.config.task import TASKS, check_task
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
@@ -27,6 +28,17 @@ Count = Annotated[int, Field(ge=0, le=MOST)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Scale = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+
+
+def _in(table: Mapping[str, object]) -> Callable[[str], str]:
+    """A check that a name is in a table, as it is by then."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise ValueError(f"it must be one of {' '.join(table)}")
+        return name
+
+    return check
 
 
 class Settings(BaseModel):
@@ -54,7 +66,7 @@ class DataSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The shape of the language model; see `rnndrop.models.language_model`."""
+    """The shape of the language model; see `rnndrop.models.encoder`."""
 
     cell: Literal["lstm", "gru", "rnn"]
     hidden: Annotated[int, Field(ge=1, le=10**6)]
@@ -160,7 +172,7 @@ class EvaluationSettings(Settings):
 class Config(Settings):
     """Everything that one run depends on."""
 
-    task: Literal["language_model", "sentiment"] = "language_model"
+    task: Annotated[str, AfterValidator(_in(TASKS))] = "language_model"
     data: DataSettings
     model: ModelSettings
     dropout: DropoutSettings
