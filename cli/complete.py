@@ -40,7 +40,8 @@ def _values(key: str) -> list[str]:
 
     from rnndrop.config.compose import GROUPS, choices
     from rnndrop.config.schema import Config
-    from rnndrop.dropout.rule import FILLS, LOCATIONS, NOISES, kinds_at
+    from rnndrop.dropout.noises import NOISES
+    from rnndrop.dropout.rule import FILLS, LOCATIONS, kinds_at
 
     if key in GROUPS:
         return list(choices(key))

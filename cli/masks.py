@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnndrop.config.schema import Config
+from rnndrop.dropout.noises import NOISES
 from rnndrop.preview.mask_view import HELD, SHADES, STEPS, WIDTH, View, views
 
 from . import output
@@ -92,7 +93,7 @@ def _tile(view: View, label: str, colours: bool) -> Text:
     """A matrix: two rows a line, as the colours of upper half blocks; without colours a row a line."""
     tile = view.tiles[label].tolist()
     if not colours:
-        top = 2.0 if view.rule.noise == "gaussian" else 1e-9
+        top = 1e-9 if NOISES[view.rule.noise].holes else 2.0
         return Text("\n".join("".join(_block_of(value / top) for value in row) for row in tile), no_wrap=True)
     text = Text(no_wrap=True)
     for upper, lower in zip(tile[::2], [*tile[1::2], *([[None] * len(tile[0])] if len(tile) % 2 else [])], strict=True):
@@ -127,6 +128,6 @@ def _legend(shown: Sequence[View], colours: bool) -> Text:
             else:
                 text.append(_block_of(value))
             text.append(f" {word}   ", "dim")
-    if any(view.rule.noise == "gaussian" for view in shown):
+    if not all(NOISES[view.rule.noise].holes for view in shown):
         text.append("the darker the more, ≤ 0 to ≥ 2", "dim")
     return text

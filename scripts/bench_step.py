@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from rnndrop.config.compose import choices
 from rnndrop.config.schema import TrainerSettings
-from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import choices, compose
 from rnndrop.dropout.literature import PROJECTS
 from rnndrop.dropout.rule import KINDS, LOCATIONS, Kind, Location, Rule, kinds_at, rule
@@ -291,7 +292,7 @@ def _locations() -> str:
             " ".join(f"`{axis}`" for axis in place.axes),
             f"`({', '.join(lengths(place.name)[axis] for axis in place.axes)})`",
             place.aliases or "–",
-            "all" if len(place.cells) == 3 else ", ".join(place.cells),
+            ", ".join(cell for cell in CELLS if cell not in place.not_for) if place.not_for else "all",
         )
         for place in LOCATIONS.values()
     ]

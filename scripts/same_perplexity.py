@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import rnndrop
+from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import choices
-from rnndrop.recurrent.engine import CELLS
 from rnndrop.recurrent.reference import unroll
 
 WITHIN = 0.005

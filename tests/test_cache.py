@@ -11,7 +11,7 @@ import torch
 
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import CacheSettings
-from rnndrop.dropout.noise import evaluation_masks
+from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluation import neural_cache
 from rnndrop.evaluation.neural_cache import cache_nll

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rnndrop.dropout.literature import ABOUT, PROJECTS
-from rnndrop.dropout.noise import MemoryMask, Sizes, draw_masks
+from rnndrop.dropout.masks import MemoryMask, Sizes, draw_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import KINDS, LOCATIONS, kinds_at, rule
 from scripts.kind_pages import lengths, main, pages

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import DynamicSettings
 from rnndrop.data import batching
-from rnndrop.dropout.noise import evaluation_masks
+from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluation.dynamic import dynamic_perplexity, gradient_rms
 from rnndrop.evaluation.perplexity import perplexity, stream_nll

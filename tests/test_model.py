@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnndrop.dropout.noise import evaluation_masks
+from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel

@@ -12,7 +12,7 @@ import torch
 
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
-from rnndrop.dropout.noise import LayerMasks, Masks
+from rnndrop.dropout.masks import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluation.monte_carlo import monte_carlo, summarise
 from rnndrop.evaluation.perplexity import perplexity, stream_nll

@@ -10,7 +10,7 @@ import torch
 
 from rnndrop.config.compose import compose
 from rnndrop.data import batching
-from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel

@@ -14,7 +14,7 @@ import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import former_id, run_id
 from rnndrop.data.reviews import Chunks, Reviews
-from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.masks import draw_masks
 from rnndrop.errors import RequestError
 from rnndrop.evaluation import rmse
 from rnndrop.models.regressor import Regressor

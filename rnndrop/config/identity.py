@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.sources import SOURCES, Source
 from rnndrop.config.task import TASKS
 from rnndrop.dropout.rule import LOCATIONS, Rule, rule
@@ -71,10 +72,11 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
     `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
     """
     neutral = _neutral()
+    one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
     kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
     for place, own in _rules(tree).items():
         if own.active:
-            axes = own.varies - ({"gate"} if tree["model"]["cell"] == "rnn" else set())  # it has one
+            axes = own.varies - (set() if tree["model"]["cell"] not in one_gate else {"gate"})
             parts = {"p": rounded(own.p), "varies": sorted(axes)}
             parts |= {"noise": own.noise} if own.noise != "bernoulli" else {}
             parts |= {"fill": own.fill} if own.fill != "zero" else {}

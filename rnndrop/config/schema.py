@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.identity import rounded
 from rnndrop.config.task import TASKS, check_task
 from rnndrop.dropout.plan import Plan, plan
@@ -68,7 +69,7 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """The shape of the language model; see `rnndrop.models.encoder`."""
 
-    cell: Literal["lstm", "gru", "rnn"]
+    cell: Annotated[str, AfterValidator(_in(CELLS))]
     hidden: Annotated[int, Field(ge=1, le=10**6)]
     layers: Annotated[int, Field(ge=1, le=1000)]
     embedding: Annotated[int, Field(ge=1, le=10**6)] | None

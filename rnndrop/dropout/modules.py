@@ -165,7 +165,7 @@ class WeightDrop(_Transparent):
         raw = partial(_tensor, self.module)
         drop = partial(weight_drop, p=self.dropout, variational=self.variational, axis=self.axis)
         weights = {name: drop(raw(name)) for name in self.weights}
-        weights |= {name: raw(name).clone() for name in self._beside}
+        weights.update({name: raw(name).clone() for name in self._beside})
         return functional_call(self.module, weights, args, kwargs)
 
     def extra_repr(self) -> str:

@@ -39,6 +39,6 @@ def plan(settings: Mapping[str, Mapping[str, Any]], cell: str = "lstm", layers: 
             raise unknown("dropout location", location, LOCATIONS)
     rules = {location: rule(location, **settings.get(location, {})) for location in LOCATIONS}
     for location, place in LOCATIONS.items():
-        if rules[location].active and cell not in place.cells:
+        if rules[location].active and cell in place.not_for:
             raise RequestError(f"dropout.{location} has no meaning for model.cell={cell}: it acts on {place.acts_on}.")
     return Plan({location: own.within(layers) for location, own in rules.items()})

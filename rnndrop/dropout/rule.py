@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 from rnndrop.dropout.literature import ABOUT, About
+from rnndrop.dropout.noises import NOISES
 from rnndrop.errors import RequestError, unknown
 
-NOISES = ("bernoulli", "gaussian")
 FILLS = ("zero", "previous")
 
 
@@ -23,7 +23,7 @@ class Location:
     """A place in the model where noise can enter.
 
     `axes` are the axes that a mask there can vary over, in the order of the mask's dimensions; `layers` is how many
-    recurrent layers a model must have.
+    recurrent layers a model must have; cells in `not_for` have no such place.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Location:
     axes: tuple[str, ...]
     keeps_memory: bool = False
     aliases: str = ""
-    cells: tuple[str, ...] = ("lstm", "gru", "rnn")
+    not_for: tuple[str, ...] = ()
     layers: int = 1
 
     @property
@@ -69,7 +69,7 @@ LOCATIONS = _locations(
     Location("hidden", "what passes from one recurrent layer to the next", _GATED, aliases="AWD dropouth; Gal i",
              layers=2),
     Location("recurrent", "h(t-1), where it enters the gates", _GATED, aliases="Gal h"),
-    Location("update", "the candidate g of an LSTM, n of a GRU", _ACTIVATION, cells=("lstm", "gru")),
+    Location("update", "the candidate g of an LSTM, n of a GRU", _ACTIVATION, not_for=("rnn",)),
     Location("cell", "the memory: c of an LSTM, h of a GRU or Elman RNN", _ACTIVATION, keeps_memory=True),
     Location("state", "the new h before it is handed on", _ACTIVATION, keeps_memory=True),
     Location("output", "the top layer's h, before the decoder", _ACTIVATION, aliases="AWD dropout; Gal o"),
@@ -123,7 +123,7 @@ class Rule:
     """What happens at one location. Build it with `rule()`, which checks it.
 
     `p` is the probability of a hole (for fill "previous": of keeping the previous value);
-    gaussian noise has the same variance, p/(1-p).
+    other noise has the same variance, p/(1-p).
     """
 
     location: str
@@ -191,8 +191,9 @@ def _rule(
     noise = "bernoulli" if noise is None else noise
     if noise not in NOISES:
         raise unknown(f"noise for {location}", noise, NOISES)
-    if fill == "previous" and noise != "bernoulli":
-        raise RequestError(f"{where}: fill 'previous' takes noise 'bernoulli', not {noise!r}.")
+    if fill == "previous" and not NOISES[noise].holes:
+        takers = " ".join(name for name, each in NOISES.items() if each.holes)
+        raise RequestError(f"{where}: fill 'previous' takes noise {takers!r}, not {noise!r}.")
     if p > 0 and not over:
         raise RequestError(
             f"{where}.p={p:g} without a kind does nothing: give {where}.kind=… or {where}.varies=[…].\n"

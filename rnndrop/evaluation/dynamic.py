@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnndrop.config.schema import DynamicSettings
 from rnndrop.data import batching
-from rnndrop.dropout.noise import evaluation_masks
+from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel

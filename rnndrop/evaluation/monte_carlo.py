@@ -16,7 +16,7 @@ import torch
 
 from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
 from rnndrop.data import batching
-from rnndrop.dropout.noise import Masks, draw_masks, map_masks, merge_masks
+from rnndrop.dropout.masks import Masks, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.evaluation.perplexity import perplexity

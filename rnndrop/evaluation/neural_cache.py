@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rnndrop.config.schema import CacheSettings
 from rnndrop.data import batching
-from rnndrop.dropout.noise import evaluation_masks
+from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll

@@ -13,7 +13,7 @@ import torch
 
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data.reviews import Chunks, Floats, Reviews
-from rnndrop.dropout.noise import Masks, draw_masks, evaluation_masks
+from rnndrop.dropout.masks import Masks, draw_masks, evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import Rule
 from rnndrop.models.regressor import Regressor

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnndrop.dropout.noise import Masks, Sizes
+from rnndrop.config.cells import CELLS
+from rnndrop.dropout.masks import Masks, Sizes
 from rnndrop.ops.kept_units import kept
-from rnndrop.recurrent.engine import CELLS, path, run_layer
+from rnndrop.recurrent.engine import path, run_layer
 from rnndrop.recurrent.weights import LayerWeights
 
 State = tuple[tuple[Tensor, ...], ...]  # for each layer its memories and what was read of h last, each (B, H)
@@ -64,7 +65,7 @@ class Encoder(nn.Module):
         if settings.tie_weights:
             widths[-1] = embedding
         layers = tuple(zip([embedding, *widths[:-1]], widths, strict=True))
-        self.sizes = Sizes(vocabulary_size, embedding, layers, CELLS[settings.cell].GATES)
+        self.sizes = Sizes(vocabulary_size, embedding, layers, len(CELLS[settings.cell].gates))
         self.embedding = nn.Parameter(torch.empty(vocabulary_size, embedding))
         self.layers = nn.ModuleList(RecurrentLayer(self.sizes.gates, *layer) for layer in layers)
 
@@ -82,7 +83,7 @@ class Encoder(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` sequences."""
-        memories = CELLS[self.cell].MEMORIES
+        memories = CELLS[self.cell].memories
         return tuple(
             tuple(self.embedding.new_zeros(batch, width) for _ in range(memories)) for _, width in self.sizes.layers
         )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnndrop.dropout.noise import Masks
+from rnndrop.dropout.masks import Masks
 from rnndrop.models.encoder import Encoder, ModelSettings
 
 

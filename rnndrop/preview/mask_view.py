@@ -11,15 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.schema import Config
-from rnndrop.dropout.noise import Masks, MemoryMask, Sizes, draw_masks
+from rnndrop.dropout.masks import Masks, MemoryMask, Sizes, draw_masks
+from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 
 STEPS, WIDTH, BATCH = 24, 16, 8  # a window, a layer or vocabulary, and a batch are cut down to these
-GATE_NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}
 
 HOLE = "#ece7dd"
 """The colour of 0. The scales of SHADES, from 0 to 2, and of HELD, from 0 to 1, grow steadily darker."""
@@ -86,7 +87,7 @@ def views(config: Config, seed: int) -> list[View]:
         lengths = _lengths(rule.location, sizes, steps, batch)
         real = _lengths(rule.location, whole, config.trainer.window, config.trainer.batch_size)
         symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
-        shown.append(_view(rule, _mask(masks, rule.location), lengths, symbols, GATE_NAMES[model.cell]))
+        shown.append(_view(rule, _mask(masks, rule.location), lengths, symbols, CELLS[model.cell].gates))
     return shown
 
 
@@ -145,7 +146,7 @@ def _summary(rule: Rule, mask: Tensor) -> str:
 
 
 def _count(rule: Rule, mask: Tensor) -> str:
-    if rule.noise == "gaussian":
+    if not NOISES[rule.noise].holes:
         return f"mean {mask.mean():.2f}, std {mask.std():.2f}"
     if rule.fill == "previous":
         return f"{mask.mean():.0%} keep the previous value"

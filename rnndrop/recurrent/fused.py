@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.config.cells import CellSpec
+from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.gate_product import gate_product
 from rnndrop.recurrent.memory import begin
 from rnndrop.recurrent.reference import at_step, masked_weights
-from rnndrop.recurrent.weights import Cell, LayerWeights
+from rnndrop.recurrent.weights import LayerWeights
 
 log = logging.getLogger("rnndrop")
 
@@ -30,13 +31,13 @@ Step = Callable[..., Any]
 
 
 def run_fused(
-    cell: Cell, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+    cell: CellSpec, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the last memory.
 
     The same as `reference.unroll`, but the result can be differentiated only once.
     """
-    weights = masked_weights(weights, masks, cell.GATES)
+    weights = masked_weights(weights, masks, len(cell.gates))
     output, *last = _Fused.apply(cell, masks, x, *weights, *memory)  # type: ignore[no-untyped-call]
     return output, tuple(last)
 
@@ -44,9 +45,9 @@ def run_fused(
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: Any, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.MEMORIES)
-        from_x = gate_product(weights.weight_ih, weights.bias_ih, masks.input, cell.GATES)
-        from_h = gate_product(weights.weight_hh, weights.bias_hh, masks.recurrent, cell.GATES)
+        weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.memories)
+        from_x = gate_product(weights.weight_ih, weights.bias_ih, masks.input, len(cell.gates))
+        from_h = gate_product(weights.weight_hh, weights.bias_hh, masks.recurrent, len(cell.gates))
         from_h.pack(x.shape[1])
         by_x = _by_gate(from_x.forward(x, None), cell).unbind()  # each (B, G, H)
         by_h, memories, reads = [], [memory], [read]
@@ -88,32 +89,35 @@ class _Fused(torch.autograd.Function):
             from_h.weight_gradient(gates_h, torch.stack(reads[:-1])) if needs[1] else None,
             gates_x.sum((0, 1)),
             gates_h.sum((0, 1)),
-            *((*memory, read) if len(needs) > 4 + cell.MEMORIES else (memory[0] + read, *memory[1:])),
+            *((*memory, read) if len(needs) > 4 + cell.memories else (memory[0] + read, *memory[1:])),
         )
 
 
-def _by_gate(gates: Tensor, cell: Cell) -> Tensor:
+def _by_gate(gates: Tensor, cell: CellSpec) -> Tensor:
     """(…, G·H) → (…, G, H)."""
-    return gates.view(*gates.shape[:-1], cell.GATES, -1)
+    return gates.view(*gates.shape[:-1], len(cell.gates), -1)
 
 
 @cache
 def _steps(cell: Any) -> tuple[Step, Step]:
     """A cell's step, and its gradient from those of what is read and kept; compiled."""
 
+    step = cell.equations.step
+
     def backward(by_x: Tensor, by_h: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks, *gradients: Any) -> Any:
         def forward(*inputs: Any) -> Any:
-            return cell.step(*inputs, masks)
+            return step(*inputs, masks)
 
         pull = torch.func.vjp(forward, by_x, by_h, memory)[1]
         return pull(gradients)
 
-    return _compiled(cell.step), _compiled(backward)
+    return _compiled(step), _compiled(backward)
 
 
 def _compiled(function: Step) -> Step:
     """`function`, compiled at its first call; as it stands from then on if that fails."""
-    torch._dynamo.config.recompile_limit = _STRUCTURES
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"  # torch 2.6
+    setattr(torch._dynamo.config, limit, _STRUCTURES)
     chosen = torch.compile(function, fullgraph=True)
 
     def call(*arguments: Any) -> Any:

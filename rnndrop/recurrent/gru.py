@@ -5,13 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.gate_product import GateProduct
 from rnndrop.recurrent.memory import Hold, at, hold
-
-GATES = 3
-MEMORIES = 1  # h
-BIAS_INSIDE = True  # r acts on bias_hh too
 
 
 def step(

@@ -5,13 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import LayerMasks, MemoryMask
+from rnndrop.dropout.masks import LayerMasks, MemoryMask
 from rnndrop.recurrent.gate_product import GateProduct
 from rnndrop.recurrent.memory import Hold, at, hold
-
-GATES = 4
-MEMORIES = 2  # h and c
-BIAS_INSIDE = False  # bias_hh may be added with bias_ih
 
 
 def step(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import MemoryMask
+from rnndrop.dropout.masks import MemoryMask
 
 
 def hold(new: Tensor, previous: Tensor, *masks: MemoryMask | None) -> tuple[Tensor, Tensor]:

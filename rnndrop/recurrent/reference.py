@@ -6,28 +6,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnndrop.dropout.noise import LayerMasks, MemoryMask
+from rnndrop.config.cells import CellSpec
+from rnndrop.dropout.masks import LayerMasks, MemoryMask
 from rnndrop.recurrent.memory import at, begin
-from rnndrop.recurrent.weights import Cell, LayerWeights
+from rnndrop.recurrent.weights import LayerWeights
 
 
 def unroll(
-    cell: Cell, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+    cell: CellSpec, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the last memory.
 
     The memory (each (B, H)) is the kept one: no scale is carried. For what the first step reads see `begin`.
     """
-    gates = cell.GATES
+    gates = len(cell.gates)
     weights = masked_weights(weights, masks, gates)
     from_input = gate_products(x, masks.input, weights.weight_ih, weights.bias_ih, gates)  # (T, B, G, H)
-    memory, read = begin(memory, cell.MEMORIES)
+    memory, read = begin(memory, cell.memories)
     outputs = []
     for t in range(x.shape[0]):
         now = at_step(masks, t)
         recurrent = None if now.recurrent is None else now.recurrent.unsqueeze(0)
         from_state = gate_products(read.unsqueeze(0), recurrent, weights.weight_hh, weights.bias_hh, gates)[0]
-        read, memory = cell.step(from_input[t], from_state, memory, now)
+        read, memory = cell.equations.step(from_input[t], from_state, memory, now)
         outputs.append(read)
     return torch.stack(outputs), memory
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.gate_product import GateProduct
 from rnndrop.recurrent.memory import Hold, hold
-
-GATES = 1
-MEMORIES = 1  # h
-BIAS_INSIDE = False  # bias_hh may be added with bias_ih
 
 
 def step(

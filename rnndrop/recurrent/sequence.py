@@ -14,43 +14,46 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.config.cells import CellSpec
+from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.gate_product import gate_product
 from rnndrop.recurrent.memory import begin
 from rnndrop.recurrent.reference import masked_weights
-from rnndrop.recurrent.weights import Cell, LayerWeights
+from rnndrop.recurrent.weights import LayerWeights
 
 
 def run_sequence(
-    cell: Cell, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+    cell: CellSpec, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run one layer over x (T, B, I) from `memory`; return what is read of h (T, B, H) and the last memory.
 
     The same as `reference.unroll`, but the result can be differentiated only once.
     """
-    weights = masked_weights(weights, masks, cell.GATES)
+    weights = masked_weights(weights, masks, len(cell.gates))
     output, *last = _Sequence.apply(cell, masks, x, *weights, *memory)  # type: ignore[no-untyped-call]
     return output, tuple(last)
 
 
 class _Sequence(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, cell: Cell, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.MEMORIES)
-        inside = cell.BIAS_INSIDE
+    def forward(ctx: Any, cell: CellSpec, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.memories)
+        inside = cell.bias_inside
         bias = weights.bias_ih if inside else weights.bias_ih + weights.bias_hh
-        from_input = gate_product(weights.weight_ih, bias, masks.input, cell.GATES)
-        from_state = gate_product(weights.weight_hh, weights.bias_hh if inside else None, masks.recurrent, cell.GATES)
+        from_input = gate_product(weights.weight_ih, bias, masks.input, len(cell.gates))
+        from_state = gate_product(
+            weights.weight_hh, weights.bias_hh if inside else None, masks.recurrent, len(cell.gates)
+        )
         from_state.pack(x.shape[1])
 
-        trace = cell.Trace(from_input.forward(x, None), memory, masks)
+        trace = cell.equations.Trace(from_input.forward(x, None), memory, masks)
         trace.reads[0] = read
         for t in range(x.shape[0]):
             trace.step(t, from_state)
 
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
-        ctx.trace, ctx.products, ctx.memories = trace, (from_input, from_state), cell.MEMORIES
+        ctx.trace, ctx.products, ctx.memories = trace, (from_input, from_state), cell.memories
         return trace.reads[1:], *trace.memory()
 
     @staticmethod

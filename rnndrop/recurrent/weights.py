@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.gate_product import GateProduct
 
 
@@ -56,15 +56,11 @@ class Trace(Protocol):
         ...
 
 
-class Cell(Protocol):
-    """A module such as `rnndrop.recurrent.lstm`: its number of gates and memories, and the equations of a step.
+class Equations(Protocol):
+    """A module such as `rnndrop.recurrent.lstm`, which a row of `rnndrop.config.cells` names.
 
-    `step` is the plain truth, `Trace` the same for a whole window with its gradients.
+    `step` is the plain truth, `Trace` the same for a whole window with its gradients; without it torch unrolls `step`.
     """
-
-    GATES: int
-    MEMORIES: int
-    BIAS_INSIDE: bool  # whether bias_hh must stay with the recurrent product
 
     def step(
         self, from_input: Tensor, from_state: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks

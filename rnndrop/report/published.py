@@ -53,9 +53,15 @@ def beside(table: pd.DataFrame) -> pd.DataFrame:
         keys = zip(rows["dropout"], rows["model"], strict=True)
         theirs["order"] = [(ours.index(key) if key in ours else len(ours)) + 0.5 for key in keys]
         part = part.assign(order=range(len(part)))
-        joined = pd.concat([part.astype({"settings": object}), theirs]).sort_values("order", kind="stable")
+        joined = _stacked([part.astype({"settings": object}), theirs]).sort_values("order", kind="stable")
         parts.append(joined.drop(columns="order"))
-    return pd.concat(parts, ignore_index=True)
+    return _stacked(parts).reset_index(drop=True)
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Frames one below the other. Columns in which one has nothing are added later: pandas 2 guesses their types."""
+    columns = dict.fromkeys(name for part in parts for name in part.columns)
+    return pd.concat([part.dropna(axis=1, how="all") for part in parts]).reindex(columns=list(columns))
 
 
 def _matching(part: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from rnndrop.config.schema import Config, DataSettings, TrainerSettings
 from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
 from rnndrop.data.unk import unk_shares, unk_warning
-from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluation.modes import measure_cache, measure_dynamic
 from rnndrop.evaluation.monte_carlo import monte_carlo

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from rnndrop import data
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.data.reviews import Reviews
-from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.masks import draw_masks
 from rnndrop.evaluation import rmse
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.regressor import Regressor

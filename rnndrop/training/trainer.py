@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.config.schema import TrainerSettings
-from rnndrop.dropout.noise import draw_masks
+from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.models.encoder import Encoder
 from rnndrop.store.checkpoint import Checkpoint

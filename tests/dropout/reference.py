@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import Masks
+from rnndrop.dropout.masks import Masks
 from rnndrop.models.language_model import LanguageModel
 
 

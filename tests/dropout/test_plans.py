@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnndrop.config.compose import choices, compose
-from rnndrop.dropout.noise import draw_masks, evaluation_masks
+from rnndrop.dropout.masks import draw_masks, evaluation_masks
+from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import plan
-from rnndrop.dropout.rule import FILLS, KINDS, LOCATIONS, NOISES, kinds_at, rule
+from rnndrop.dropout.rule import FILLS, KINDS, LOCATIONS, kinds_at, rule
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
@@ -26,7 +27,7 @@ cells = st.sampled_from(["lstm", "gru", "rnn"])
 @st.composite
 def sensible_rules(draw: Any, location: str) -> dict[str, Any]:
     kind = draw(st.sampled_from([kind for kind in kinds_at(location) if kind != "none"]))
-    noise = "bernoulli" if KINDS[kind].fill == "previous" else draw(st.sampled_from(NOISES))
+    noise = "bernoulli" if KINDS[kind].fill == "previous" else draw(st.sampled_from(list(NOISES)))
     return {"kind": kind, "p": draw(rates), "noise": noise}
 
 

@@ -17,8 +17,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import rnndrop
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.dropout.functional import locked_dropout
+from rnndrop.dropout.masks import LayerMasks, MemoryMask, draw, draw_masks, evaluation_masks
 from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
-from rnndrop.dropout.noise import LayerMasks, MemoryMask, draw, draw_masks, drawn_rate, evaluation_masks
+from rnndrop.dropout.noises import drawn_rate
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import rule
 from rnndrop.errors import RequestError

@@ -9,7 +9,6 @@ import errno
 import json
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import sys
@@ -48,6 +47,7 @@ from rnndrop.sweeps.workers import run_task
 from rnndrop.training.trainer import DivergedError
 from tests.conftest import TINY
 from tests.processes import RNNDROP
+from tests.test_resume import StopAt
 
 QUICK = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]
 
@@ -302,20 +302,12 @@ def test_5_2_a_run_that_becomes_unreadable_in_a_sweep_costs_that_run_alone(
     assert [job.state for job in jobs] == ["unreadable", "finished"]
 
 
-def stop_at(step: int) -> Callable[[Progress], None]:
-    def watch(progress: Progress) -> None:
-        if progress.step == step and progress.fraction < 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    return watch
-
-
 def test_5_2_a_checkpoint_that_cannot_be_read_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [*TINY, f"output={tmp_path}"]
     with pytest.raises(Interrupted):
-        rnndrop.run(overrides, stop_at(7))
+        rnndrop.run(overrides, StopAt(7))
     folder = folder_of(compose(overrides))
     before = content(folder)
     with monkeypatch.context() as broken:
@@ -417,8 +409,8 @@ def finished(output: Path, *more: str) -> tuple[list[str], Path, dict[str, bytes
     return overrides, folder, content(folder)
 
 
-def again(overrides: list[str], watch: Callable[[Progress], None] = lambda progress: None) -> Record:
-    return run_one(compose(overrides), overrides, Watching(watch), force=True)
+def again(overrides: list[str], observer: RunObserver | None = None) -> Record:
+    return run_one(compose(overrides), overrides, observer, force=True)
 
 
 def test_5_3_a_forced_run_that_is_interrupted_leaves_the_finished_one(
@@ -426,7 +418,7 @@ def test_5_3_a_forced_run_that_is_interrupted_leaves_the_finished_one(
 ) -> None:
     overrides, folder, before = finished(tmp_path, "trainer.epochs=2")
     with pytest.raises(Interrupted):
-        again(overrides, stop_at(7))
+        again(overrides, StopAt(7))
     after = content(folder)
     assert {name: after[name] for name in before} == before
     assert "its finished record stays" in caplog.text
@@ -437,7 +429,7 @@ def test_5_3_a_forced_run_that_is_interrupted_leaves_the_finished_one(
 def test_5_3_a_forced_run_whose_worker_died_goes_on_in_its_sweep(tmp_path: Path) -> None:
     overrides, folder, before = finished(tmp_path, "trainer.epochs=2")
     with pytest.raises(Interrupted):
-        again(overrides, stop_at(7))
+        again(overrides, StopAt(7))
     record = run_one(compose(overrides), overrides, settled=settled_statuses(False, force=True))
     assert record.timing["resumed_from_steps"] == [7]
     assert {name: data for name, data in content(folder).items() if name in (records.WEIGHTS, records.TEST_NLL)} == {
@@ -452,7 +444,7 @@ def test_5_3_a_forced_run_that_fails_leaves_the_finished_one(tmp_path: Path, err
     def fail(progress: Progress) -> None:
         raise error
 
-    assert again(overrides, fail).status == "failed"
+    assert again(overrides, Watching(fail)).status == "failed"
     assert content(folder) == before
     failure(compose(overrides), overrides, "Its process died 3 times.")
     assert content(folder) == before
@@ -655,11 +647,11 @@ def test_8_8_files_and_folders_are_on_the_disk_before_success_is_announced(
 def test_8_8_an_empty_history_is_written_again_on_resume(tmp_path: Path) -> None:
     overrides = [*TINY, f"output={tmp_path}"]
     with pytest.raises(Interrupted):
-        rnndrop.run(overrides, stop_at(7))
+        rnndrop.run(overrides, StopAt(7))
     folder = folder_of(compose(overrides))
     (folder / records.HISTORY).write_text("")
     with pytest.raises(Interrupted):
-        rnndrop.run(overrides, stop_at(8))
+        rnndrop.run(overrides, StopAt(8))
     assert [row["epoch"] for row in records.read_history(folder)] == [1]
     rnndrop.run(overrides)
     assert [row["epoch"] for row in records.read_history(folder)] == [1, 2]

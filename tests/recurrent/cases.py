@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.noise import LayerMasks, Sizes, draw_masks
+from rnndrop.config.cells import CELLS
+from rnndrop.dropout.masks import LayerMasks, Sizes, draw_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import LOCATIONS, kinds_at
-from rnndrop.recurrent.engine import CELLS
 from rnndrop.recurrent.weights import LayerWeights
 
 T, B, D, H = 5, 3, 6, 7
@@ -20,7 +20,8 @@ POINTS = [
     for location in PLACES
     for kind in kinds_at(location)
     if kind != "none"
-    for cell in LOCATIONS[location].cells
+    for cell in CELLS
+    if cell not in LOCATIONS[location].not_for
 ]
 
 _LOCKED, _NAIVE, _HELD = {"kind": "locked", "p": 0.4}, {"kind": "naive", "p": 0.3}, {"kind": "zoneout", "p": 0.3}
@@ -35,7 +36,7 @@ MEMORY_PAIRS = [
 
 
 def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = torch.float64) -> LayerMasks:
-    sizes = Sizes(11, D, ((D, H),), CELLS[cell].GATES)
+    sizes = Sizes(11, D, ((D, H),), len(CELLS[cell].gates))
     masks = draw_masks(plan(settings, cell), sizes, T, B, torch.Generator().manual_seed(4), dtype)
     return masks.layers[0]
 
@@ -52,9 +53,9 @@ def outcome(
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    gates = CELLS[cell].GATES
+    gates = len(CELLS[cell].gates)
     shapes = [(T, B, D), (gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
-    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * (CELLS[cell].MEMORIES + read)])
+    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * (CELLS[cell].memories + read)])
     output, last = run(CELLS[cell], x, tuple(rest[4:]), LayerWeights(*rest[:4]), masks)
     results = [output, *last]
     total = torch.stack([(part * random(*part.shape)).sum() for part in results]).sum()

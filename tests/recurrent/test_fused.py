@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent import fused
 from rnndrop.recurrent.engine import path
 from rnndrop.recurrent.fused import run_fused

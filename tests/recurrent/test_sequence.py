@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import rnndrop
-from rnndrop.dropout.noise import LayerMasks
+from rnndrop.config.cells import CELLS
+from rnndrop.dropout.masks import LayerMasks
 from rnndrop.dropout.rule import LOCATIONS
-from rnndrop.recurrent.engine import CELLS, path, run_layer
+from rnndrop.recurrent.engine import path, run_layer
 from rnndrop.recurrent.reference import unroll
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import LayerWeights
@@ -54,7 +55,9 @@ def test_masks_together_equal_the_reference(cell: str, noise: str) -> None:
         "state": {"kind": "zoneout", "p": 0.3},
         "weight_hh": {"kind": "dropconnect", "p": 0.3, "noise": noise},
     }
-    assert_equal(cell, drawn(cell, {place: rule for place, rule in settings.items() if cell in LOCATIONS[place].cells}))
+    assert_equal(
+        cell, drawn(cell, {place: rule for place, rule in settings.items() if cell not in LOCATIONS[place].not_for})
+    )
 
 
 @every_cell
@@ -78,11 +81,11 @@ def test_the_library_equals_the_sequence(cell: str) -> None:
 @every_cell
 def test_only_what_needs_a_gradient_gets_one(cell: str) -> None:
     masks = drawn(cell, {"recurrent": {"kind": "locked", "p": 0.5}})
-    gates = CELLS[cell].GATES
+    gates = len(CELLS[cell].gates)
     weights = LayerWeights(torch.randn(gates * H, D), torch.randn(gates * H, H), *torch.randn(2, gates * H))
     weights = weights._replace(weight_hh=weights.weight_hh.requires_grad_())
     masks = replace(masks, recurrent=None if masks.recurrent is None else masks.recurrent.float())
-    memory = tuple(torch.zeros(B, H) for _ in range(CELLS[cell].MEMORIES))
+    memory = tuple(torch.zeros(B, H) for _ in range(CELLS[cell].memories))
     output, _ = run_sequence(CELLS[cell], torch.randn(T, B, D), memory, weights, masks)
     output.sum().backward()
     assert weights.weight_hh.grad is not None and weights.weight_ih.grad is None
@@ -90,14 +93,14 @@ def test_only_what_needs_a_gradient_gets_one(cell: str) -> None:
 
 @every_cell
 def test_a_weight_that_changed_before_the_way_back_is_refused(cell: str) -> None:
-    gates = CELLS[cell].GATES
+    gates = len(CELLS[cell].gates)
     weights = LayerWeights(
         *(
             torch.randn(*shape, requires_grad=True)
             for shape in [(gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
         )
     )
-    memory = tuple(torch.zeros(B, H) for _ in range(CELLS[cell].MEMORIES))
+    memory = tuple(torch.zeros(B, H) for _ in range(CELLS[cell].memories))
     output, _ = run_sequence(CELLS[cell], torch.randn(T, B, D), memory, weights, LayerMasks())
     with torch.no_grad():
         weights.weight_hh.mul_(2)

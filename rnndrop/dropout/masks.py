@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rnndrop.dropout.noises import NOISES, drawn_rate, ones
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 
@@ -94,43 +94,9 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
     Its mean is 1 (for fill "previous": `drawn_rate(p)`, the chance of keeping the previous value).
     """
     shape = rule.shape(sizes)
-    if rule.noise == "gaussian":
-        mask = torch.empty(shape, dtype=dtype, device=generator.device)
-        return mask.normal_(1.0, (rule.p / (1 - rule.p)) ** 0.5, generator=generator)
     if rule.fill == "previous":
-        return _bernoulli(shape, rule.p, generator, dtype)
-    return _bernoulli(shape, 1 - rule.p, generator, dtype).div_(drawn_rate(1 - rule.p))
-
-
-def drawn_rate(p: float) -> float:
-    """The chance, other than 0 and 1, with which a draw of chance p comes out: p as `_levels` rounds it.
-
-    Scales and expectations are those of this rate. It is p within a thousandth of p and of 1-p, unless one of them is
-    below 2^-22.
-    """
-    level, bits = _levels(p)
-    return level / (1 << bits)
-
-
-def _levels(p: float) -> tuple[int, int]:
-    """How many of the 2^bits values of a random integer stand for chance p, and bits: 16, or 32 near 0 and 1."""
-    bits = 16 if 2**-7 <= p <= 1 - 2**-7 else 32
-    return min(max(round(p * (1 << bits)), 1), (1 << bits) - 1), bits
-
-
-def _bernoulli(shape: Sequence[int], p: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """1 with chance `drawn_rate(p)`, else 0.
-
-    On a CPU one random word of 64 bits serves four elements, near 0 and 1 two: several times as fast as torch's
-    `bernoulli_`.
-    """
-    if generator.device.type != "cpu":
-        return torch.empty(shape, dtype=dtype, device=generator.device).bernoulli_(drawn_rate(p), generator=generator)
-    level, bits = _levels(p)
-    count = math.prod(shape)
-    words = torch.empty(-(-count * bits // 64), dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    integers = words.view(torch.int16 if bits == 16 else torch.int32)[:count]
-    return torch.lt(integers, level - (1 << bits - 1), out=torch.empty(count, dtype=dtype)).view(shape)
+        return ones(shape, rule.p, generator, dtype)
+    return NOISES[rule.noise].draw(shape, rule.p, generator, dtype)
 
 
 def expectation(rule: Rule, generator: torch.Generator, dtype: torch.dtype) -> Tensor | None:
