@@ -61,11 +61,11 @@ def _values(key: str) -> list[str]:
     return ["true", "false"] if field.annotation is bool else []
 
 
-def groups(incomplete: str) -> list[str]:
-    """Groups of settings, and reproductions."""
-    from rnndrop.config.compose import GROUPS
+def locations(incomplete: str) -> list[str]:
+    """Locations of dropout."""
+    from rnndrop.dropout.rule import LOCATIONS
 
-    return [name for name in (*GROUPS, "reproduce") if name.startswith(incomplete)]
+    return [name for name in LOCATIONS if name.startswith(incomplete)]
 
 
 def plans(incomplete: str) -> list[str]:

@@ -9,23 +9,17 @@ from pathlib import Path
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
-from rnndrop.report.frames import METRICS
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import terminal_width
+from rnndrop.values import Drawing, Metric
 
 from .output import show
 from .report import load, tasks
 
-KINDS = ("curves", "forest", "rates", "heatmap", "calibration")
 
-
-def plot(kind: str, path: str, output: str | None, metric: str | None, baseline: str | None, location: str | None,
-         conditions: list[str], span: str | None) -> int:  # fmt: skip
+def plot(kind: Drawing, path: str, output: str | None, metric: Metric | None, baseline: str | None,
+         location: str | None, conditions: list[str], span: str | None) -> int:  # fmt: skip
     """Draw in the terminal, or into the file `output`; return the exit code."""
-    if kind not in KINDS:
-        raise unknown("plot", kind, KINDS)
-    if metric is not None and metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     runs, _ = load(path, conditions, span)
@@ -37,17 +31,17 @@ def plot(kind: str, path: str, output: str | None, metric: str | None, baseline:
     if runs["data_sha256"].nunique(dropna=False) > 1:
         names = ", ".join(runs["data"].unique())
         raise RequestError(f"These runs saw different data ({names}): choose with --where data=… or data_sha256=…")
-    metric = metric or f"test_{tasks(runs)[0].metric}"
-    table = compare(runs, metric, (baseline or "none") if kind == "forest" else None)
+    ranked = metric or f"test_{tasks(runs)[0].metric}"
+    table = compare(runs, ranked, (baseline or "none") if kind == "forest" else None)
     options = {"location": location} if kind == "rates" else {}
     if output is None:
         from rnndrop.report.terminal import DRAWINGS
 
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        show(DRAWINGS[kind](table, runs, metric, terminal_width(), colour, **options))
+        show(DRAWINGS[kind](table, runs, ranked, terminal_width(), colour, **options))
     else:
         from rnndrop.report.figures import PLOTS, save
 
-        save(PLOTS[kind](table, runs, metric, **options), Path(output))
+        save(PLOTS[kind](table, runs, ranked, **options), Path(output))
         print(output)
     return 0

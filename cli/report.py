@@ -10,12 +10,13 @@ from pathlib import Path
 import pandas as pd
 
 from rnndrop.config.task import TASKS, Task, task_by_metric
-from rnndrop.errors import RequestError, unknown
+from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
-from rnndrop.report.frames import METRICS, load_runs
+from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.sheet import failures
-from rnndrop.report.tables import DATA, STYLES, footer, render
+from rnndrop.report.tables import DATA, footer, render
+from rnndrop.values import Metric, Style
 
 from .output import show
 
@@ -25,8 +26,8 @@ class Request:
     """What was asked for on the command line."""
 
     path: str
-    style: str = "rich"
-    metric: str | None = None
+    style: Style = "rich"
+    metric: Metric | None = None
     baseline: str | None = None
     where: list[str] = field(default_factory=list)
     last: str | None = None
@@ -44,10 +45,6 @@ def report(request: Request) -> int:
 
     What did not finish is named below the tables, or on stderr where stdout is for programs or for a file's name.
     """
-    if request.style not in STYLES:
-        raise unknown("report format", request.style, STYLES)
-    if request.metric is not None and request.metric not in METRICS:
-        raise unknown("metric", request.metric, METRICS)
     runs, skipped = load(request.path, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs

@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import product, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -25,8 +25,9 @@ from rnndrop.config.schema import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
+from rnndrop.values import Group
 
-GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
+GROUPS: tuple[str, ...] = get_args(Group)
 LIMIT = 100_000  # runs of one grid
 PATHS = ("root", *FILES)  # of `data`
 MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for a larger one

@@ -18,6 +18,7 @@ from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
+from rnndrop.values import Masks
 
 MOST = 10**9  # of anything counted: torch, the displays and files take no more
 LARGEST = 1e30  # float32 ends at 3e38
@@ -124,7 +125,7 @@ class MonteCarloSettings(Settings):
     """Monte-Carlo evaluation; see `rnndrop.evaluation.monte_carlo`."""
 
     samples: Count
-    masks: Literal["pass", "window"]
+    masks: Masks
     embedding: bool
 
 

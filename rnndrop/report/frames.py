@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -17,6 +17,7 @@ from rnndrop.config.task import Task, bits_per_character, task_by_metric, task_o
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
 from rnndrop.store.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
+from rnndrop.values import Metric
 
 COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -66,11 +67,7 @@ COLUMNS = {
 }
 """The columns of `load_runs()` and their types."""
 
-METRICS = (
-    *("test_perplexity", "valid_perplexity", "train_perplexity", "test_perplexity_mc", "valid_perplexity_mc"),
-    *("test_bits_per_character", "valid_bits_per_character", "train_bits_per_character"),
-    *("test_rmse", "valid_rmse", "train_rmse", "test_rmse_mc", "valid_rmse_mc"),
-)
+METRICS: tuple[str, ...] = get_args(Metric)
 _OF_ONE_RUN = ("seed", "output", "label")
 _NUMBERS = [name for name, kind in COLUMNS.items() if kind in ("Int64", "Float64")]
 
