@@ -68,6 +68,13 @@ def locations(incomplete: str) -> list[str]:
     return [name for name in LOCATIONS if name.startswith(incomplete)]
 
 
+def keys(incomplete: str) -> list[str]:
+    """Settings and groups of them."""
+    from rnndrop.config.settings import keys
+
+    return [name for name in keys() if name.startswith(incomplete)]
+
+
 def plans(incomplete: str) -> list[str]:
     """Dropout plans and experiments."""
     from rnndrop.config.compose import choices

@@ -6,9 +6,7 @@ import errno
 import logging
 import os
 import re
-import shutil
 import sys
-import textwrap
 from ast import literal_eval
 from collections.abc import Callable
 from typing import Annotated, Any, get_args
@@ -20,7 +18,7 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.store.records import NotWrittenError
 from rnndrop.values import Drawing, Listed, Masks, Metric, Mode, Scale, Style
 
-from .output import OutputError, discard, guard
+from .output import OutputError, discard, entry, guard
 
 # How long a waiting thread spins before it sleeps. Without a bound, training crawls when another program shares the
 # cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
@@ -68,7 +66,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
-        help="Settings to change; see `rnndrop run --cfg`.",
+        help="Settings to change; see `rnndrop help KEY`.",
         autocompletion=_complete("overrides"),
     ),
 ]
@@ -339,10 +337,28 @@ def ls(
             typer.echo(f"{name}:")
         indent = "" if group else "  "
         for option, about in choices(name).items():
-            line = f"{indent}{option:<20} {about}"
-            if sys.stdout.isatty():
-                line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=f"{indent}{'':21}")
-            typer.echo(line)
+            typer.echo(entry(f"{indent}{option:<20} ", about))
+
+
+@app.command("help", epilog="Examples: rnndrop help trainer.decay_after · rnndrop help dropout.recurrent")
+def explain(
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[KEY | COMMAND]",
+            help="A setting or a group of settings; a command shows its own help.",
+            autocompletion=_complete("keys"),
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a setting means, what it takes, and what it is unless given."""
+    if key is None or key in typer.main.get_group(app).commands:
+        app([*filter(None, [key]), "--help"])
+    else:
+        from . import help as command
+
+        command.show(key, as_json)
 
 
 def main() -> None:

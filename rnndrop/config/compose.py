@@ -137,7 +137,7 @@ def _read(text: str) -> Override:
     _check_environment(text)
     number = _WHOLE_NUMBER.fullmatch(text)  # of a hundred thousand seeds Hydra's parser would make a minute
     own = Override(text, number[1], int(number[2])) if number else _parsed(text)
-    _check_key(own.key)
+    check_key(own.key)
     if own.key in GROUPS and own.sweep is None:
         _check_option(own)
     if _is_text(own.key) and isinstance(own.value, (bool, int, float)):
@@ -335,7 +335,7 @@ def _check_path(name: str, path: str, below: str = "") -> None:
         raise RequestError(f"{name}={shorten(path, 60)}: {error.strerror}. Give another path.") from None
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
     """Raise RequestError, with a guess, for a key that does not exist. Hydra guesses nothing."""
     rest = key.partition(".")[2]
     if re.split("[./]", key)[0] == "hydra":
