@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnndrop.config.compose import GROUPS, choices
-from rnndrop.config.settings import Group, Setting, explain, settings, spelled
+from rnndrop.config.settings import Group, Setting, explain, keys, settings, spelled
 from rnndrop.dropout.rule import LOCATIONS
 
 ROOT = Path(__file__).parent.parent
@@ -59,32 +59,24 @@ def commented(text: str, prefix: str) -> str:
 
 def _rows(text: str, prefix: str) -> Iterator[tuple[str, str]]:
     """Each line without the comment beside it, and the one to be there; what is no setting stays as it is."""
-    group, comment = "", ""
+    comments = {key: _comment(key) for key in keys()}
+    group = comment = ""
     for line in text.splitlines():
         if comment and re.match(r" +#", line):
             continue  # the rest of what was beside the setting above
-        comment = ""
         code = re.sub(r" +#.*", "", line)
-        match = re.match(r"( *)(\w+):", code)
-        if not match:
-            yield line, ""
-            continue
-        group = group if match[1] else ""
-        key = f"{prefix}{group}{match[2]}"
-        if key in settings():
-            comment = _comment(settings()[key])
-            yield code, comment
-        elif match[1] or code != f"{match[2]}:" or match[2] == "defaults":
-            yield line, ""
-        else:
-            group = f"{match[2]}."
-            comment = explain(key).meaning
-            yield code, comment
+        match = re.match(r"( *)(\w+):(.*)", code)
+        indent, name, value = match.groups() if match else ("", "", "")
+        comment = comments.get(f"{prefix}{group if indent else ''}{name}", "")
+        if match and not indent:
+            group = "" if value else f"{name}."
+        yield (code if comment else line), comment
 
 
-def _comment(setting: Setting) -> str:
-    few = f"[{' | '.join(setting.choices)}] " if setting.choices else ""
-    return few + setting.meaning
+def _comment(key: str) -> str:
+    found = explain(key)
+    few = f"[{' | '.join(found.choices)}] " if isinstance(found, Setting) and found.choices else ""
+    return few + found.meaning
 
 
 def _line(code: str, comment: str, column: int) -> list[str]:
