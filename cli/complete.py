@@ -75,6 +75,13 @@ def keys(incomplete: str) -> list[str]:
     return [name for name in keys() if name.startswith(incomplete)]
 
 
+def metrics(incomplete: str) -> list[str]:
+    """What a report can be ranked by."""
+    from rnndrop.config.task import columns
+
+    return [name for name in columns() if name.startswith(incomplete)]
+
+
 def plans(incomplete: str) -> list[str]:
     """Dropout plans and experiments."""
     from rnndrop.config.compose import choices

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from rnndrop.errors import RequestError, unknown
 from rnndrop.store.records import NotWrittenError
-from rnndrop.values import Drawing, Listed, Masks, Metric, Mode, Scale, Style
+from rnndrop.values import Drawing, Listed, Masks, Mode, Scale, Style
 
 from .output import OutputError, discard, entry, guard
 
@@ -77,8 +77,11 @@ Where = Annotated[
 ]
 Last = Annotated[str | None, typer.Option(metavar="SPAN", help="Only runs recorded within 30m, 12h, 1d, 2w.")]
 Ranked = Annotated[
-    Metric | None,
-    typer.Option(metavar="METRIC", help=f"Else test_perplexity or test_rmse. One of {', '.join(get_args(Metric))}."),
+    str | None,
+    typer.Option(
+        help="What to rank by, as test_perplexity_mc; else test_perplexity or test_rmse.",
+        autocompletion=_complete("metrics"),
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 

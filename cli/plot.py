@@ -6,20 +6,23 @@ import os
 import sys
 from pathlib import Path
 
+from rnndrop.config.task import columns
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import terminal_width
-from rnndrop.values import Drawing, Metric
+from rnndrop.values import Drawing
 
 from .output import show
 from .report import load, tasks
 
 
-def plot(kind: Drawing, path: str, output: str | None, metric: Metric | None, baseline: str | None,
+def plot(kind: Drawing, path: str, output: str | None, metric: str | None, baseline: str | None,
          location: str | None, conditions: list[str], span: str | None) -> int:  # fmt: skip
     """Draw in the terminal, or into the file `output`; return the exit code."""
+    if metric is not None and metric not in columns():
+        raise unknown("metric", metric, columns())
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     runs, _ = load(path, conditions, span)
@@ -31,17 +34,17 @@ def plot(kind: Drawing, path: str, output: str | None, metric: Metric | None, ba
     if runs["data_sha256"].nunique(dropna=False) > 1:
         names = ", ".join(runs["data"].unique())
         raise RequestError(f"These runs saw different data ({names}): choose with --where data=… or data_sha256=…")
-    ranked = metric or f"test_{tasks(runs)[0].metric}"
-    table = compare(runs, ranked, (baseline or "none") if kind == "forest" else None)
+    metric = metric or f"test_{tasks(runs)[0].metric}"
+    table = compare(runs, metric, (baseline or "none") if kind == "forest" else None)
     options = {"location": location} if kind == "rates" else {}
     if output is None:
         from rnndrop.report.terminal import DRAWINGS
 
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        show(DRAWINGS[kind](table, runs, ranked, terminal_width(), colour, **options))
+        show(DRAWINGS[kind](table, runs, metric, terminal_width(), colour, **options))
     else:
         from rnndrop.report.figures import PLOTS, save
 
-        save(PLOTS[kind](table, runs, ranked, **options), Path(output))
+        save(PLOTS[kind](table, runs, metric, **options), Path(output))
         print(output)
     return 0

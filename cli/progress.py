@@ -15,6 +15,7 @@ from rnndrop.config.task import score
 from rnndrop.display.digits import number
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store.progress import Progress as TrainingProgress
+from rnndrop.store.progress import RunObserver
 
 from . import output
 
@@ -89,8 +90,8 @@ def resumable(force: bool = False) -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-class RunDisplay:
-    """Shows one run: use as a context manager and hand `watch` to the run."""
+class RunDisplay(RunObserver):
+    """Shows one run: use as a context manager, and as an observer of the run."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -115,12 +116,11 @@ class RunDisplay:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.bar.stop()
 
-    def watch(self, progress: TrainingProgress) -> None:
+    def progress(self, progress: TrainingProgress) -> None:
         """Show where the training stands."""
         assert self.task is not None
-        if len(progress.history) > self.shown:
-            self.shown = len(progress.history)
-            console.print(epoch_line(progress, self.level))
+        if len(progress.history) > self.shown:  # of a run that goes on
+            self.evaluated(progress)
         rate = f"{progress.tokens_per_second / 1000:.1f}k tok/s"
         self.bar.update(
             self.task,
@@ -128,3 +128,8 @@ class RunDisplay:
             description=f"epoch {progress.epoch:>2}/{progress.epochs}",
             numbers=f"train {number(progress.train)}  {rate}  {time_left(progress)}",
         )
+
+    def evaluated(self, progress: TrainingProgress) -> None:
+        """Say what the epoch came to."""
+        self.shown = len(progress.history)
+        console.print(epoch_line(progress, self.level))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnndrop.config.task import TASKS, Task, task_by_metric
-from rnndrop.errors import RequestError
+from rnndrop.config.task import TASKS, Task, columns, task_by_metric
+from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import DATA, footer, render
-from rnndrop.values import Metric, Style
+from rnndrop.values import Style
 
 from .output import show
 
@@ -27,7 +27,7 @@ class Request:
 
     path: str
     style: Style = "rich"
-    metric: Metric | None = None
+    metric: str | None = None
     baseline: str | None = None
     where: list[str] = field(default_factory=list)
     last: str | None = None
@@ -45,6 +45,8 @@ def report(request: Request) -> int:
 
     What did not finish is named below the tables, or on stderr where stdout is for programs or for a file's name.
     """
+    if request.metric is not None and request.metric not in columns():
+        raise unknown("metric", request.metric, columns())
     runs, skipped = load(request.path, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs

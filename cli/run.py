@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import folder_of, run_id
+from rnndrop.config.identity import run_id
 from rnndrop.config.task import score, task_of
 from rnndrop.data.unk import percent, unk_warning
+from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import Record
 
 
@@ -23,7 +24,7 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
 
     tell_idle([config])
     with resumable(force), RunDisplay(config) as display:
-        record = run_one(config, overrides, display.watch, force)
+        record = run_one(config, overrides, display, force)
     print(record.to_json() if as_json else result_line(record, folder_of(config)))
     if record.status == "failed":
         print(record.error, file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rnndrop.config.compose import compose
-from rnndrop.config.task import bits_per_character
+from rnndrop.config.task import derived
 from rnndrop.display.digits import number
 from rnndrop.store.status import Standing, find, standing, task
 
@@ -62,7 +62,7 @@ def _lines(run: Standing) -> list[str]:
     record = run.record
     if record:
         changed = [f"  {key}: {value}" for key, value in _changed(record.config).items()]
-        scores = {**record.metrics, **bits_per_character(record.metrics, record.config)}
+        scores = {**record.metrics, **derived(record.metrics, record.config)}
         metrics = [f"  {key}: {value}" for key, value in scores.items()]
         environment = [f"  {key}: {value}" for key, value in record.environment.items() if value is not None]
         lines += ["", "changed from the defaults", *changed, "", "metrics", *metrics]

@@ -13,10 +13,10 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from rnndrop.config.identity import relabelled
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.runs.signals import Stop
+from rnndrop.store.ownership import relabelled
 from rnndrop.sweeps.launchers import executor, split_launcher
 from rnndrop.sweeps.scheduler import Job, estimate, plan_jobs, run_jobs, settled_statuses
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rnndrop.config.task import score
 from rnndrop.display import digits
+from rnndrop.store.progress import RunObserver
 from rnndrop.store.records import Record
 from rnndrop.sweeps.tuning import fresh, space, tune
 
@@ -28,7 +29,7 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
         console.print(f"trial {number:>3}  {state}{valid}  {values}")
 
     with resumable():
-        study = tune(request, trials, display, lambda progress: None)
+        study = tune(request, trials, display, RunObserver())
     done = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     best = study.best_trial.user_attrs["overrides"] if done else None
     measure = best and shlex.join(["rnndrop", "sweep", *fresh(best)])

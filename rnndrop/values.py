@@ -24,10 +24,3 @@ Style = Literal["rich", "md", "latex", "html", "csv", "json"]
 
 Drawing = Literal["curves", "forest", "rates", "heatmap", "calibration"]
 """What `rnndrop plot` draws."""
-
-Metric = Literal[
-    "test_perplexity", "valid_perplexity", "train_perplexity", "test_perplexity_mc", "valid_perplexity_mc",
-    "test_bits_per_character", "valid_bits_per_character", "train_bits_per_character",
-    "test_rmse", "valid_rmse", "train_rmse", "test_rmse_mc", "valid_rmse_mc",
-]  # fmt: skip
-"""What a report ranks by."""

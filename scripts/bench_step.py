@@ -37,7 +37,8 @@ from rnndrop.config.compose import choices
 from rnndrop.config.schema import TrainerSettings
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import Plan, plan
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.ops.matmul import linear
 from rnndrop.ops.nll import nll_sum

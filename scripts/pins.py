@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import rnndrop
 from rnndrop.config.compose import choices, compose
-from rnndrop.config.identity import folder_of
 from rnndrop.store import records
+from rnndrop.store.ownership import folder_of
 from scripts.crashes import SMALL, write_text
 from tests import reviews
 

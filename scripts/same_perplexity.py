@@ -68,9 +68,9 @@ def plain_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
 
 
 PLAIN = {
-    "rnndrop.models.language_model.run_layer": plain_layer,
-    "rnndrop.models.language_model.kept": lambda mask: None,
-    "rnndrop.training.trainer.nll_sum": plain_loss,
+    "rnndrop.models.encoder.run_layer": plain_layer,
+    "rnndrop.models.encoder.kept": lambda mask: None,
+    "rnndrop.tasks.language_model.nll_sum": plain_loss,
     "rnndrop.evaluation.perplexity.token_nll": plain_nll,
 }
 

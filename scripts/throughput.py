@@ -22,7 +22,9 @@ import torch
 from rnndrop.config.compose import compose
 from rnndrop.evaluation.monte_carlo import monte_carlo
 from rnndrop.evaluation.perplexity import stream_nll
-from rnndrop.runs.runner import build, generator, load_corpus
+from rnndrop.runs.loading import load_corpus
+from rnndrop.tasks.language_model import TASK
+from rnndrop.training.seeding import generator
 
 ROUNDS, SAMPLES = 5, 20
 
@@ -40,7 +42,7 @@ def monte_carlo_ratio() -> float:
     """Of one process's threads."""
     config = compose(["dropout=variational", f"evaluation.mc.samples={SAMPLES}"])
     corpus, _ = load_corpus(config.data)
-    model, masks = build(config, corpus, torch.device("cpu")), generator(0, "mc", torch.device("cpu"))
+    model, masks = TASK.build(config, corpus, torch.device("cpu")), generator(0, "mc", torch.device("cpu"))
     plain: list[float] = []
     sampled: list[float] = []
     for _ in range(ROUNDS):

@@ -56,14 +56,14 @@ class Hook:
 
         def exec_module(module):
             execute(module)
-            window = module.Training._window
+            step = module.Training._step
 
             def broken(self, *arguments):
                 if self.settings.init >= {BROKEN}:
                     raise RuntimeError("the roof fell in")
-                return window(self, *arguments)
+                return step(self, *arguments)
 
-            module.Training._window = broken
+            module.Training._step = broken
 
         spec.loader.exec_module = exec_module
         return spec

@@ -16,7 +16,8 @@ from rnndrop.dropout.plan import plan
 from rnndrop.evaluation import neural_cache
 from rnndrop.evaluation.neural_cache import cache_nll
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 
 V = 5
 TOKENS = np.random.default_rng(0).integers(V, size=40)

@@ -18,7 +18,8 @@ from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.evaluation.dynamic import dynamic_perplexity, gradient_rms
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 
 V = 5
 TOKENS = np.random.default_rng(0).integers(V, size=43)

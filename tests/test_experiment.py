@@ -75,7 +75,7 @@ def test_a_failed_run_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*_: object) -> np.ndarray:
         raise RuntimeError("the roof fell in")
 
-    monkeypatch.setattr("rnndrop.runs.runner.stream_nll", broken)
+    monkeypatch.setattr("rnndrop.tasks.language_model.stream_nll", broken)
     record = run(tmp_path)
     assert record.status == "failed" and "the roof fell in" in (record.error or "") and "Traceback" in record.error
 

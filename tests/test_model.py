@@ -7,7 +7,8 @@ import torch
 
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 
 
 def test_tied_weights_make_the_last_layer_as_wide_as_the_embedding() -> None:

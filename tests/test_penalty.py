@@ -12,8 +12,11 @@ from rnndrop.config.compose import compose
 from rnndrop.data import batching
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
+from rnndrop.store.progress import RunObserver
+from rnndrop.tasks.language_model import Windows
 from rnndrop.training.regularizers import activation_penalty
 from rnndrop.training.trainer import Training
 
@@ -54,10 +57,9 @@ def test_it_is_added_to_the_loss_a_token(loss: str, kind: str) -> None:
     model, reference = (LanguageModel(ModelSettings("lstm", H, 1, None, False), 7) for _ in range(2))
     for each in (model, reference):
         each.initialize(0.5, torch.Generator().manual_seed(0))
-    one = Training(
-        model, rules, compose([]).trainer.model_copy(update=changes), tokens, torch.Generator().manual_seed(1)
-    )
-    one.run(lambda: 1.0, lambda progress: None)
+    settings, generator = compose([]).trainer.model_copy(update=changes), torch.Generator().manual_seed(1)
+    one = Training(model, rules, settings, Windows(model, rules, settings, tokens, generator), generator)
+    one.run(lambda: 1.0, RunObserver())
 
     inputs, targets = map(torch.from_numpy, batching.columns(tokens, B))
     masks = draw_masks(rules, reference.sizes, T, B, torch.Generator().manual_seed(1))

@@ -12,7 +12,8 @@ import torch
 import rnndrop
 from rnndrop.config.compose import choices, compose
 from rnndrop.config.schema import Config
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.training.optimizer import learning_rate
 from tests.conftest import ROOT
 

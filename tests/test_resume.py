@@ -23,7 +23,7 @@ from rnndrop.runs.signals import Interrupted
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.audit import audit
 from rnndrop.store.lock import BusyError
-from rnndrop.store.progress import Progress
+from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.store.records import locked
 from tests.conftest import TINY, Command
 from tests.processes import running, wait_until
@@ -46,14 +46,14 @@ def folder_of(overrides: list[str]) -> Path:
     return records.run_folder(config.output, run_id(config), config.seed)
 
 
-class StopAt:
-    """A watcher that sends this process a signal after certain steps, once each."""
+class StopAt(RunObserver):
+    """Sends this process a signal after certain steps, once each."""
 
     def __init__(self, *steps: int, signum: int = signal.SIGTERM) -> None:
         self.steps, self.signum = set(steps), signum
 
-    def __call__(self, progress: Progress) -> None:
-        if progress.step in self.steps and progress.fraction < 1:
+    def progress(self, progress: Progress) -> None:
+        if progress.step in self.steps:
             self.steps.remove(progress.step)
             os.kill(os.getpid(), self.signum)
 

@@ -13,16 +13,17 @@ from safetensors.torch import load_file
 import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import former_id, run_id
-from rnndrop.data import Reviews
-from rnndrop.data.reviews import Chunks
+from rnndrop.data.reviews import Chunks, Reviews
 from rnndrop.dropout.noise import draw_masks
 from rnndrop.errors import RequestError
 from rnndrop.evaluation import rmse
 from rnndrop.models.regressor import Regressor
+from rnndrop.runs.loading import load_corpus
 from rnndrop.runs.reevaluate import evaluate
-from rnndrop.runs.runner import build, load_corpus, train
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store import records
+from rnndrop.store.progress import RunObserver
+from rnndrop.tasks.sentiment import TASK
 from tests.reviews import SMALL, write
 from tests.test_resume import StopAt, essence, folder_of
 
@@ -37,7 +38,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def model_of(overrides: list[str]) -> tuple[Regressor, Reviews, rnndrop.config.schema.Config]:
     config = compose(overrides)
     data, _ = load_corpus(config.data)
-    model = build(config, data, torch.device("cpu"))
+    model = TASK.build(config, data, torch.device("cpu"))
     assert isinstance(model, Regressor) and isinstance(data, Reviews)
     return model, data, config
 
@@ -108,11 +109,11 @@ def test_what_is_recorded_is_the_rmse_in_units_of_the_ratings(small: list[str], 
 def test_the_first_loss_is_that_of_a_mean_rating(small: list[str]) -> None:
     """With all weights zero the model says the mean rating, so train RMSE is the ratings' standard deviation."""
     model, data, config = model_of([*small, "trainer.epochs=1", "trainer.learning_rate=1e-30"])
-    training = train(config, data, model)
+    training = TASK.training(config, data, model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    training.run(lambda: 1.0, lambda progress: None)
+    training.run(lambda: 1.0, RunObserver())
     assert training.history[0]["train_rmse"] == pytest.approx(data.train.ratings.std(), rel=1e-5)
 
 

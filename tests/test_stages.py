@@ -12,8 +12,11 @@ from rnndrop.config.compose import compose
 from rnndrop.data import batching
 from rnndrop.dropout.noise import evaluation_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
+from rnndrop.store.progress import RunObserver
+from rnndrop.tasks.language_model import Windows
 from rnndrop.training.stages import worsened
 from rnndrop.training.trainer import Training
 
@@ -61,7 +64,8 @@ def trained(valid: list[float], **changes: Any) -> tuple[Training, list[dict[str
     """A training whose valid perplexities are given, and the weights that were evaluated in each epoch."""
     base = {"batch_size": BATCH, "window": WINDOW, "optimizer": "sgd", "clip": None, "learning_rate": RATE}
     settings = compose([]).trainer.model_copy(update={**base, **changes})
-    one = Training(model(), plan({}), settings, TOKENS, torch.Generator().manual_seed(1))
+    own, generator = model(), torch.Generator().manual_seed(1)
+    one = Training(own, plan({}), settings, Windows(own, plan({}), settings, TOKENS, generator), generator)
     seen: list[dict[str, torch.Tensor]] = []
     numbers = iter(valid)
 
@@ -69,7 +73,7 @@ def trained(valid: list[float], **changes: Any) -> tuple[Training, list[dict[str
         seen.append({name: value.clone() for name, value in one.model.state_dict().items()})
         return next(numbers)
 
-    one.run(measure, lambda progress: None)
+    one.run(measure, RunObserver())
     return one, seen
 
 

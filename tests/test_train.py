@@ -10,7 +10,10 @@ import torch
 
 from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
+from rnndrop.store.progress import RunObserver
+from rnndrop.tasks.language_model import Windows
 from rnndrop.training.trainer import Training
 
 TOKENS = np.random.default_rng(0).integers(7, size=103)
@@ -21,12 +24,13 @@ def training(tokens: np.ndarray = TOKENS, **changes: Any) -> Training:
     model.initialize(0.1, torch.Generator().manual_seed(0))
     base = {"epochs": 1, "batch_size": 4, "window": 10, "optimizer": "sgd", "clip": None, "learning_rate": 0.5}
     settings = compose([]).trainer.model_copy(update={**base, **changes})
-    return Training(model, plan({}), settings, tokens, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    return Training(model, plan({}), settings, Windows(model, plan({}), settings, tokens, generator), generator)
 
 
 def test_every_token_after_the_first_counts() -> None:
     one = training()
-    one.run(lambda: 1.0, lambda progress: None)
+    one.run(lambda: 1.0, RunObserver())
     assert one.history[0]["tokens"] == len(TOKENS) - 1
     assert one.step == 3  # 26 rows in windows of 10, 10 and 6
 
@@ -36,7 +40,7 @@ def test_state_is_carried_so_that_short_windows_see_the_past() -> None:
     losses = []
     for window in (3, 10, 26):
         one = training(window=window, learning_rate=1e-12)
-        one.run(lambda: 1.0, lambda progress: None)
+        one.run(lambda: 1.0, RunObserver())
         losses.append(one.history[0]["train_perplexity"])
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
@@ -47,7 +51,7 @@ def test_sum_over_time_is_the_mean_times_the_window() -> None:
     summed = training(full_windows, loss="sum_time", window=5, learning_rate=0.01)
     mean = training(full_windows, loss="mean", window=5, learning_rate=0.05)
     for one in (summed, mean):
-        one.run(lambda: 1.0, lambda progress: None)
+        one.run(lambda: 1.0, RunObserver())
     for name in summed.best:
         torch.testing.assert_close(summed.best[name], mean.best[name], rtol=1e-5, atol=1e-6)
 
@@ -61,6 +65,6 @@ def test_best_weights_are_those_of_the_best_epoch() -> None:
         seen.append({name: value.clone() for name, value in one.model.state_dict().items()})
         return next(valid)
 
-    one.run(measure, lambda progress: None)
+    one.run(measure, RunObserver())
     assert one.best_epoch == 2
     assert all(torch.equal(one.best[name], seen[1][name]) for name in one.best)

@@ -10,9 +10,13 @@ import torch
 
 from rnndrop.config.compose import compose
 from rnndrop.dropout.plan import plan
-from rnndrop.models.language_model import LanguageModel, ModelSettings
-from rnndrop.training import trainer
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
+from rnndrop.store.progress import Watching
+from rnndrop.tasks import language_model
+from rnndrop.tasks.language_model import Windows
 from rnndrop.training.bptt import random_length
+from rnndrop.training.trainer import Training
 
 TOKENS = np.random.default_rng(0).integers(7, size=121)
 
@@ -35,23 +39,22 @@ def test_no_window_is_shorter_than_five() -> None:
     assert min(lengths) == 5 < max(lengths)
 
 
-def training(
-    monkeypatch: pytest.MonkeyPatch, lengths: list[int], **changes: Any
-) -> tuple[trainer.Training, list[float]]:
+def training(monkeypatch: pytest.MonkeyPatch, lengths: list[int], **changes: Any) -> tuple[Training, list[float]]:
     """One epoch with given lengths; and the rate of each update."""
     numbers = iter(lengths)
-    monkeypatch.setattr(trainer, "random_length", lambda window, generator: next(numbers))
+    monkeypatch.setattr(language_model, "random_length", lambda window, generator: next(numbers))
     model = LanguageModel(ModelSettings("lstm", 6, 1, None, False), 7)
     model.initialize(0.1, torch.Generator().manual_seed(0))
     base = {"epochs": 1, "batch_size": 4, "window": 10, "optimizer": "sgd", "clip": None, "learning_rate": 0.5}
     settings = compose([]).trainer.model_copy(update={**base, **changes})
-    one = trainer.Training(model, plan({}), settings, TOKENS, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    one = Training(model, plan({}), settings, Windows(model, plan({}), settings, TOKENS, generator), generator)
     rates = []
 
     def measure(progress: Any) -> None:
         rates.append(one.update.optimizer.param_groups[0]["lr"])
 
-    one.run(lambda: 1.0, measure)
+    one.run(lambda: 1.0, Watching(measure))
     return one, rates
 
 

@@ -15,11 +15,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnndrop.config.sources import SOURCES, Source
+from rnndrop.config.task import TASKS
 from rnndrop.dropout.rule import LOCATIONS, Rule, rule
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
-from rnndrop.store import records
-from rnndrop.store.records import Record
 
 if TYPE_CHECKING:
     from rnndrop.config.schema import Config
@@ -34,22 +34,23 @@ MODES = {"mc": "samples", "cache": "size", "dynamic": "rule"}
 """What is measured after training: its group below `evaluation`, and the setting there that asks for it."""
 
 FILES = ("train", "valid", "test", "file")  # of `data`: the user's own count by content
+FORMER_SCHEMA = 1  # of the records of before
 FORMER_DIGITS = 8  # of the run ids of before; they named runs by 32 bits
 DIGITS = 16  # 64 bits: among a million configurations two share an id with a chance of 3 in 100 million
 SIGNIFICANT = 12  # digits of a number: .3 and .30000000000000004 are one rate
 
-_OWN_TEXT = ("text", "reviews")
-_SPLIT = ("reviews", "movie_reviews")
 # A setting does nothing where the others are so.
 _IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "trainer.decay_after": lambda s: s["trainer.decay"] == 1,
     "trainer.scaled_decay": lambda s: s["trainer.weight_decay"] == 0 or s["trainer.optimizer"] == "adamw",
-    "trainer.window": lambda s: s.get("task") == "sentiment",
-    "trainer.loss": lambda s: s.get("task") == "sentiment",
-    "evaluation.window": lambda s: s.get("task") == "sentiment",
-    "data.split": lambda s: s["data.name"] not in _SPLIT and not (s["data.name"] == "text" and s["data.file"]),
-    **{f"data.{name}": lambda s: s["data.name"] not in _OWN_TEXT for name in FILES},
+    "data.split": lambda s: not _cuts(SOURCES[s["data.name"]], s["data.file"]),
+    **{f"data.{name}": lambda s: not SOURCES[s["data.name"]].own_files for name in FILES},
 }
+
+
+def _cuts(source: Source, file: str | None) -> bool:
+    """Whether `data.split` parts this corpus."""
+    return source.cut == "always" or (source.cut == "one file" and bool(file))
 
 
 def canonical(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,21 +90,7 @@ def run_id(config: Config) -> str:
 
 @lru_cache(maxsize=4096)
 def _run_id(config: Config, contents: tuple[str | None, ...]) -> str:
-    return _digest(identity(_tree(config, contents)))
-
-
-def run_id_of(record: Record) -> str:
-    """The id that the configuration of a record has today; its own where that cannot be known.
-
-    Of the user's files a record of before keeps the path alone.
-    """
-    data = record.config.get("data", {})
-    if not former(record.run_id) or any(data.get(name) for name in FILES):
-        return record.run_id
-    try:
-        return _digest(identity(record.config, revised=False))
-    except (KeyError, TypeError, AttributeError):
-        return record.run_id
+    return digest(identity(_tree(config, contents)))
 
 
 def former(name: str) -> bool:
@@ -122,51 +109,10 @@ def owner(config: Config) -> Any:
     return json.loads(json.dumps([run_id(config), config.seed, identity(config.model_dump(mode="json"))]))
 
 
-def owns(config: Config, record: Record) -> bool:
-    """Whether a record is of this very run: the configurations are compared, since an id may be shared."""
-    if record.seed != config.seed or record.run_id not in (run_id(config), former_id(config)):
-        return False
-    try:
-        theirs = identity(record.config, revised=not former(record.run_id))
-    except (KeyError, TypeError, AttributeError):
-        return False
-    paths = {f"data.{name}" for name in FILES}  # their content is in the id
-    ours = identity(config.model_dump(mode="json"))
-    return all(json.dumps(ours.get(name)) == json.dumps(theirs.get(name)) for name in {*ours, *theirs} - paths)
-
-
-def folder_of(config: Config) -> Path:
-    """Where a run's files are: under its run id, or under its former one if they are there already."""
-    before = own = records.run_folder(config.output, run_id(config), config.seed)
-    try:
-        if own.is_dir():
-            return own
-        before = records.run_folder(config.output, former_id(config), config.seed)
-        record = records.read_record(before) if before.is_dir() else None
-    except records.UnreadableError:  # it may be this run's; whoever wants it will hear
-        return before
-    except (records.DamagedRecordError, OSError):
-        return own
-    return before if record is not None and owns(config, record) else own
-
-
 def asked(config: Config) -> dict[str, dict[str, Any]]:
     """Which of `MODES` a configuration asks for, with their settings."""
     settings = {mode: getattr(config.evaluation, mode).model_dump() for mode in MODES}
     return {mode: own for mode, own in settings.items() if own[MODES[mode]]}
-
-
-def unmeasured(config: Config, record: Record) -> list[str]:
-    """Those that it asks for and that the record of its finished run does not have, with these settings."""
-    return [mode for mode, own in asked(config).items() if not own.items() <= (record.metrics.get(mode) or {}).items()]
-
-
-def relabelled(config: Config, record: Record) -> str:
-    """What is to be said where a finished run is asked for under another label; empty where there is nothing."""
-    label = record.config.get("label")
-    if config.label in (None, label):
-        return ""
-    return f"label={config.label} is not recorded: the run has {f'label={label}' if label else 'no label'} and keeps it"
 
 
 def rounded(value: Any) -> Any:
@@ -204,10 +150,11 @@ def _former_id(config: Config, contents: tuple[str | None, ...]) -> str:
     for mode in ("cache", "dynamic"):
         if not tree["evaluation"][mode][MODES[mode]]:
             del tree["evaluation"][mode]
-    return hashlib.sha256(json.dumps([records.SCHEMA, tree], sort_keys=True).encode()).hexdigest()[:FORMER_DIGITS]
+    return hashlib.sha256(json.dumps([FORMER_SCHEMA, tree], sort_keys=True).encode()).hexdigest()[:FORMER_DIGITS]
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def digest(content: Mapping[str, Any]) -> str:
+    """The run id of what `identity` returned."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
@@ -227,7 +174,8 @@ def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
     flat = {name: rounded(value) for name, value in _leaves(groups) if name not in ELSEWHERE}
     if flat.get("model.embedding") == flat.get("model.hidden"):
         flat["model.embedding"] = None  # as wide as the layers
-    idle = [name for name, off in _IDLE.items() if name in flat and _holds(off, flat)]
+    idle = {name for name, off in _IDLE.items() if name in flat and _holds(off, flat)}
+    idle.update(TASKS[task].idle if (task := flat.get("task", "language_model")) in TASKS else ())
     return {name: value for name, value in flat.items() if name not in idle}
 
 

@@ -7,13 +7,14 @@ leaves it there is the run it was (`rnndrop.config.identity`).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rnndrop.config.identity import rounded
-from rnndrop.config.task import check_task
+from rnndrop.config.task import TASKS, check_task
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
@@ -33,6 +34,17 @@ NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 def _setting(meaning: str, example: str = "", **default: Any) -> Any:
     """A setting: what it means, its unit and null, and overrides that use it; see `rnndrop.config.settings`."""
     return Field(description=meaning, examples=[example], **default)
+
+
+def _in(table: Mapping[str, object]) -> Callable[[str], str]:
+    """A check that a name is in a table, as it is by then."""
+
+    def check(name: str) -> str:
+        if name not in table:
+            raise ValueError(f"it must be one of {' '.join(table)}")
+        return name
+
+    return check
 
 
 class Settings(BaseModel):
@@ -293,7 +305,7 @@ class EvaluationSettings(Settings):
 class Config(Settings):
     """Everything that one run depends on."""
 
-    task: Literal["language_model", "sentiment"] = _setting(
+    task: Annotated[str, AfterValidator(_in(TASKS))] = _setting(
         "What is predicted: the next token, scored by perplexity, or a review's rating, scored by RMSE.",
         "task=sentiment",
         default="language_model",

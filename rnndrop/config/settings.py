@@ -85,7 +85,7 @@ def _walk(model: type[BaseModel], defaults: dict[str, Any], prefix: str) -> Iter
             yield from _walk(inner, value, f"{key}.")
         else:
             assert info.description and info.examples, key
-            yield Setting(key, info.description, *_takes(info), value, info.examples[0])
+            yield Setting(key, info.description, *_takes(info, key), value, info.examples[0])
 
 
 @cache
@@ -124,7 +124,7 @@ def _of_rule(key: str, info: FieldInfo, default: Any) -> Setting:
     return Setting(key, str(info.description), takes, values, default, example)
 
 
-def _takes(info: FieldInfo) -> tuple[str, tuple[str, ...]]:
+def _takes(info: FieldInfo, key: str) -> tuple[str, tuple[str, ...]]:
     """What a setting takes, in words, and its choices where they are few."""
     inner = [kind for kind in get_args(info.annotation) if kind is not type(None)]
     optional = type(None) in get_args(info.annotation)
@@ -132,7 +132,8 @@ def _takes(info: FieldInfo) -> tuple[str, tuple[str, ...]]:
     metadata = info.metadata
     if hasattr(kind, "__metadata__"):
         kind, metadata = kind.__origin__, kind.__metadata__
-    named = tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
+    literal = get_args(kind) if get_origin(kind) is Literal else ()
+    named = tuple(choices(key)) if key in GROUPS else tuple(map(str, literal))
     if named:
         return _or([*named, "null"] if optional else named), named
     return _type(kind) + _bounds(metadata) + (", or null" if optional else ""), ()

@@ -1,37 +1,138 @@
-"""What is predicted, and what that is scored by. No torch here: displays and reports read it."""
+"""The tasks and the metrics: what is predicted, and what that is scored by. No torch here: reports read it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from rnndrop.config.sources import SOURCES
 from rnndrop.errors import RequestError
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a split is scored by: `test_<name>` in records and reports.
+
+    `title` names it to people, `header` stands after the split in a table (empty for the score of a task), and `note`
+    below the table. `of` works it out from that score and a configuration; None where it has no meaning, which is
+    without the setting that `needs` names. Without `of` it is the score itself, which training lowers and Monte-Carlo
+    evaluation samples.
+    """
+
+    name: str
+    task: str
+    title: str
+    header: str = ""
+    digits: int = 4
+    lower_is_better: bool = True
+    of: Callable[[float, Mapping[str, Any]], float | None] | None = None
+    needs: str = ""
+    note: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a report can be ranked by, the task's first choice first."""
+        names = tuple(f"{split}_{self.name}" for split in ("test", "valid", "train"))
+        return names if self.of else (*names, f"test_{self.name}_mc", f"valid_{self.name}_mc")
+
+
+def _bits(perplexity: float, config: Mapping[str, Any]) -> float | None:
+    """log2 of the perplexity of a model of characters."""
+    of_characters = config["data"].get("level") == "char"
+    return math.log2(perplexity) if of_characters and 0 < perplexity < math.inf else None
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("perplexity", "language_model", "perplexity"),
+        Metric(
+            "bits_per_character",
+            "language_model",
+            "bits per character",
+            "bits",
+            of=_bits,
+            needs="data.level=char",
+            note="bits: per character, log2 of the perplexity",
+        ),
+        Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings"),
+    )
+}
+"""A new metric is one row here. Those of one task stand together, its score first."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task: the `metric` of its splits (lower is better), its `title` in words, and the `corpora` it takes."""
+    """A task: the module that has its `TASK` (`rnndrop.tasks.base`), and the settings that mean nothing in it.
+
+    `idle` ones do nothing, whatever they are; `refused` ones are an error where they ask for something, with the
+    reason; `needed` ones must not be null.
+    """
 
     name: str
-    metric: str  # part of the names in records: `valid_<metric>`
-    title: str
-    corpora: tuple[str, ...]
+    module: str
+    idle: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    needed: tuple[str, ...] = ()
 
+    @property
+    def score(self) -> Metric:
+        """What training lowers."""
+        return next(metric for metric in METRICS.values() if metric.task == self.name and not metric.of)
+
+    @property
+    def metric(self) -> str:
+        """The name of its score."""
+        return self.score.name
+
+    @property
+    def title(self) -> str:
+        """Its score in words."""
+        return self.score.title
+
+    @property
+    def corpora(self) -> list[str]:
+        """The names of the corpora that it takes."""
+        return [source.name for source in SOURCES.values() if source.task == self.name]
+
+
+_OF_REVIEWS = "it is of reviews."
+_ONE_NUMBER = "its decoder gives one number."
+_OF_A_STREAM = "it is of training on a stream."
+_READS = "it reads a stream of text, and reviews have none."
 
 TASKS = {
     task.name: task
     for task in (
-        Task("language_model", "perplexity", "perplexity", ("synthetic", "pydoc", "ptb", "wikitext2", "text")),
-        Task("sentiment", "rmse", "RMSE", ("movie_reviews", "reviews")),
+        Task(
+            "language_model",
+            "rnndrop.tasks.language_model",
+            refused=dict.fromkeys(("data.split_by", "data.chunk_tokens", "data.types"), _OF_REVIEWS),
+        ),
+        Task(
+            "sentiment",
+            "rnndrop.tasks.sentiment",
+            idle=("trainer.window", "trainer.loss", "evaluation.window"),
+            refused={
+                "model.tie_weights": _ONE_NUMBER,
+                "dropout.weight_decoder.p": _ONE_NUMBER,
+                **dict.fromkeys(
+                    [f"trainer.{name}" for name in ("random_window", "ar", "tar", "nonmono", "finetune_epochs")],
+                    _OF_A_STREAM,
+                ),
+                "evaluation.cache.size": _READS,
+                "evaluation.dynamic.rule": _READS,
+                "data.train_tokens": "it cuts a stream of text, and reviews have none.",
+            },
+            needed=("data.split_by", "data.chunk_tokens"),
+        ),
     )
 }
-SPLITS = ("train", "valid", "test")
-
-
-BITS = "bits_per_character"
-"""What perplexity is at character level, part of the names in records: `test_bits_per_character`."""
+"""A new task is one row here, a row in METRICS, and a module."""
 
 
 def task_of(config: Mapping[str, Any]) -> Task:
@@ -39,15 +140,23 @@ def task_of(config: Mapping[str, Any]) -> Task:
     return TASKS[config.get("task", "language_model")]
 
 
-def task_by_metric(name: str) -> Task:
-    """The task that a metric, as `rmse` or `test_rmse_mc`, belongs to. Raises KeyError where it is none's."""
+def metric_of(name: str) -> Metric:
+    """The metric that a column, as `test_rmse_mc`, or its bare name is of. Raises KeyError where it is none's."""
     bare = next((name.removeprefix(f"{split}_") for split in SPLITS if name.startswith(f"{split}_")), name)
-    if bare == BITS:
-        return TASKS["language_model"]
-    for task in TASKS.values():
-        if bare == task.metric or bare.startswith(f"{task.metric}_"):
-            return task
-    raise KeyError(name)
+    found = [metric for metric in METRICS.values() if bare == metric.name or bare.startswith(f"{metric.name}_")]
+    if not found:
+        raise KeyError(name)
+    return max(found, key=lambda metric: len(metric.name))
+
+
+def task_by_metric(name: str) -> Task:
+    """The task that a column is of. Raises KeyError where it is none's."""
+    return TASKS[metric_of(name).task]
+
+
+def columns(task: Task | None = None) -> list[str]:
+    """What a report can be ranked by: the columns of the metrics, of a task or of all."""
+    return [name for metric in METRICS.values() if task is None or metric.task == task.name for name in metric.columns]
 
 
 def score(row: Mapping[str, Any], split: str) -> float:
@@ -64,43 +173,37 @@ def task_of_row(row: Mapping[str, Any]) -> Task:
     return next(held, TASKS["language_model"])
 
 
-def bits_per_character(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float]:
-    """log2 of each split's perplexity, as `test_bits_per_character`; empty for a model of words."""
-    if config["data"].get("level") != "char":
-        return {}
-    found = {split: metrics.get(f"{split}_perplexity") for split in ("valid", "test", "train")}
-    return {
-        f"{split}_{BITS}": math.log2(value)
-        for split, value in found.items()
-        if isinstance(value, (int, float)) and 0 < value < math.inf
-    }
+def derived(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float]:
+    """What follows from the scores in a record's metrics: `test_bits_per_character`, where it has a meaning."""
+    task = task_of(config)
+    found = {
+        f"{split}_{metric.name}": metric.of(value, config)
+        for metric in METRICS.values()
+        for split in ("valid", "test", "train")
+        if metric.task == task.name and metric.of
+        and isinstance(value := metrics.get(f"{split}_{task.metric}"), (int, float))
+    }  # fmt: skip
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def check_task(tree: Mapping[str, Any]) -> None:
     """Raise RequestError where the settings of a checked configuration do not fit its task."""
     task, name = TASKS[tree["task"]], tree["data"]["name"]
-    if any(name in other.corpora for other in TASKS.values()) and name not in task.corpora:
-        home = next(other for other in TASKS.values() if name in other.corpora)
+    if name in SOURCES and SOURCES[name].task != task.name:
         raise RequestError(
-            f"data={name} is for task={home.name}, and this is task={task.name}, which takes: {' '.join(task.corpora)}"
+            f"data={name} is for task={SOURCES[name].task}, and this is task={task.name}, which takes: "
+            + " ".join(task.corpora)
         )
-    if task.name != "sentiment":
-        for key in ("split_by", "chunk_tokens", "types"):
-            if tree["data"][key] is not None:
-                raise RequestError(f"data.{key} has no meaning for task={task.name}: it is of reviews.")
-        return
-    for key in ("split_by", "chunk_tokens"):
-        if tree["data"][key] is None:
-            raise RequestError(f"data.{key}=null: task=sentiment needs it.")
-    if tree["model"]["tie_weights"]:
-        raise RequestError("model.tie_weights has no meaning for task=sentiment: its decoder gives one number.")
-    if tree["dropout"]["weight_decoder"]["p"]:
-        raise RequestError("dropout.weight_decoder has no meaning for task=sentiment: its decoder gives one number.")
-    trainer, modes = tree["trainer"], tree["evaluation"]
-    for key in ("random_window", "ar", "tar", "nonmono", "finetune_epochs"):
-        if trainer[key]:
-            raise RequestError(f"trainer.{key} has no meaning for task=sentiment: it is of training on a stream.")
-    if modes["cache"]["size"] or modes["dynamic"]["rule"]:
-        raise RequestError("evaluation=cache and evaluation=dynamic read a stream of text; task=sentiment has none.")
-    if tree["data"]["train_tokens"] is not None:
-        raise RequestError("data.train_tokens cuts a stream of text; reviews have none.")
+    for key, reason in task.refused.items():
+        if _setting(tree, key):
+            raise RequestError(f"{key.removesuffix('.p')} has no meaning for task={task.name}: {reason}")
+    for key in task.needed:
+        if _setting(tree, key) is None:
+            raise RequestError(f"{key}=null: task={task.name} needs it.")
+
+
+def _setting(tree: Mapping[str, Any], key: str) -> Any:
+    value: Any = tree
+    for part in key.split("."):
+        value = value[part]
+    return value

@@ -7,18 +7,19 @@ import math
 DIGITS = 4
 
 
-def number(value: float, like: float | None = None, sign: str = "") -> str:
-    """Four digits, but at least one decimal below 10,000 and none above: 1234.5, 87.31, 2.378, 0.1572.
+def number(value: float, like: float | None = None, sign: str = "", digits: int = DIGITS) -> str:
+    """Four `digits`, but at least one decimal below 10,000 and none above: 1234.5, 87.31, 2.378, 0.1572.
 
     From a million on: 3.37e+11. `like`: the number whose decimals to take instead, as a deviation takes those of its
     mean. `sign`: "+" to have one in any case.
     """
-    return f"{value:{sign}{_form(value if like is None else like)}}"
+    return f"{value:{sign}{_form(value if like is None else like, digits)}}"
 
 
-def plus_minus(value: float, std: float | None) -> str:
+def plus_minus(value: float, std: float | None, digits: int = DIGITS) -> str:
     """A mean and its deviation, in the decimals of the mean; without the deviation where there is none."""
-    return number(value) if std is None or math.isnan(std) else f"{number(value)} ± {number(std, like=value)}"
+    mean = number(value, digits=digits)
+    return mean if std is None or math.isnan(std) else f"{mean} ± {number(std, like=value, digits=digits)}"
 
 
 def as_printed(value: float | None, std: float | None = None) -> str:
@@ -28,10 +29,10 @@ def as_printed(value: float | None, std: float | None = None) -> str:
     return " ± ".join(shown)
 
 
-def _form(value: float) -> str:
+def _form(value: float, digits: int) -> str:
     size = abs(value)
     if not size or not math.isfinite(size):
         return ".1f"
     if size >= 1e6:
         return ".3g"
-    return ".0f" if size >= 9999.95 else f".{min(max(1, DIGITS - 1 - math.floor(math.log10(size))), DIGITS)}f"
+    return ".0f" if size >= 9999.95 else f".{min(max(1, digits - 1 - math.floor(math.log10(size))), digits)}f"

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from rnndrop.config.schema import Config
-from rnndrop.data import Corpus
+from rnndrop.data.corpus import Corpus
 from rnndrop.evaluation.dynamic import dynamic_perplexity, gradient_rms
 from rnndrop.evaluation.neural_cache import cache_nll
 from rnndrop.evaluation.perplexity import perplexity

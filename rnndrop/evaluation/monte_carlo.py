@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -22,25 +22,19 @@ from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
-from rnndrop.stats import jackknife
+from rnndrop.stats import Estimate, jackknife
 
 POSITIONS = 4000  # tokens × samples at a time: bounds the memory
 BLOCK = 1 << 20  # probabilities that are averaged at a time
 
 
-@dataclass(frozen=True)
-class MonteCarlo:
-    """The result: perplexity of the averaged probabilities, less its bias of 1/S, and its standard error (one sample:
-    NaN, and the bias)."""
-
-    perplexity: float
-    standard_error: float
-
-
 def monte_carlo(
     model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: EvaluationSettings, generator: torch.Generator
-) -> MonteCarlo:
-    """Perplexity of a stream (N,) with `settings.mc.samples` masks; `generator` draws them."""
+) -> Estimate:
+    """Perplexity of a stream (N,) with `settings.mc.samples` masks, which `generator` draws; less its bias of 1/S.
+
+    One sample has its bias, and no standard error (NaN).
+    """
     plan = _sampled(plan, settings.mc)
     samples = settings.mc.samples
     if any(rule.active and LOCATIONS[rule.location].is_weight for rule in plan.rules.values()):
@@ -49,7 +43,7 @@ def monte_carlo(
     return summarise(_pass(model, plan, tokens, settings, generator, samples))
 
 
-def summarise(nll: np.ndarray) -> MonteCarlo:
+def summarise(nll: np.ndarray) -> Estimate:
     """From -ln p of each sample and token (S, N) to the perplexity of the mean probabilities of many samples.
 
     The mean of S probabilities is itself a sample, and -ln of it too high by about var(p) / (2·S·p²). So the mean NLL
@@ -65,9 +59,9 @@ def summarise(nll: np.ndarray) -> MonteCarlo:
         left_out -= of_others.sum(axis=1) / tokens
     mean, error = jackknife(whole, left_out)
     if not 0 <= mean < math.inf:  # tokens of which single samples decide: nothing can be said of many
-        return MonteCarlo(math.inf, math.nan)
+        return Estimate(math.inf, math.nan)
     average = perplexity(np.array(mean))
-    return MonteCarlo(average, average * error)
+    return Estimate(average, average * error)
 
 
 def _mean_log_p(log_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

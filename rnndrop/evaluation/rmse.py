@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from rnndrop.config.schema import EvaluationSettings
-from rnndrop.data import Reviews
-from rnndrop.data.reviews import Chunks, Floats
+from rnndrop.data.reviews import Chunks, Floats, Reviews
 from rnndrop.dropout.noise import Masks, draw_masks, evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import Rule

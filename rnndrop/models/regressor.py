@@ -1,4 +1,4 @@
-"""The model of task=sentiment: embedding → recurrent layers → dropout → linear(1), read at a sequence's last token."""
+"""The model of task=sentiment: an encoder, and a decoder that gives one number at a sequence's last token."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnndrop.dropout.noise import Masks
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import Encoder, ModelSettings
 
 
-class Regressor(LanguageModel):
-    """A language model's body with a decoder that gives one number (Gal & Ghahramani 2016, section 5.2)."""
+class Regressor(Encoder):
+    """Rates a sequence: encoder → dropout → linear(1) (Gal & Ghahramani 2016, section 5.2)."""
 
     def __init__(self, settings: ModelSettings, vocabulary_size: int) -> None:
         super().__init__(settings, vocabulary_size)
-        self.decoder = nn.Parameter(torch.empty(1, self.sizes.output))
         self.decoder_bias = nn.Parameter(torch.empty(1))
+        self.decoder = nn.Parameter(torch.empty(1, self.sizes.output))
 
     def predict(self, tokens: Tensor, lengths: Tensor, masks: Masks) -> Tensor:
         """One number (B,) for each sequence of tokens (T, B), padded after the last one, of lengths (B,).

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rnndrop.extras import need
 from rnndrop.preview.mask_view import HELD, SHADES, View
-from rnndrop.report.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,8 @@ from rnndrop.config.schema import Config
 from rnndrop.dropout.noise import Masks, MemoryMask, Sizes, draw_masks
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 
 STEPS, WIDTH, BATCH = 24, 16, 8  # a window, a layer or vocabulary, and a batch are cut down to these
 GATE_NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}

@@ -9,16 +9,14 @@ import numpy as np
 import pandas as pd
 
 from rnndrop import stats
-from rnndrop.config.task import BITS, task_by_metric
+from rnndrop.config.task import TASKS, columns, metric_of
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike
-from rnndrop.report.frames import METRICS, metrics_of
 from rnndrop.report.settings import dropout_labels, show, varying
 from rnndrop.store.nll_blocks import read_blocks
 
 GROUP = ["data_sha256", "run_id"]
 MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second"]
-MC_ERROR = "test_perplexity_mc_stderr"
 FIRSTS = ["data", "model", "plan", "parameters", "floor_perplexity", "floor_perplexity_valid"]
 UNFINISHED = ("diverged", "failed", "interrupted")
 MODEL = ("model.cell", "model.layers", "model.hidden")  # one column says all three: "lstm 2×200"
@@ -31,7 +29,7 @@ def compare(
     bootstrap: bool = False,
     intervals: bool = True,
 ) -> pd.DataFrame:
-    """One row for each corpus and run id, the lowest `metric` of a corpus first; corpora are never ranked together.
+    """One row for each corpus and run id, the best `metric` of a corpus first; corpora are never ranked together.
 
     Runs of another task than the metric's are left out, and so are groups of which nothing has finished: they have
     nothing to compare, and must not add columns or lengthen names.
@@ -46,26 +44,31 @@ def compare(
     set leaves (and `change_test_low`, `_high`). Without `intervals` the bounds of the means are left out, and with them
     scipy's import.
     """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
-    task = task_by_metric(metric)
+    if metric not in columns():
+        raise unknown("metric", metric, columns())
+    measure = metric_of(metric)
+    task = TASKS[measure.task]
     runs = runs[runs["task"] == task.name]
     if runs.empty:
         raise RequestError(f"No run here has {metric}: none is of task={task.name}.")
-    if BITS in metric:
-        runs = runs[[settings.get("data.level") == "char" for settings in runs["settings"]]]
-        if runs.empty:
-            raise RequestError(f"No run here has {metric}: none is of data.level=char.")
     if not (runs["status"] == "finished").any():
         raise RequestError(f"None of these {len(runs)} runs has finished.")
+    if measure.of:
+        runs = runs[runs[metric].notna().groupby(runs["run_id"]).transform("any")]
+        if runs.empty:
+            raise RequestError(f"No run here has {metric}: none is of {measure.needs}.")
     runs = alike(placed(runs))
-    more = [MC_ERROR] if task.name == "language_model" else []
-    metrics = [name for name in metrics_of(task) if BITS not in name or runs[name].notna().any()]
-    table = _groups(runs, metrics, [*MEANS, *more], intervals)
+    metrics = [name for name in columns(task) if not metric_of(name).of or runs[name].notna().any()]
+    table = _groups(runs, metrics, [*MEANS, f"test_{task.metric}_mc_stderr"], intervals)
     table = table[table["n"] > 0]
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
-    table = pd.concat(labelled).sort_values(["data", "data_sha256", metric], na_position="last", ignore_index=True)
-    best = table.groupby("data_sha256", dropna=False)[metric].transform("min")
+    table = pd.concat(labelled).sort_values(
+        ["data", "data_sha256", metric],
+        ascending=[True, True, measure.lower_is_better],
+        na_position="last",
+        ignore_index=True,
+    )
+    best = table.groupby("data_sha256", dropna=False)[metric].transform("min" if measure.lower_is_better else "max")
     table["ratio"] = table[metric] / best
     if baseline is not None:
         table = _add_baseline(table, runs, metric, baseline)

@@ -15,8 +15,8 @@ import pandas as pd
 from rnndrop.config.task import task_by_metric
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
+from rnndrop.extras import need
 from rnndrop.report import series
-from rnndrop.report.extras import need
 from rnndrop.report.sheet import title
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")

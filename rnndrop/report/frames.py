@@ -8,16 +8,25 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import canonical, run_id_of
-from rnndrop.config.task import Task, bits_per_character, task_by_metric, task_of
+from rnndrop.config.identity import canonical
+from rnndrop.config.task import METRICS, derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
+from rnndrop.store.ownership import run_id_of
 from rnndrop.store.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
-from rnndrop.values import Metric
+
+
+def _scores() -> dict[str, str]:
+    """The columns of the metrics, the standard errors of the sampled ones among them."""
+    names = [name for metric in METRICS.values() for name in metric.columns]
+    return {
+        each: "Float64" for name in names for each in ([name, f"{name}_stderr"] if name.endswith("_mc") else [name])
+    }
+
 
 COLUMNS = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -29,21 +38,8 @@ COLUMNS = {
     "model": "string",  # as "lstm 2×200"
     "dropout": "string",  # name of the dropout group
     "plan": "string",  # its rules in words
-    "valid_perplexity": "Float64",
-    "test_perplexity": "Float64",
-    "train_perplexity": "Float64",
-    "test_perplexity_mc": "Float64",
-    "test_perplexity_mc_stderr": "Float64",
-    "valid_perplexity_mc": "Float64",
-    "mc": "string",  # how those were sampled, as "samples=100 masks=pass embedding=false"
-    "valid_bits_per_character": "Float64",  # data.level=char, as are the next two: log2 of the perplexity
-    "test_bits_per_character": "Float64",
-    "train_bits_per_character": "Float64",
-    "valid_rmse": "Float64",  # task=sentiment, as are the next four; in units of the ratings
-    "test_rmse": "Float64",
-    "train_rmse": "Float64",
-    "test_rmse_mc": "Float64",
-    "valid_rmse_mc": "Float64",
+    **_scores(),  # of each metric (`rnndrop.config.task`): perplexity first
+    "mc": "string",  # how the Monte-Carlo ones were sampled, as "samples=100 masks=pass embedding=false"
     "best_epoch": "Int64",
     "epochs": "Int64",  # that were trained
     "floor_perplexity": "Float64",  # of the source itself, on test
@@ -67,14 +63,8 @@ COLUMNS = {
 }
 """The columns of `load_runs()` and their types."""
 
-METRICS: tuple[str, ...] = get_args(Metric)
 _OF_ONE_RUN = ("seed", "output", "label")
 _NUMBERS = [name for name, kind in COLUMNS.items() if kind in ("Int64", "Float64")]
-
-
-def metrics_of(task: Task) -> list[str]:
-    """Those of `METRICS` that runs of a task have."""
-    return [name for name in METRICS if task_by_metric(name) is task]
 
 
 class SkippedRecordWarning(UserWarning):
@@ -158,7 +148,7 @@ def _row(record: Record, folder: Path, run_id: str, settings: dict[str, Any], pl
     """Raises DamagedRecordError where a part is missing or of another type."""
     try:
         row = {
-            **bits_per_character(record.metrics, record.config),
+            **derived(record.metrics, record.config),
             **record.metrics,
             **record.timing,
             "run_id": run_id,

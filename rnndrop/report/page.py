@@ -26,10 +26,10 @@ import pandas as pd
 
 from rnndrop.config.task import TASKS, score, task_by_metric
 from rnndrop.errors import RequestError
+from rnndrop.extras import need
 from rnndrop.report import series
 from rnndrop.report.comparable import revision
 from rnndrop.report.compare import compare, placed
-from rnndrop.report.extras import need
 from rnndrop.report.settings import Settings, show, varying
 from rnndrop.report.sheet import Sheet, failures, sheets, title
 

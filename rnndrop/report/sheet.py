@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import shown_digits
-from rnndrop.config.task import BITS, TASKS, task_by_metric
+from rnndrop.config.task import METRICS, metric_of
+from rnndrop.config.task import columns as scores
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling
@@ -21,19 +22,18 @@ from rnndrop.report.published import note
 from rnndrop.report.settings import of_identity
 from rnndrop.stats import stars
 
-_SHORT = {"test": "test", "valid": "valid", "train": "train", "test_mc": "test MC", "valid_mc": "valid MC"}
-SHORT = {
-    f"{split}_{task.metric}{mc}": header
-    for task in TASKS.values()
-    for name, header in _SHORT.items()
-    for split, _, mc in [name.replace("_mc", " _mc").partition(" ")]
-}
-SHORT |= {f"{split}_{BITS}": f"{split} bits" for split in ("valid", "test", "train")}
-"""The headers of `METRICS`."""
-ORDER = ("valid", "valid bits", "test", "test bits", "test MC", "valid MC", "train", "train bits")
-KEPT = {"valid": 7, "test bits": 7, "test": 6}  # when there is no room; the others go before them
+_PLACES = {"valid": 7, "test": 6, "test MC": 5, "valid MC": 5, "train": 5}
+"""The columns of a score from left to right, and how long each is kept where there is no room."""
 FAILURES_NAMED = 5
 OUTPUT = "results/runs"  # the default
+
+
+def header(name: str) -> str:
+    """The header of a metric's column: test, test MC, test bits."""
+    split, _, rest = name.partition("_")
+    measure = metric_of(name)
+    words = [split, measure.header, "MC" if rest == f"{measure.name}_mc" else ""]
+    return " ".join(word for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,8 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
     varied = settings_columns(ours)
     columns = _columns(ours, varied, metric, only_changed)
     best, worst = ours[metric].min(), ours[metric].max()
+    if not metric_of(metric).lower_is_better:
+        best, worst = worst, best
     rows = []
     for row in part.to_dict("records"):
         value = row[metric]
@@ -114,13 +116,12 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         columns.append(Column("model", 0, lambda row: _word(row["model"]), left=True, key="model"))
     short = [name.rpartition(".")[2] for name in varied]
     for name, brief in zip(varied, short, strict=True):
-        header = brief if short.count(brief) == 1 else name
-        columns.append(Column(header, 8, _setting(name), key=name))
+        columns.append(Column(brief if short.count(brief) == 1 else name, 8, _setting(name), key=name))
     columns.append(Column("n", 0, _seeds, key="n"))
-    shown = [name for name in SHORT if name in part and (part[name].notna().any() or name == metric)]
-    for name in sorted(shown, key=lambda name: ORDER.index(SHORT[name])):
-        keep = 0 if name == metric else KEPT.get(SHORT[name], 5)
-        columns.append(Column(SHORT[name], keep, _score(name, name == metric), key=name))
+    shown = [name for name in scores() if name in part and (part[name].notna().any() or name == metric)]
+    for name in sorted(shown, key=lambda name: list(_PLACES).index(_place(name))):
+        keep = 0 if name == metric else _keep(name)
+        columns.append(Column(header(name), keep, _score(name, name == metric), key=name))
     if "change" in part:
         baselines = set(part["baseline"].dropna())
         change = partial(_change, baselines=baselines, metric=metric)
@@ -136,12 +137,24 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         ("time", "train_seconds", 3, _duration),
         ("tok/s", "tokens_per_second", 2, count),
     ]
-    for header, name, keep, text in numbers:
+    for heading, name, keep, text in numbers:
         constant = part[name].nunique() <= 1
         if part[name].notna().any() and not (constant and (only_changed or name == "parameters")):
-            columns.append(Column(header, keep, _number(name, text), key=name))
+            columns.append(Column(heading, keep, _number(name, text), key=name))
     digits = shown_digits(part["run_id"])
     return [*columns, Column("run", 1, lambda row: _word(row["run_id"])[:digits], left=True, key="run_id")]
+
+
+def _place(name: str) -> str:
+    """Where a metric's column stands: beside that of the task's score."""
+    return header(name).replace(f" {metric_of(name).header}", "") if metric_of(name).header else header(name)
+
+
+def _keep(name: str) -> int:
+    """How long a metric's column is kept: of what follows from the score, that of the test split longest."""
+    if metric_of(name).of:
+        return 7 if _place(name) == "test" else 5
+    return _PLACES[_place(name)]
 
 
 def _word(value: object) -> str:
@@ -167,8 +180,9 @@ def _score(name: str, ratio: bool) -> Callable[[Any], str]:
             return as_printed(value, std)
         words = [f"{row['ratio']:.2f}"] if ratio and not pd.isna(row["ratio"]) else []
         words += [f"n={seeds:.0f}"] if seeds != row["n"] else []
-        return plus_minus(value, std) + (f" ({', '.join(words)})" if words else "")
+        return plus_minus(value, std, digits) + (f" ({', '.join(words)})" if words else "")
 
+    digits = metric_of(name).digits
     return text
 
 
@@ -226,9 +240,7 @@ def _turned(part: pd.DataFrame, metric: str) -> list[str]:
 
 def title(metric: str) -> str:
     """A metric in words: test perplexity, valid MC RMSE, test bits per character."""
-    if BITS in metric:
-        return metric.replace("_", " ")
-    return f"{SHORT[metric]} {task_by_metric(metric).title}"
+    return f"{_place(metric)} {metric_of(metric).title}"
 
 
 def signed(fraction: float) -> str:
@@ -281,13 +293,15 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
     words = []
     if (ours["n"] > 1).any():
         words.append("± std over n seeds")
-    words.append(f"(ratio to the best {SHORT[metric]})")
+    words.append(f"(ratio to the best {header(metric)})")
     if ours["floor_perplexity"].notna().any():
         words.append("floor: the source's own perplexity")
-    if metric.split("_")[1] == "rmse":
-        words.append("RMSE in units of the ratings")
-    if f"test_{BITS}" in ours and ours[f"test_{BITS}"].notna().any():
-        words.append("bits: per character, log2 of the perplexity")
+    words += [
+        each.note
+        for each in METRICS.values()
+        if each.note and each.task == metric_of(metric).task and f"test_{each.name}" in ours
+        and ours[f"test_{each.name}"].notna().any()
+    ]  # fmt: skip
     if how := sampling(done):
         words.append(f"MC: {how}")
     notes = [" · ".join(words)]

@@ -13,8 +13,8 @@ import pandas as pd
 from rnndrop.config.task import task_by_metric
 from rnndrop.display.digits import number
 from rnndrop.display.foreign import plain
+from rnndrop.extras import need
 from rnndrop.report import series
-from rnndrop.report.extras import need
 from rnndrop.report.sheet import signed, title
 from rnndrop.stats import stars
 

@@ -14,7 +14,7 @@ from rnndrop.config.task import TASKS, Task
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
 from rnndrop.report.published import comparable, published
-from rnndrop.report.sheet import SHORT
+from rnndrop.report.sheet import header
 from rnndrop.reproduction.recipe import Plan, Reproduction, Row
 from rnndrop.store.records import SCHEMA, Record
 
@@ -166,7 +166,7 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
     like_ours = "" if ours is None or ours == outcome.published else f" ({number(ours, like=outcome.published)})"
     return (
         outcome.row,
-        SHORT[outcome.metric],
+        header(outcome.metric),
         str(outcome.n),
         "not yet measured" if outcome.ours is None else plus_minus(outcome.ours, outcome.ours_std),
         as_printed(outcome.published, outcome.published_std) + like_ours + doubt,

@@ -11,11 +11,8 @@ import torch
 from rnndrop.config.identity import owner
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.runs.signals import Stop
 from rnndrop.store import checkpoint, records
-from rnndrop.store.heartbeat import Heartbeat
-from rnndrop.store.progress import Progress, Watcher
-from rnndrop.training.rating import RatingTraining
+from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.training.trainer import Training
 
 PATIENCE = 20.0  # checkpoints by time come no closer than this many times what one takes: they cost 5 % at most
@@ -23,22 +20,14 @@ PATIENCE = 20.0  # checkpoints by time come no closer than this many times what 
 log = logging.getLogger("rnndrop")
 
 
-class Keeper:
-    """Watches the training of `config` in `folder`: hand it to `Training.run` as `watch`.
+class Checkpointer(RunObserver):
+    """Keeps the training of `config` in `folder`.
 
     `data` is the corpus' sha256. `shown`: write the history as it grows; not where the one of a finished run stays.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        training: Training | RatingTraining,
-        config: Config,
-        data: str,
-        stop: Stop,
-        shown: bool = True,
-    ) -> None:
-        self.folder, self.training, self.settings, self.stop = folder, training, config.trainer, stop
+    def __init__(self, folder: Path, training: Training, config: Config, data: str, shown: bool = True) -> None:
+        self.folder, self.training, self.settings = folder, training, config.trainer
         self.owner = owner(config)
         self.circumstances = {"data": data, "device": training.generator.device.type}
         self.shown = shown
@@ -70,19 +59,19 @@ class Keeper:
         else:
             log.info("%s: going on from step %d (epoch %d).", self.folder, found.step, len(self.training.history) + 1)
 
-    def watcher(self, heartbeat: Heartbeat, watch: Watcher) -> Watcher:
-        """The watcher of the training: keeps, then tells `heartbeat` and `watch`, then leaves if it must."""
+    def progress(self, progress: Progress) -> None:
+        """Take a checkpoint if it is time."""
+        seconds = self.settings.checkpoint_seconds
+        if seconds is not None and time.monotonic() - self._saved >= max(seconds, PATIENCE * self._cost):
+            self.save()
 
-        def keep(progress: Progress) -> None:
-            heartbeat.tell(progress)
-            if progress.fraction == 1.0:
-                self._write_history()
-            if self._due(progress):
-                self.save()
-            watch(progress)
-            self.stop.check()
-
-        return keep
+    def evaluated(self, progress: Progress) -> None:
+        """Write the history, and take a checkpoint if it is the epoch for one, or time."""
+        self._write_history()
+        if (epochs := self.settings.checkpoint_epochs) and progress.epoch % epochs == 0:
+            self.save()
+        else:
+            self.progress(progress)
 
     def save(self) -> None:
         """Take a checkpoint. One that cannot be written is named in a warning, and the one before stays."""
@@ -112,12 +101,6 @@ class Keeper:
     @property
     def _at_epoch_end(self) -> bool:
         return self.training.row == 0
-
-    def _due(self, progress: Progress) -> bool:
-        epochs, seconds = self.settings.checkpoint_epochs, self.settings.checkpoint_seconds
-        if progress.fraction == 1.0 and epochs and progress.epoch % epochs == 0:
-            return True
-        return seconds is not None and time.monotonic() - self._saved >= max(seconds, PATIENCE * self._cost)
 
     def _write_history(self) -> None:
         self.show(records.HISTORY, records.history_text(self.training.history))

@@ -7,17 +7,18 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from rnndrop.config.schema import Config
-from rnndrop.data import Corpus, Reviews
 from rnndrop.runs import environment
-from rnndrop.runs.runner import build, load_corpus, train
+from rnndrop.runs.loading import load_corpus
 from rnndrop.store.lock import HELD, held
+from rnndrop.store.progress import Progress, Watching
+from rnndrop.tasks.base import task_named
 
 LITTLE = 2**30  # bytes: less free disk than this is worth a complaint
 
@@ -96,21 +97,19 @@ def _data(config: Config) -> str:
 
 
 def _step(config: Config) -> str:
-    """Train on two windows or batches; time the second."""
-    corpus, _ = load_corpus(config.data)
-    model = build(config, corpus, environment.device(config.trainer.device))
+    """Train on two steps; time the second."""
+    task = task_named(config.task)
+    corpus, facts = load_corpus(config.data)
+    model = task.build(config, corpus, environment.device(config.trainer.device))
     short = config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": 1})})
-    window, batch = config.trainer.window, config.trainer.batch_size
-    if isinstance(corpus, Reviews):
-        few: Corpus | Reviews = corpus.thinned(2 * batch)
-        window, tokens = corpus.train.tokens.shape[1], corpus.train.tokens.size
-    else:
-        few = replace(corpus, train=corpus.train[: 2 * window * batch + 1])
-        tokens = len(corpus.train)
-    training = train(short, few, model)
-    times = [time.perf_counter()]
-    training.run(lambda: 1.0, lambda progress: times.append(time.perf_counter()))
-    seconds = times[2] - times[1] if len(times) > 3 else times[1] - times[0]
-    rate = window * batch / seconds
-    epoch = tokens / rate
-    return f"{seconds * 1000:.0f} ms · {rate:,.0f} tokens/s · about {epoch:,.0f} s an epoch"
+    training = task.training(short, task.few(corpus, config, 2), model)
+    marks = [(time.perf_counter(), 0)]
+
+    def mark(progress: Progress) -> None:
+        marks.append((time.perf_counter(), training.tokens or marks[-1][1]))
+
+    training.run(lambda: 1.0, Watching(mark))
+    (start, before), (end, after) = marks[1:3] if len(marks) > 3 else marks[:2]
+    rate = (after - before) / (end - start)
+    epoch = facts["train_tokens"] / rate
+    return f"{(end - start) * 1000:.0f} ms · {rate:,.0f} tokens/s · about {epoch:,.0f} s an epoch"

@@ -1,61 +1,86 @@
-"""TensorBoard, if asked for (`trainer.tensorboard=true`). A tracker that fails is named once and left out: it can never
-hurt a run, whose numbers are in `history.jsonl` anyhow."""
+"""Who watches a run besides its display: TensorBoard, if asked for (`trainer.tensorboard=true`)."""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rnndrop.store.progress import Progress, Watcher
+from rnndrop.config.schema import Config
+from rnndrop.extras import need
+from rnndrop.store.progress import Progress, RunObserver
+from rnndrop.store.records import Record
 
 FOLDER = "tensorboard"
 log = logging.getLogger("rnndrop")
 
 
-class Tracker:
-    """Writes each epoch's row to TensorBoard; after the first failure, and where it is off, it does nothing."""
+class TensorBoard(RunObserver):
+    """Writes each epoch's row, also those from before a run went on, below its folder."""
 
-    def __init__(self, on: bool, folder: Path) -> None:
-        self.writer: Any = None
+    def __init__(self, folder: Path) -> None:
+        self.writer: Any = need("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(folder / FOLDER))
         self.shown = 0
-        if on:
-            self._guarded(self._open, folder)
 
-    def watching(self, watch: Watcher) -> Watcher:
-        """A watcher that tells `watch` and then tracks."""
-
-        def both(progress: Progress) -> None:
-            watch(progress)
-            if self.writer is not None and progress.fraction == 1.0:
-                self._guarded(self._add, progress)
-
-        return both
-
-    def close(self) -> None:
-        """Flush and close."""
-        if self.writer is not None:
-            self._guarded(self.writer.close)
-
-    def _open(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(folder / FOLDER))
-
-    def _add(self, progress: Progress) -> None:
+    def evaluated(self, progress: Progress) -> None:
+        """Write what is new."""
         for row in progress.history[self.shown :]:
             for name, value in row.items():
                 self.writer.add_scalar(name, value, row["epoch"])
         self.shown = len(progress.history)
         self.writer.flush()
 
-    def _guarded(self, act: Any, *arguments: Any) -> None:
+    def ended(self, record: Record | None) -> None:
+        """Close."""
+        self.writer.close()
+
+
+OBSERVERS: dict[str, Callable[[Config, Path], RunObserver | None]] = {
+    "TensorBoard": lambda config, folder: TensorBoard(folder) if config.trainer.tensorboard else None,
+}
+"""By name, what makes the observer of a run from its configuration and folder; None where it is not asked for."""
+
+
+def observers_of(config: Config, folder: Path) -> list[RunObserver]:
+    """Those that a configuration asks for."""
+    return [Guarded(name, lambda make=make: make(config, folder)) for name, make in OBSERVERS.items()]  # type: ignore[misc]
+
+
+class Guarded(RunObserver):
+    """An observer that can never hurt the run, whose numbers are in its history anyhow: one that fails is named once
+    and left out."""
+
+    def __init__(self, name: str, make: Callable[[], RunObserver | None]) -> None:
+        self.name = name
+        self.observer: RunObserver | None = self._guarded(make)
+
+    def started(self) -> None:
+        """Tell it, if it is still there."""
+        self._tell("started")
+
+    def progress(self, progress: Progress) -> None:
+        """Tell it, if it is still there."""
+        self._tell("progress", progress)
+
+    def evaluated(self, progress: Progress) -> None:
+        """Tell it, if it is still there."""
+        self._tell("evaluated", progress)
+
+    def ended(self, record: Record | None) -> None:
+        """Tell it, if it is still there."""
+        self._tell("ended", record)
+
+    def _tell(self, event: str, *arguments: Any) -> None:
+        if self.observer is not None:
+            self._guarded(getattr(self.observer, event), *arguments)
+
+    def _guarded(self, act: Callable[..., Any], *arguments: Any) -> Any:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                act(*arguments)
+                return act(*arguments)
         except Exception as error:  # whatever it is, the run is worth more
-            self.writer = None
-            advice = ": pip install 'rnndrop[tensorboard]'" if isinstance(error, ImportError) else ""
-            log.warning("TensorBoard is left out: %s%s", error, advice)
+            self.observer = None
+            log.warning("%s is left out: %s", self.name, error)

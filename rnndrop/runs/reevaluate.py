@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnndrop import data
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import asked
 from rnndrop.config.schema import Config, checked
 from rnndrop.errors import RequestError
-from rnndrop.models.language_model import LanguageModel
+from rnndrop.models.encoder import Encoder
 from rnndrop.runs import environment
-from rnndrop.runs.runner import load_corpus, measure_modes, trained
+from rnndrop.runs.loading import load_corpus, trained
 from rnndrop.store import records
 from rnndrop.store.records import Record, locked
+from rnndrop.tasks.base import task_named
 
 
-def load(folder: Path, device: str | None = None) -> tuple[Record, Config, LanguageModel, data.Corpus | data.Reviews]:
+def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Encoder, Any]:
     """The record, configuration, trained model and corpus of a finished run, on its own device unless another is asked.
 
     Raises RequestError.
@@ -62,7 +62,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
     config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
     with environment.computing(config.trainer.precision, config.trainer.threads):
-        found = measure_modes(model, config, corpus, asked(config))
+        found = task_named(config.task).measure(model, config, corpus, asked(config))
     with locked(folder, wait=True):
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile
         record.metrics |= found

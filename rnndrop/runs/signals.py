@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from rnndrop.store.progress import Progress, RunObserver
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2") if hasattr(signal, name))
 
 
@@ -21,7 +23,7 @@ class Interrupted(KeyboardInterrupt):
         self.signum = signum
 
 
-class Stop:
+class Stop(RunObserver):
     """Notes a signal and raises Interrupted where the program says that it can be raised.
 
     A second one changes nothing: a Ctrl-C reaches a sweep's processes and the sweep, which sends a signal of its own.
@@ -32,6 +34,14 @@ class Stop:
         self.signum: int | None = None
         self._signals = 0
         self._anywhere = False
+
+    def progress(self, progress: Progress) -> None:
+        """Leave after a step if a signal has come."""
+        self.check()
+
+    def evaluated(self, progress: Progress) -> None:
+        """Leave after an epoch if a signal has come."""
+        self.check()
 
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from rnndrop.display.foreign import cleaned
-from rnndrop.store.progress import Progress
+from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.store.records import read_file, write_atomically
 
 HEARTBEAT = "heartbeat.json"
@@ -21,7 +21,7 @@ EVERY = 2.0  # seconds between two beats
 ALIVE = 20.0  # seconds after which a run that has not beaten is taken for dead
 
 
-class Heartbeat:
+class Heartbeat(RunObserver):
     """Writes where a run stands every `EVERY` seconds, from a thread of its own: evaluations are silent otherwise.
 
     Use as a context manager. A beat that cannot be written is skipped: it must never hurt the run.
@@ -33,9 +33,13 @@ class Heartbeat:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
-    def tell(self, progress: Progress) -> None:
+    def progress(self, progress: Progress) -> None:
         """Say where the run stands; the next beat carries it."""
         self.state = {**self.state, **progress.brief()}
+
+    def evaluated(self, progress: Progress) -> None:
+        """Say so after an epoch too."""
+        self.progress(progress)
 
     def __enter__(self) -> Heartbeat:
         self._write()

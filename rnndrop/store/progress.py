@@ -1,22 +1,25 @@
-"""Where a training stands, for whoever watches. No torch here: displays and the sweep's client are light."""
+"""Where a run stands, for whoever watches. No torch here: displays and the sweep's client are light."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnndrop.store.records import Record
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, after a window or (`fraction` 1) after an epoch and its valid score.
+    """Where a training stands, after a step or after an epoch and its valid score.
 
     `metric` is the task's (`rnndrop.config.task`): what `train` is, and `train_<metric>` in `history`.
     """
 
     epoch: int
     epochs: int
-    fraction: float  # of the epoch
+    fraction: float  # of the epoch's steps
     train: float
     tokens_per_second: float
     history: list[dict[str, Any]]
@@ -31,4 +34,64 @@ class Progress:
 
 _NOW = ("epoch", "epochs", "fraction", "train", "metric", "tokens_per_second", "step")
 
-Watcher = Callable[[Progress], None]
+
+class RunObserver:
+    """Told of a run as it goes. Override what matters; what is raised ends the run, as Ctrl-C would.
+
+    `started` comes before the first step, also of a run that goes on from a checkpoint; `ended` last, with the record
+    that was written, or None where none could be.
+    """
+
+    def started(self) -> None:
+        """The training begins, or goes on."""
+
+    def progress(self, progress: Progress) -> None:
+        """A step has been taken."""
+
+    def evaluated(self, progress: Progress) -> None:
+        """An epoch has ended, and its valid score is the last of the history."""
+
+    def ended(self, record: Record | None) -> None:
+        """The run is over, for now or for good."""
+
+
+class Watching(RunObserver):
+    """Calls one function after every step and every epoch."""
+
+    def __init__(self, watch: Callable[[Progress], None]) -> None:
+        self.watch = watch
+
+    def progress(self, progress: Progress) -> None:
+        """Call it."""
+        self.watch(progress)
+
+    def evaluated(self, progress: Progress) -> None:
+        """Call it."""
+        self.watch(progress)
+
+
+class Observers(RunObserver):
+    """Several as one, told in their order."""
+
+    def __init__(self, observers: Iterable[RunObserver]) -> None:
+        self.observers = list(observers)
+
+    def started(self) -> None:
+        """Tell all."""
+        for each in self.observers:
+            each.started()
+
+    def progress(self, progress: Progress) -> None:
+        """Tell all."""
+        for each in self.observers:
+            each.progress(progress)
+
+    def evaluated(self, progress: Progress) -> None:
+        """Tell all."""
+        for each in self.observers:
+            each.evaluated(progress)
+
+    def ended(self, record: Record | None) -> None:
+        """Tell all."""
+        for each in self.observers:
+            each.ended(record)

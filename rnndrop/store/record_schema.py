@@ -78,10 +78,14 @@ class Row(Part):
     epoch: Whole
     seconds: Number = 0
     tokens_per_second: Number | None = None
-    train_perplexity: Number = 0
-    valid_perplexity: Number = 0
-    train_rmse: Number = 0
-    valid_rmse: Number = 0
+
+    @model_validator(mode="after")
+    def _scores(self) -> Self:
+        """What belongs to a split is a number."""
+        for name, value in (self.__pydantic_extra__ or {}).items():
+            if name.startswith(("train_", "valid_")) and type(value) not in (int, float):
+                raise ValueError(f"{name} is {value!r}")
+        return self
 
 
 class Beat(Part):

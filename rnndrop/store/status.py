@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rnndrop.config.identity import run_id_of
 from rnndrop.config.task import Task, score, task_of_row
 from rnndrop.errors import RequestError, unknown
 from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.ownership import run_id_of
 from rnndrop.store.records import DamagedRecordError, Record, UnreadableError, rank
 
 

@@ -25,6 +25,7 @@ import yaml
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
+from rnndrop.extras import need
 from rnndrop.store import heartbeat, records
 from rnndrop.sweeps.scheduler import Event, Job, failure
 from rnndrop.sweeps.workers import run_task, take_gpu
@@ -93,7 +94,7 @@ class Cluster:
         self._answered = time.monotonic()
         self._works = False  # whether the scheduler has ever taken a job: if not, the request is wrong
         self._refused: list[Job] = []
-        _submitit()
+        need("submitit", "slurm", "hydra/launcher=submitit_…")
 
     @property
     def free(self) -> int:
@@ -149,7 +150,7 @@ class Cluster:
         self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number)
 
     def _executor(self, folder: Path) -> Any:
-        submitit = _submitit()
+        submitit = need("submitit", "slurm", "hydra/launcher=submitit_…")
         try:
             executor = submitit.AutoExecutor(folder=folder / "%j", cluster=self.kind)
             executor.update_parameters(**self.parameters)
@@ -336,11 +337,3 @@ def _value(key: str, text: str) -> Any:
 
 def _logs(job: Job, submitted: Submitted) -> Path:
     return Path(job.config.output) / FOLDER / submitted.identity.partition("_")[0]
-
-
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ImportError:
-        raise RequestError("hydra/launcher=submitit_… needs submitit: pip install 'rnndrop[slurm]'") from None
-    return submitit

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rnndrop.config.compose import compose, expand
-from rnndrop.config.identity import MODES, folder_of, owns, unmeasured
+from rnndrop.config.identity import MODES
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.store import checkpoint, records
 from rnndrop.store.lock import BusyError
+from rnndrop.store.ownership import folder_of, owns, unmeasured
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing, unfinished
 

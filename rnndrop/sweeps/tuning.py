@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from rnndrop.config.compose import compose, sweeps
 from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError
+from rnndrop.extras import need
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store.lock import BusyError, held
-from rnndrop.store.progress import Progress, Watcher
+from rnndrop.store.progress import Observers, Progress, RunObserver
 from rnndrop.store.records import Record, prepare
 
 if TYPE_CHECKING:
@@ -92,10 +93,10 @@ def _middle(values: tuple[float, float] | list[Any]) -> Any:
 
 
 def tune(
-    request: Space, trials: int, display: Callable[[int, Record | None, dict[str, Any]], None], watch: Watcher
+    request: Space, trials: int, display: Callable[[int, Record | None, dict[str, Any]], None], observer: RunObserver
 ) -> Study:
     """Search until there are `trials` finished or pruned trials; tell `display` of each. Returns Optuna's study."""
-    optuna = _optuna()
+    optuna = need("optuna", "tune", "`rnndrop tune`")
     config = compose([*request.fixed, *(f"{key}={_middle(values)}" for key, values in request.searched.items())])
     output = Path(config.output)
     prepare(output)
@@ -107,7 +108,7 @@ def tune(
             left = trials - len(study.get_trials(deepcopy=False, states=over))
 
         def objective(trial: Trial) -> float:
-            return _run_trial(optuna, request, trial, display, watch)
+            return _run_trial(optuna, request, trial, display, observer)
 
         if left > 0:
             study.optimize(objective, n_trials=left)
@@ -153,23 +154,13 @@ def _requeue(study: Study, states: Any) -> None:
     study.set_user_attr(_REQUEUED, sorted(requeued))
 
 
-def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, watch: Watcher) -> float:
+def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, observer: RunObserver) -> float:
     from rnndrop.runs.runner import run_one
 
     overrides = [*request.fixed, *(f"{key}={_suggest(trial, key, of)}" for key, of in request.searched.items())]
 
-    def prune(progress: Progress) -> None:
-        watch(progress)
-        if progress.fraction == 1.0:
-            reported = trial.storage.get_trial(trial._trial_id).intermediate_values
-            for row in progress.history:
-                if row["epoch"] not in reported:
-                    trial.report(score(row, "valid"), row["epoch"])
-            if progress.epoch < progress.epochs and trial.should_prune():
-                raise Pruned
-
     try:
-        record = run_one(compose(overrides), overrides, prune)
+        record = run_one(compose(overrides), overrides, Observers([observer, _Pruning(trial)]))
     except Pruned:
         display(trial.number, None, trial.params)
         raise optuna.TrialPruned from None
@@ -179,6 +170,21 @@ def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, watch: W
     trial.set_user_attr("run", f"{record.run_id}/seed-{record.seed}")
     trial.set_user_attr("overrides", overrides)
     return score(record.metrics, "valid")
+
+
+class _Pruning(RunObserver):
+    """Reports each epoch's valid score to the trial, and leaves where the others were better by then."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+
+    def evaluated(self, progress: Progress) -> None:
+        reported = self.trial.storage.get_trial(self.trial._trial_id).intermediate_values
+        for row in progress.history:
+            if row["epoch"] not in reported:
+                self.trial.report(score(row, "valid"), row["epoch"])
+        if progress.epoch < progress.epochs and self.trial.should_prune():
+            raise Pruned
 
 
 def _suggest(trial: Trial, key: str, values: tuple[float, float] | list[Any]) -> Any:
@@ -196,11 +202,3 @@ def _alone(path: Path) -> Iterator[None]:
             yield
     except BusyError as error:
         raise RequestError(f"{error}. Wait for it, or give output=….") from None
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise RequestError("`rnndrop tune` needs Optuna: pip install 'rnndrop[tune]'") from None
-    return optuna

@@ -192,7 +192,7 @@ def run_task(
     from rnndrop.errors import RequestError
     from rnndrop.runs.runner import run_one
     from rnndrop.store.lock import BusyError
-    from rnndrop.store.progress import Progress
+    from rnndrop.store.progress import Progress, Watching
     from rnndrop.store.records import NotWrittenError, UnreadableError
 
     told = 0.0
@@ -204,7 +204,7 @@ def run_task(
             tell(progress.brief())
 
     try:
-        return "done", run_one(config, overrides, watch, force, settled, wait=False)
+        return "done", run_one(config, overrides, Watching(watch), force, settled, wait=False)
     except BusyError:
         return "busy", None
     except UnreadableError as error:

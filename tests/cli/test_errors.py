@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from rnndrop.values import Drawing, Listed, Masks, Metric, Mode, Scale, Style
+from rnndrop.values import Drawing, Listed, Masks, Mode, Scale, Style
 from tests.conftest import Command
 
 BAD = [
@@ -101,7 +101,6 @@ def test_unknown_command(rnndrop: Command) -> None:
         ("ablate locked --mode drob", "No --mode 'drob'. Did you mean 'drop'?", get_args(Mode)),
         ("reproduce zaremba_small --scale smal", "No --scale 'smal'. Did you mean 'small'?", get_args(Scale)),
         ("report --format jsn", "No --format 'jsn'. Did you mean 'json'?", get_args(Style)),
-        ("report --metric tset_rmse", "No --metric 'tset_rmse'. Did you mean 'test_rmse'?", get_args(Metric)),
         ("plot curvs", "No kind 'curvs'. Did you mean 'curves'?", get_args(Drawing)),
         ("eval 3f9c21ab --masks it's", 'No --masks "it\'s".', get_args(Masks)),
     ],

@@ -184,6 +184,7 @@ def test_bash_completes_the_values_of_options(tmp_path: Path) -> None:
     assert complete(tmp_path, "rnndrop plot c", 2) == ["curves", "calibration"]
     assert complete(tmp_path, "rnndrop report --format j", 3) == ["json"]
     assert complete(tmp_path, "rnndrop plot rates --location re", 4) == ["recurrent"]
+    assert complete(tmp_path, "rnndrop report --metric valid_r", 3) == ["valid_rmse", "valid_rmse_mc"]
 
 
 def test_sparkline() -> None:

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from rnndrop.config.compose import compose
-from rnndrop.data import Reviews, load_reviews
+from rnndrop.data import load
 from rnndrop.data.movie_reviews import locate
+from rnndrop.data.reviews import Reviews
 from rnndrop.errors import RequestError
 from tests.conftest import ROOT
 from tests.reviews import BAD, GOOD, write
 
 
 def reviews(path: Path, *overrides: str) -> Reviews:
-    return load_reviews(
+    return load(
         compose(["task=sentiment", "data=reviews", "data.chunk_tokens=10", f"data.file={path}", *overrides]).data
     )
 
@@ -113,7 +114,7 @@ def test_a_malformed_file_is_refused(tmp_path: Path, content: str, message: str)
 
 def test_a_file_is_needed() -> None:
     with pytest.raises(RequestError, match=r"data\.file=FILE"):
-        load_reviews(compose(["task=sentiment", "data=reviews"]).data)
+        load(compose(["task=sentiment", "data=reviews"]).data)
 
 
 def test_a_folder_without_the_movie_reviews_names_what_is_missing(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def movie_reviews() -> Path:
 def test_the_real_reviews_are_those_of_the_paper(movie_reviews: Path) -> None:
     def real(split_by: str) -> Reviews:
         request = ["task=sentiment", f"data.root={movie_reviews}", f"data.split_by={split_by}"]
-        return load_reviews(compose(request).data)
+        return load(compose(request).data)
 
     data, leaking = real("review"), real("chunk")
     facts = data.fingerprint()

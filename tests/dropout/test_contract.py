@@ -13,7 +13,8 @@ from torch import Tensor
 from rnndrop.dropout.noise import Masks, MemoryMask, draw, draw_masks, drawn_rate, evaluation_masks, map_masks
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS, NOISES, kinds_at, rule
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 from tests.dropout import reference
 from tests.recurrent.cases import MEMORY_PAIRS
 

@@ -15,7 +15,8 @@ from rnndrop.dropout.noise import draw_masks, evaluation_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import FILLS, KINDS, LOCATIONS, NOISES, kinds_at, rule
 from rnndrop.errors import RequestError
-from rnndrop.models.language_model import LanguageModel, ModelSettings
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 
 rates = st.one_of(st.just(0.0), st.floats(0, 0.95))

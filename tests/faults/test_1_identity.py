@@ -18,12 +18,13 @@ from pydantic import create_model
 import rnndrop
 from rnndrop.config import identity, schema
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import FORMER_DIGITS, folder_of, former_id, run_id
+from rnndrop.config.identity import FORMER_DIGITS, former_id, run_id
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.report.sheet import sheets
 from rnndrop.store import records
+from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import Record
 from rnndrop.store.status import find, standings
 from rnndrop.sweeps.ablation import rows

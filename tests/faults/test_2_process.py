@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import rnndrop
-from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
 from rnndrop.runs import environment
 from rnndrop.runs.reevaluate import evaluate
+from rnndrop.store.ownership import folder_of
 from tests.conftest import TINY
 
 
@@ -37,7 +37,7 @@ def test_2_10_threads_and_precision_are_restored(tmp_path: Path, monkeypatch: py
             with pytest.raises(RequestError):
                 rnndrop.run([*asked, wrong])
             assert state() == mine
-        monkeypatch.setattr("rnndrop.runs.runner.stream_nll", lambda *_: 1 / 0)
+        monkeypatch.setattr("rnndrop.tasks.language_model.stream_nll", lambda *_: 1 / 0)
         assert rnndrop.run([*asked, "seed=5"]).status == "failed" and state() == mine
         assert rnndrop.run([*TINY[:-1], f"output={tmp_path}", "seed=6"]).environment["threads"] == 2
     finally:

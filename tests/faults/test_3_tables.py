@@ -26,10 +26,11 @@ from rnndrop.report.page import page_data
 from rnndrop.report.sheet import failures, sheets
 from rnndrop.report.tables import render
 from rnndrop.reproduction.page import _change
-from rnndrop.runs.runner import load_corpus, run_one
+from rnndrop.runs.loading import load_corpus
+from rnndrop.runs.runner import run_one
 from rnndrop.runs.signals import Interrupted
 from rnndrop.stats import paired
-from rnndrop.store.progress import Progress
+from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.store.records import read_record
 from rnndrop.sweeps.ablation import Row, effects
 from rnndrop.sweeps.scheduler import failure, jobs_of
@@ -448,12 +449,13 @@ def test_3_a_training_that_is_over_is_not_said_to_go_on(tmp_path: Path, caplog: 
     overrides = [*TINY, "model.hidden=4", "evaluation.batch_size=200", f"output={tmp_path}"]
     config = compose(overrides)
 
-    def leave(progress: Progress) -> None:
-        if (progress.epoch, progress.fraction) == (config.trainer.epochs, 1.0):
-            raise Interrupted
+    class Leaving(RunObserver):
+        def evaluated(self, progress: Progress) -> None:
+            if progress.epoch == config.trainer.epochs:
+                raise Interrupted
 
     with pytest.raises(Interrupted):
-        run_one(config, overrides, leave)
+        run_one(config, overrides, Leaving())
     with caplog.at_level(logging.INFO, "rnndrop"):
         assert run_one(config, overrides).status == "finished"
     (said,) = caplog.messages

@@ -27,7 +27,6 @@ from rnndrop.cli.watch import watch
 
 import rnndrop
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.runs.doctor import examine
@@ -38,7 +37,8 @@ from rnndrop.store import lock, records
 from rnndrop.store.heartbeat import HEARTBEAT
 from rnndrop.store.lock import HELD, BusyError
 from rnndrop.store.nll_blocks import read_blocks
-from rnndrop.store.progress import Progress
+from rnndrop.store.ownership import folder_of
+from rnndrop.store.progress import Progress, RunObserver, Watching
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing
 from rnndrop.sweeps.cluster import Cluster
@@ -96,7 +96,7 @@ def test_5_1_a_search_can_be_gone_on_with_by_the_group(tmp_path: Path) -> None:
     searched = space([*QUICK, f"output={tmp_path}", "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"])
     before = os.umask(0o002)
     try:
-        tune(searched, 0, lambda number, record, params: None, lambda progress: None)
+        tune(searched, 0, lambda number, record, params: None, RunObserver())
     finally:
         os.umask(before)
     assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()} == {oct(0o664)}
@@ -141,7 +141,7 @@ def test_5_5_without_locks_every_other_command_goes_on(
     rnndrop.run(overrides)
     assert "test_perplexity_mc" in evaluate(folder_of(config), ["evaluation.mc.samples=1"]).metrics
     searched = space([*overrides, "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"])
-    assert len(tune(searched, 1, lambda number, record, params: None, lambda progress: None).trials) == 1
+    assert len(tune(searched, 1, lambda number, record, params: None, RunObserver()).trials) == 1
     assert sum(HELD in line for line in caplog.messages) == 1  # one message for the file system
     assert not list(tmp_path.rglob(f"*{HELD}"))
 
@@ -418,7 +418,7 @@ def finished(output: Path, *more: str) -> tuple[list[str], Path, dict[str, bytes
 
 
 def again(overrides: list[str], watch: Callable[[Progress], None] = lambda progress: None) -> Record:
-    return run_one(compose(overrides), overrides, watch, force=True)
+    return run_one(compose(overrides), overrides, Watching(watch), force=True)
 
 
 def test_5_3_a_forced_run_that_is_interrupted_leaves_the_finished_one(
@@ -551,7 +551,7 @@ def test_5_4_what_failed_in_training_is_skipped_and_the_way_out_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = [*QUICK, f"output={tmp_path}"]
-    monkeypatch.setattr("rnndrop.training.trainer.Training._window", lambda *_: 1 / 0)
+    monkeypatch.setattr("rnndrop.training.trainer.Training._step", lambda *_: 1 / 0)
     assert rnndrop.run(overrides).status == "failed"
     jobs = plan_jobs(overrides)
     assert run_all(jobs, Options()) == 1
@@ -614,7 +614,7 @@ def test_5_8_a_finished_run_answers_where_nothing_can_be_written_or_trained(
         raise RequestError("no")
 
     monkeypatch.setattr("rnndrop.store.records.prepare", refuse)
-    monkeypatch.setattr("rnndrop.runs.runner.load_corpus", refuse)
+    monkeypatch.setattr("rnndrop.runs.execution.load_corpus", refuse)
     assert rnndrop.run(overrides).status == "finished" and content(folder) == before
 
 

@@ -11,12 +11,12 @@ import pytest
 
 import rnndrop
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
 from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import DamagedRecordError, read_record
 from tests.conftest import TINY, Command
 from tests.edited import as_json

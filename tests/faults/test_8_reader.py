@@ -11,10 +11,10 @@ import pytest
 
 import rnndrop
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import folder_of
 from rnndrop.errors import RequestError
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import DamagedRecordError, read_file, read_history
 from rnndrop.store.status import standing
 from rnndrop.sweeps.scheduler import plan_jobs

@@ -11,9 +11,9 @@ import pytest
 
 import rnndrop
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import folder_of
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress
 from tests.conftest import TINY
 from tests.processes import running, wait_until
@@ -49,17 +49,17 @@ def test_8_7_a_signal_in_the_final_measurement(
 ) -> None:
     asked = [*TINY, *NO_CHECKPOINTS, "evaluation.mc.samples=2"]
     whole = rnndrop.run([*asked, f"output={tmp_path / 'whole'}"])
-    measure = rnndrop.runs.runner.measure_mc  # type: ignore[attr-defined]
+    measure = rnndrop.tasks.base.Task.monte_carlo  # type: ignore[attr-defined]
 
     def leave(*arguments: object) -> dict[str, object]:
         os.kill(os.getpid(), signum)
         return measure(*arguments)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr("rnndrop.runs.runner.measure_mc", leave)
+    monkeypatch.setattr("rnndrop.tasks.base.Task.monte_carlo", leave)
     with pytest.raises(Interrupted):
         rnndrop.run([*asked, f"output={tmp_path / 'runs'}"])
-    monkeypatch.setattr("rnndrop.runs.runner.measure_mc", measure)
-    monkeypatch.setattr("rnndrop.training.trainer.Training._window", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("rnndrop.tasks.base.Task.monte_carlo", measure)
+    monkeypatch.setattr("rnndrop.training.trainer.Training._step", lambda *_: pytest.fail("trained again"))
     record = rnndrop.run([*asked, f"output={tmp_path / 'runs'}"])
     assert record.metrics == whole.metrics and record.timing["resumed_from_steps"]
 

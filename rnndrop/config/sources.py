@@ -1,0 +1,47 @@
+"""The corpora by name: of which task each is, and where it is loaded. Light: settings are checked by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Source:
+    """A corpus that `data=NAME` chooses.
+
+    `module` has `load(settings)`, which takes the settings of `data` and returns what its `task` reads. `own_files`:
+    it is the user's, named by path. `cut`: when `data.split` says how it is parted. `fixed_vocabulary`: rare words
+    cannot be made `<unk>`.
+    """
+
+    name: str
+    task: str
+    module: str
+    own_files: bool = False
+    cut: Literal["never", "always", "one file"] = "never"
+    fixed_vocabulary: bool = False
+
+    @property
+    def load(self) -> Callable[[Any], Any]:
+        """The function that loads it."""
+        found: Callable[[Any], Any] = import_module(self.module).load
+        return found
+
+
+def _table(*rows: Source) -> dict[str, Source]:
+    return {row.name: row for row in rows}
+
+
+SOURCES = _table(
+    Source("synthetic", "language_model", "rnndrop.data.synthetic", fixed_vocabulary=True),
+    Source("pydoc", "language_model", "rnndrop.data.english"),
+    Source("ptb", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
+    Source("wikitext2", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
+    Source("text", "language_model", "rnndrop.data.text", own_files=True, cut="one file"),
+    Source("movie_reviews", "sentiment", "rnndrop.data.movie_reviews", cut="always"),
+    Source("reviews", "sentiment", "rnndrop.data.movie_reviews", own_files=True, cut="always"),
+)
+"""A new corpus is one row here, a module, and `conf/data/NAME.yaml`."""

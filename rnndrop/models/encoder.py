@@ -1,0 +1,137 @@
+"""What every model begins with: embedding → recurrent layers. Masks reach it as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnndrop.dropout.noise import Masks, Sizes
+from rnndrop.ops.kept_units import kept
+from rnndrop.recurrent.engine import CELLS, path, run_layer
+from rnndrop.recurrent.weights import LayerWeights
+
+State = tuple[tuple[Tensor, ...], ...]  # for each layer its memories and what was read of h last, each (B, H)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The shape of a model.
+
+    `embedding` is the width of the embedding (None: `hidden`). With tied weights the top layer is as wide as the
+    embedding, whose matrix the decoder of a language model shares (Press & Wolf 2017; Inan et al. 2017).
+    """
+
+    cell: str
+    hidden: int
+    layers: int
+    embedding: int | None
+    tie_weights: bool
+
+
+class RecurrentLayer(nn.Module):
+    """The weights of one recurrent layer, named and laid out as in torch."""
+
+    def __init__(self, gates: int, width_in: int, width: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(gates * width, width_in))
+        self.weight_hh = nn.Parameter(torch.empty(gates * width, width))
+        self.bias_ih = nn.Parameter(torch.empty(gates * width))
+        self.bias_hh = nn.Parameter(torch.empty(gates * width))
+
+    def weights(self) -> LayerWeights:
+        """The weights as the engine takes them."""
+        return LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+
+
+class Encoder(nn.Module):
+    """From tokens to what a decoder sees. Call `initialize` before use: the weights start empty.
+
+    A model is an encoder with a decoder: `decoder` (outputs, H), or None where it shares the embedding's matrix, and
+    `decoder_bias` (outputs,), which it adds after `super().__init__`.
+    """
+
+    decoder: nn.Parameter | None
+    decoder_bias: nn.Parameter
+
+    def __init__(self, settings: ModelSettings, vocabulary_size: int) -> None:
+        super().__init__()
+        self.cell = settings.cell
+        embedding = settings.embedding or settings.hidden
+        widths = [settings.hidden] * settings.layers
+        if settings.tie_weights:
+            widths[-1] = embedding
+        layers = tuple(zip([embedding, *widths[:-1]], widths, strict=True))
+        self.sizes = Sizes(vocabulary_size, embedding, layers, CELLS[settings.cell].GATES)
+        self.embedding = nn.Parameter(torch.empty(vocabulary_size, embedding))
+        self.layers = nn.ModuleList(RecurrentLayer(self.sizes.gates, *layer) for layer in layers)
+
+    @torch.no_grad()
+    def initialize(self, scale: float, generator: torch.Generator, by_width: bool = False) -> None:
+        """Draw every parameter, biases too, from U(-scale, scale) (Zaremba et al. 2014).
+
+        `by_width`: those of a recurrent layer of H units from U(-1/√H, 1/√H), as torch and AWD-LSTM do.
+        """
+        for parameter in self.parameters():
+            parameter.uniform_(-scale, scale, generator=generator)
+        for layer, (_, width) in zip(self.layers if by_width else (), self.sizes.layers, strict=False):
+            for parameter in layer.parameters():
+                parameter.uniform_(-(width**-0.5), width**-0.5, generator=generator)
+
+    def initial_state(self, batch: int) -> State:
+        """The zero state of `batch` sequences."""
+        memories = CELLS[self.cell].MEMORIES
+        return tuple(
+            tuple(self.embedding.new_zeros(batch, width) for _ in range(memories)) for _, width in self.sizes.layers
+        )
+
+    def features(self, tokens: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
+        """From tokens (T, B) to what the decoder sees, as `seen`, and the state for the next window."""
+        top, new_state = self.top(tokens, state, masks)
+        return self.seen(top, masks), new_state
+
+    def top(self, tokens: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
+        """From tokens (T, B) to the top layer's h (T, B, H) before its mask, and the state for the next window."""
+        x = self._embed(tokens, masks.embedding)
+        new_state = []
+        for layer, memory, layer_masks in zip(self.layers, state, masks.layers, strict=True):
+            assert isinstance(layer, RecurrentLayer)
+            x, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
+            new_state.append((*memory, x[-1]))
+        return x, tuple(new_state)
+
+    def seen(self, top: Tensor, masks: Masks) -> Tensor:
+        """The top layer's h (T, B, H), masked.
+
+        Where one mask drops units of the whole batch, only the others are there, as in `decoder_weights`.
+        """
+        if (units := kept(masks.output)) is not None:
+            return units.select(top)
+        return top if masks.output is None else top * masks.output
+
+    def decoder_weights(self, masks: Masks) -> tuple[Tensor, Tensor]:
+        """The decoder's masked weight (outputs, H) and bias (outputs,)."""
+        weight: Tensor = self.embedding if self.decoder is None else self.decoder
+        if masks.weight_decoder is not None:
+            weight = weight * masks.weight_decoder
+        if (units := kept(masks.output)) is not None:
+            weight = units.columns(weight)
+        return weight, self.decoder_bias
+
+    def paths(self, masks: Masks) -> list[str]:
+        """Which path of the engine each layer takes with these masks."""
+        return [path(self.cell, layer, self.embedding.device) for layer in masks.layers]
+
+    def _embed(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Rows of the embedding (T, B, E) times a mask (B|1, V|1, E|1) on word types.
+
+        A matrix of its own gets a sparse gradient: of the rows that the window reads.
+        """
+        sparse = self.decoder is not None and tokens.device.type in ("cpu", "cuda")
+        x = F.embedding(tokens, self.embedding, sparse=sparse)
+        if mask is None:
+            return x
+        sequence = torch.arange(tokens.shape[1], device=tokens.device) if mask.shape[0] > 1 else 0
+        return x * mask[sequence, tokens if mask.shape[1] > 1 else 0]  # (T, B, E|1)

@@ -1,0 +1,167 @@
+"""One run in its folder: corpus, model, training, scores, record. The one file that sees every part."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import save
+
+from rnndrop.config.identity import asked
+from rnndrop.config.schema import Config
+from rnndrop.errors import RequestError
+from rnndrop.models.encoder import Encoder
+from rnndrop.ops.allocator import keep_memory
+from rnndrop.runs import environment
+from rnndrop.runs.checkpointer import Checkpointer
+from rnndrop.runs.loading import load_corpus, trained
+from rnndrop.runs.observers import observers_of
+from rnndrop.runs.signals import Interrupted, Stop
+from rnndrop.store import checkpoint, records
+from rnndrop.store.heartbeat import Heartbeat
+from rnndrop.store.nll_blocks import block_sums, to_bytes
+from rnndrop.store.progress import Observers, RunObserver
+from rnndrop.store.records import SCHEMA, Record
+from rnndrop.tasks.base import task_named
+from rnndrop.training.trainer import DivergedError, Training
+
+
+class Execution:
+    """A run in its folder: trained, measured, recorded."""
+
+    def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
+        self.config, self.folder, self.stop = config, folder, Stop()
+        keep_memory()
+        self.device = environment.device(config.trainer.device)
+        environment.check_precision(config.trainer.precision, self.device)
+        self.corpus, fingerprint = load_corpus(config.data)
+        self.task = task_named(config.task)
+        self.task.check(self.corpus, config)
+        self.outputs: dict[str, str | bytes] = {}  # the files that belong to the record
+        self.shown = True
+        self.blank: dict[str, Any] = {
+            "schema": SCHEMA,
+            "run_id": folder.parent.name,
+            "seed": config.seed,
+            "overrides": list(overrides),
+            "config": config.model_dump(mode="json"),
+            "data": fingerprint,
+        }
+
+    def record(self, observer: RunObserver, found: Record | None) -> Record:
+        """Train, measure, and write the record whatever happens; what led up to a finished record is removed.
+
+        `found` is the record that is there. A finished one stays, with its files, until this run has come to its end.
+        """
+        self.shown = found is None or found.status != "finished"
+        every, written = Observers([observer, *observers_of(self.config, self.folder)]), None
+        try:
+            with self.stop.listening(), Heartbeat(self.folder) as beating:
+                written = self._write(self._train(beating, every))
+        except Interrupted:
+            with suppress(records.NotWrittenError, records.UnreadableError):  # the checkpoint is what counts
+                written = self._write(self._record("interrupted"))
+            raise
+        except (RequestError, records.NotWrittenError):
+            raise
+        except Exception:
+            written = self._write(self._record("failed", error=traceback.format_exc()))
+        finally:
+            every.ended(written)
+        if written.status in ("finished", "diverged"):
+            with suppress(RequestError):  # the next command for this run tries again
+                checkpoint.discard(self.folder)
+        return written
+
+    def _config(self) -> str:
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+        return str(yaml.dump(self.blank["config"], sort_keys=False, Dumper=dumper))
+
+    def _record(self, status: str, **content: Any) -> Record:
+        return Record(**self.blank, environment=environment.describe(self.device), status=status, **content)
+
+    def _write(self, record: Record) -> Record:
+        try:
+            if record.status in ("finished", "diverged"):
+                records.write_whole(self.folder, record, self.outputs)
+            else:
+                records.write_less(self.folder, record)
+        except OSError as error:
+            raise self._not_written(error) from None
+        return record
+
+    def _not_written(self, error: OSError) -> records.NotWrittenError:
+        return records.NotWrittenError(
+            f"Cannot write the results of {self.folder}: {error.strerror}. Mend that, and the same command goes on from"
+            " the last checkpoint."
+        )
+
+    def _train(self, beating: Heartbeat, observer: RunObserver) -> Record:
+        model = self.task.build(self.config, self.corpus, self.device)
+        training = self.task.training(self.config, self.corpus, model)
+        keeper = Checkpointer(self.folder, training, self.config, self.blank["data"]["sha256"], self.shown)
+        keeper.resume()
+        keeper.show(records.CONFIG, self._config())
+
+        status, error = "finished", None
+        every = Observers([beating, keeper, observer, self.stop])
+        try:
+            every.started()
+            training.run(lambda: self._score(model, "valid"), every)
+            metrics = self._measure(model, training)
+        except DivergedError as divergence:
+            status, error, metrics = "diverged", str(divergence), {"diverged_step": training.step}
+        except Interrupted:
+            keeper.save()
+            raise
+        self.outputs = {} if error else self.outputs
+        self.outputs |= {records.CONFIG: self._config(), records.HISTORY: records.history_text(training.history)}
+        return self._record(
+            status,
+            error=error,
+            model={
+                "parameters": sum(p.numel() for p in model.parameters()),
+                **asdict(model.sizes),
+                "paths": training.paths,
+            },
+            metrics=metrics,
+            timing={
+                "train_seconds": training.seconds,
+                "tokens_per_second": training.tokens_seen / training.seconds if training.seconds else None,
+                "resumed_from_steps": keeper.resumed_from,
+            },
+        )
+
+    def _measure(self, model: Encoder, training: Training) -> dict[str, Any]:
+        """Keep the best weights and measure them on all splits."""
+        self.outputs[records.WEIGHTS] = save(training.best)
+        model.load_state_dict(training.best)
+        values = {split: self._score(model, split) for split in ("valid", "test", "train")}
+        scores = self.task.scores(values, self.config)
+        with self.stop.anywhere():
+            modes = self.task.measure(model, self.config, self.corpus, asked(self.config))
+        return {**scores, "best_epoch": training.best_epoch, "epochs": len(training.history), **modes}
+
+    def measure(self, record: Record, modes: Collection[str]) -> Record:
+        """Add what `modes` come to under this configuration to the record of the finished run."""
+        model = trained(self.config, self.folder, record, self.corpus, self.blank["data"], self.device)
+        with self.stop.listening(), Heartbeat(self.folder), self.stop.anywhere():
+            record.metrics |= self.task.measure(model, self.config, self.corpus, modes)
+        try:
+            records.write_atomically(self.folder / records.RECORD, record.to_json())
+        except OSError as error:
+            raise self._not_written(error) from None
+        return record
+
+    def _score(self, model: Encoder, split: str) -> float:
+        """The task's score on a split, deterministic."""
+        with self.stop.anywhere():
+            scored = self.task.score(model, self.config, self.corpus, split)
+        if split == "test" and scored.nll is not None:  # for the report's bootstrap over the test set
+            self.outputs[records.TEST_NLL] = to_bytes(block_sums(scored.nll))
+        return scored.value

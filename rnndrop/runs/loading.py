@@ -1,0 +1,51 @@
+"""What a run reads, and the model that a finished one has left."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from rnndrop.config.schema import Config, DataSettings
+from rnndrop.errors import RequestError
+from rnndrop.models.encoder import Encoder
+from rnndrop.paths import path_of
+from rnndrop.store import records
+from rnndrop.store.records import Record
+from rnndrop.tasks.base import Data, task_named, task_of_corpus
+
+
+@lru_cache(maxsize=2)
+def _corpus(settings: DataSettings, stamps: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
+    corpus = task_of_corpus(settings).load(settings)
+    return corpus, corpus.fingerprint()
+
+
+def load_corpus(settings: DataSettings) -> tuple[Any, dict[str, Any]]:
+    """What a run reads, and its fingerprint, kept for the next run unless the user's files change."""
+    paths = [path_of(path) for path in (settings.train, settings.valid, settings.test, settings.file) if path]
+    stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
+    return _corpus(settings, stamps)
+
+
+def trained(
+    config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
+) -> Encoder:
+    """The model of a finished run with its best weights. Raises RequestError where they or the corpus are others."""
+    if facts["sha256"] != record.data.get("sha256"):
+        raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
+    model: Encoder = task_named(config.task).build(config, corpus, device)
+    try:
+        content = records.read_file(folder / records.WEIGHTS)
+        if content is None:
+            raise RequestError(f"The weights of {folder} are not there.")
+        if not record.names(records.WEIGHTS, content):
+            raise RequestError(f"The weights in {folder} are not those of its record: damaged, or another run's.")
+        model.load_state_dict(load(content))
+    except (records.DamagedRecordError, SafetensorError, RuntimeError) as error:
+        raise RequestError(f"The weights of {folder} cannot be used: {error}") from None
+    return model

@@ -1,0 +1,66 @@
+"""Whose a record and a folder are: the identity of a configuration (`rnndrop.config.identity`) met in the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rnndrop.config.identity import FILES, asked, digest, former, former_id, identity, run_id
+from rnndrop.config.schema import Config
+from rnndrop.store import records
+from rnndrop.store.records import Record
+
+
+def folder_of(config: Config) -> Path:
+    """Where a run's files are: under its run id, or under its former one if they are there already."""
+    before = own = records.run_folder(config.output, run_id(config), config.seed)
+    try:
+        if own.is_dir():
+            return own
+        before = records.run_folder(config.output, former_id(config), config.seed)
+        record = records.read_record(before) if before.is_dir() else None
+    except records.UnreadableError:  # it may be this run's; whoever wants it will hear
+        return before
+    except (records.DamagedRecordError, OSError):
+        return own
+    return before if record is not None and owns(config, record) else own
+
+
+def owns(config: Config, record: Record) -> bool:
+    """Whether a record is of this very run: the configurations are compared, since an id may be shared."""
+    if record.seed != config.seed or record.run_id not in (run_id(config), former_id(config)):
+        return False
+    try:
+        theirs = identity(record.config, revised=not former(record.run_id))
+    except (KeyError, TypeError, AttributeError):
+        return False
+    paths = {f"data.{name}" for name in FILES}  # their content is in the id
+    ours = identity(config.model_dump(mode="json"))
+    return all(json.dumps(ours.get(name)) == json.dumps(theirs.get(name)) for name in {*ours, *theirs} - paths)
+
+
+def run_id_of(record: Record) -> str:
+    """The id that the configuration of a record has today; its own where that cannot be known.
+
+    Of the user's files a record of before keeps the path alone.
+    """
+    data = record.config.get("data", {})
+    if not former(record.run_id) or any(data.get(name) for name in FILES):
+        return record.run_id
+    try:
+        return digest(identity(record.config, revised=False))
+    except (KeyError, TypeError, AttributeError):
+        return record.run_id
+
+
+def unmeasured(config: Config, record: Record) -> list[str]:
+    """Those that it asks for and that the record of its finished run does not have, with these settings."""
+    return [mode for mode, own in asked(config).items() if not own.items() <= (record.metrics.get(mode) or {}).items()]
+
+
+def relabelled(config: Config, record: Record) -> str:
+    """What is to be said where a finished run is asked for under another label; empty where there is nothing."""
+    label = record.config.get("label")
+    if config.label in (None, label):
+        return ""
+    return f"label={config.label} is not recorded: the run has {f'label={label}' if label else 'no label'} and keeps it"

@@ -1,0 +1,1 @@
+"""What is learnt: each task's data, model, step of training and scores."""

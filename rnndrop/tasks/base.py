@@ -1,0 +1,155 @@
+"""What a task is to the rest of the program: its data, its model, a step of its training, its scores."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from rnndrop.config.schema import Config, DataSettings
+from rnndrop.config.sources import SOURCES
+from rnndrop.config.task import TASKS, derived
+from rnndrop.errors import RequestError, unknown
+from rnndrop.models.encoder import Encoder, ModelSettings
+from rnndrop.stats import Estimate
+from rnndrop.training.seeding import generator
+from rnndrop.training.trainer import Steps, Training
+
+
+class Data(Protocol):
+    """What every corpus has."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """Its types, by their ids."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the record says of it; `sha256` tells whether two runs saw the same."""
+        ...
+
+
+class Scored(NamedTuple):
+    """A split's score, and where it is a mean over tokens what each cost: -ln p (N,) in nats."""
+
+    value: float
+    nll: np.ndarray | None = None
+
+
+D = TypeVar("D", bound=Data)
+M = TypeVar("M", bound=Encoder)
+
+
+class Task(ABC, Generic[D, M]):
+    """One task. Its row in `rnndrop.config.task.TASKS` has what displays and reports need of it.
+
+    `modes` are the ways to evaluate besides Monte Carlo, by their group below `evaluation`: each takes the model, the
+    configuration and the data, and returns metrics.
+    """
+
+    name: str
+    modes: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]] = {}
+
+    @abstractmethod
+    def load(self, settings: DataSettings) -> D:
+        """The data that `settings` describe. Raises RequestError."""
+
+    def check(self, data: D, config: Config) -> None:
+        """Raise RequestError where the data cannot be trained on under `config`."""
+
+    @abstractmethod
+    def model(self, settings: ModelSettings, data: D) -> M:
+        """The model, its weights not yet drawn."""
+
+    @abstractmethod
+    def steps(self, model: M, config: Config, data: D, masks: torch.Generator) -> Steps:
+        """The steps of its training; `masks` draws what is random in them."""
+
+    @abstractmethod
+    def few(self, data: D, config: Config, steps: int) -> D:
+        """The same data with so many steps of training, about: enough to time one."""
+
+    @abstractmethod
+    def score(self, model: M, config: Config, data: D, split: str) -> Scored:
+        """The task's score on a split, deterministic."""
+
+    @abstractmethod
+    def sampled(self, model: M, config: Config, data: D, split: str, masks: torch.Generator) -> Estimate:
+        """Its Monte-Carlo estimate on a split, with masks that `masks` draws."""
+
+    # What follows is the same for every task.
+
+    @property
+    def metric(self) -> str:
+        """The name of its score."""
+        return TASKS[self.name].metric
+
+    def build(self, config: Config, data: D, device: torch.device) -> M:
+        """The model of a configuration with its initial weights, which depend on the seed alone."""
+        try:
+            model = self.model(ModelSettings(**config.model.model_dump()), data)
+        except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond memory, or beyond numbers
+            raise RequestError(f"This model does not fit into memory: {str(error).partition(chr(10))[0]}") from None
+        trainer = config.trainer
+        model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
+        return model.to(device)
+
+    def training(self, config: Config, data: D, model: M) -> Training:
+        """The training of a model that `build` made, at its beginning."""
+        masks = generator(config.seed, "masks", model.embedding.device)
+        return Training(model, config.plan, config.trainer, self.steps(model, config, data, masks), masks)
+
+    def scores(self, values: Mapping[str, float], config: Config) -> dict[str, float]:
+        """The metrics of a record: its score on each split, and what follows from that."""
+        metrics = {f"{split}_{self.metric}": value for split, value in values.items()}
+        return metrics | derived(metrics, config.model_dump(mode="json"))
+
+    def measure(self, model: M, config: Config, data: D, modes: Collection[str]) -> dict[str, Any]:
+        """What `modes` of the evaluation come to, as metrics. Raises RequestError for one that the task has not."""
+        for mode in modes:
+            if mode != "mc" and mode not in self.modes:
+                raise RequestError(f"evaluation={mode} has no meaning for task={self.name}.")
+        metrics: dict[str, Any] = {}
+        for mode in modes:
+            metrics |= self.monte_carlo(model, config, data) if mode == "mc" else self.modes[mode](model, config, data)
+        return metrics
+
+    def monte_carlo(self, model: M, config: Config, data: D) -> dict[str, Any]:
+        """Monte-Carlo scores of the valid and test splits with standard errors, the settings and the estimator.
+
+        Records without an `estimator` hold the plain mean's score, which is too high by about 1/samples of its
+        variance.
+        """
+        settings = config.evaluation.mc
+        estimator = "jackknife" if settings.samples > 1 else "mean"
+        metrics: dict[str, Any] = {"mc": {**settings.model_dump(), "estimator": estimator}}
+        for split in ("valid", "test"):
+            masks = generator(config.seed, f"mc {split}", model.embedding.device)
+            value, error = self.sampled(model, config, data, split, masks)
+            name = f"{split}_{self.metric}_mc"
+            metrics[name] = value if math.isfinite(value) else None
+            metrics[f"{name}_stderr"] = error if math.isfinite(error) else None
+        return metrics
+
+
+def task_named(name: str) -> Task[Any, Any]:
+    """The task of that name in `rnndrop.config.task.TASKS`."""
+    found: Task[Any, Any] = import_module(TASKS[name].module).TASK
+    return found
+
+
+def task_of_corpus(settings: DataSettings) -> Task[Any, Any]:
+    """The task that a corpus is of. Raises RequestError where there is no such corpus."""
+    if settings.name not in SOURCES:
+        raise unknown("corpus", settings.name, SOURCES)
+    return task_named(SOURCES[settings.name].task)

@@ -1,0 +1,109 @@
+"""Rating reviews: shuffled batches of chunks, one set of masks a batch; scored by RMSE (Gal & Ghahramani 2016)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rnndrop import data
+from rnndrop.config.schema import Config, DataSettings
+from rnndrop.data.reviews import Reviews
+from rnndrop.dropout.noise import draw_masks
+from rnndrop.evaluation import rmse
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.regressor import Regressor
+from rnndrop.stats import Estimate
+from rnndrop.tasks.base import Scored, Task
+from rnndrop.training.seeding import generator
+from rnndrop.training.trainer import Step
+
+
+class Batches:
+    """The training chunks in an order that the seed and the epoch decide; the last batch may be smaller.
+
+    The loss is the mean squared error on the standardised rating.
+    """
+
+    metric, unit, averages = "rmse", "variances of the rating", False
+    exploded = 100.0  # a squared error above this many times the variance of the ratings will not come back
+
+    def __init__(self, model: Regressor, config: Config, reviews: Reviews, masks: torch.Generator) -> None:
+        self.model, self.config, self.generator = model, config, masks
+        device, chunks = masks.device, reviews.train
+        self.inputs = torch.tensor(chunks.tokens, device=device)  # (N, L)
+        self.lengths = torch.tensor(chunks.lengths, device=device)
+        targets = (chunks.ratings - reviews.mean) / reviews.std
+        self.targets = torch.tensor(targets, device=device, dtype=model.embedding.dtype)
+        self.deviation = reviews.std  # of the rating, where the model's is 1
+
+    @property
+    def rows(self) -> int:
+        """Chunks."""
+        return len(self.inputs)
+
+    def begin(self, epoch: int) -> None:
+        """Shuffle."""
+        shuffling = generator(self.config.seed, f"order {epoch}", torch.device("cpu"))
+        self.order = torch.randperm(self.rows, generator=shuffling).to(self.generator.device)
+
+    def take(self, row: int) -> Step:
+        """The chunks (B,) from `row` on in the epoch's order."""
+        rows = self.order[row : row + self.config.trainer.batch_size]
+        lengths = self.lengths[rows]
+        tokens = self.inputs[rows, : int(lengths.max())].t()  # (T, B)
+        masks = draw_masks(self.config.plan, self.model.sizes, len(tokens), len(rows), self.generator)
+        loss = F.mse_loss(self.model.predict(tokens, lengths, masks), self.targets[rows])
+        return Step(loss, loss.item() * len(rows), len(rows), int(lengths.sum()), len(rows))
+
+    def score(self, loss: float) -> float:
+        """RMSE, in units of the ratings."""
+        return self.deviation * math.sqrt(loss)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing is carried."""
+        return {}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Nothing is carried."""
+
+
+class Sentiment(Task[Reviews, Regressor]):
+    """Predict a review's rating."""
+
+    name = "sentiment"
+
+    def load(self, settings: DataSettings) -> Reviews:
+        """The reviews."""
+        reviews: Reviews = data.load(settings)
+        return reviews
+
+    def model(self, settings: ModelSettings, reviews: Reviews) -> Regressor:
+        """One number for a chunk."""
+        return Regressor(settings, len(reviews.vocabulary))
+
+    def steps(self, model: Regressor, config: Config, reviews: Reviews, masks: torch.Generator) -> Batches:
+        """Batches of the training chunks."""
+        return Batches(model, config, reviews, masks)
+
+    def few(self, reviews: Reviews, config: Config, steps: int) -> Reviews:
+        """Some batches of chunks, taken evenly."""
+        return reviews.thinned(steps * config.trainer.batch_size)
+
+    def score(self, model: Regressor, config: Config, reviews: Reviews, split: str) -> Scored:
+        """RMSE."""
+        rated = rmse.deterministic(model, config.plan, reviews, split, config.evaluation)
+        return Scored(rmse.rmse(rated, reviews.split(split).ratings))
+
+    def sampled(
+        self, model: Regressor, config: Config, reviews: Reviews, split: str, masks: torch.Generator
+    ) -> Estimate:
+        """RMSE of the mean rating."""
+        rated = rmse.monte_carlo(model, config.plan, reviews, split, config.evaluation, masks)
+        return rmse.of_mean(rated, reviews.split(split).ratings)
+
+
+TASK = Sentiment()
