@@ -9,12 +9,13 @@ from dataclasses import asdict, replace
 from rnndrop.display.digits import number
 from rnndrop.sweeps.ablation import Effect, effects, rows
 from rnndrop.sweeps.launchers import split_launcher
+from rnndrop.values import Mode
 
 from .progress import console
 from .sweep import Options, run_all
 
 
-def ablate(recipe: str, mode: str, overrides: Sequence[str], options: Options) -> int:
+def ablate(recipe: str, mode: Mode, overrides: Sequence[str], options: Options) -> int:
     """Run every variant with the same seeds and print what each location is worth; return the exit code."""
     launcher, rest = split_launcher(overrides)
     with console.status("checking every run"):

@@ -62,11 +62,25 @@ def _values(key: str) -> list[str]:
     return ["true", "false"] if field.annotation is bool else []
 
 
-def groups(incomplete: str) -> list[str]:
-    """Groups of settings, and reproductions."""
-    from rnndrop.config.compose import GROUPS
+def locations(incomplete: str) -> list[str]:
+    """Locations of dropout."""
+    from rnndrop.dropout.rule import LOCATIONS
 
-    return [name for name in (*GROUPS, "reproduce") if name.startswith(incomplete)]
+    return [name for name in LOCATIONS if name.startswith(incomplete)]
+
+
+def keys(incomplete: str) -> list[str]:
+    """Settings and groups of them."""
+    from rnndrop.config.settings import keys
+
+    return [name for name in keys() if name.startswith(incomplete)]
+
+
+def metrics(incomplete: str) -> list[str]:
+    """What a report can be ranked by."""
+    from rnndrop.config.task import columns
+
+    return [name for name in columns() if name.startswith(incomplete)]
 
 
 def plans(incomplete: str) -> list[str]:

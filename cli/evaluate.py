@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from rnndrop.config.task import score, task_of
 from rnndrop.display.digits import plus_minus
-from rnndrop.errors import RequestError, unknown
+from rnndrop.errors import RequestError
 from rnndrop.runs.reevaluate import evaluate as evaluate_finished
 from rnndrop.store.records import Record
 from rnndrop.store.status import find
+from rnndrop.values import Masks
 
 from .progress import console, in_bits
 
@@ -22,13 +23,11 @@ def evaluate(
     overrides: Sequence[str],
     output: str,
     samples: int | None,
-    masks: str,
+    masks: Masks,
     embedding: bool,
     as_json: bool,
 ) -> None:
     """Print what was measured beside deterministic perplexity, or the new record as JSON."""
-    if masks not in ("pass", "window"):
-        raise unknown("way to draw masks", masks, ("pass", "window"))
     asked = list(overrides)
     if samples is None and not overrides:
         samples = SAMPLES

@@ -5,25 +5,43 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import shutil
+import re
 import sys
-import textwrap
+from ast import literal_eval
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
+from typer.core import TyperGroup
 
-from rnndrop.errors import RequestError
+from rnndrop.errors import RequestError, unknown
 from rnndrop.store.records import NotWrittenError
+from rnndrop.values import Drawing, Listed, Masks, Mode, Scale, Style
 
-from .output import OutputError, discard, guard
+from .output import OutputError, discard, entry, guard
 
 # How long a waiting thread spins before it sleeps. Without a bound, training crawls when another program shares the
 # cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
+
+class _Commands(TyperGroup):
+    """The commands; a value that is not one of a few is refused as everywhere here, with a guess."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            found = re.search(r"('.*'|\".*\") is not one of (.+)\.$", error.message)
+            if not found or error.param is None:
+                raise
+            name, *choices = literal_eval(f"{found[1]}, {found[2]}")
+            raise unknown(error.param.opts[0], name, choices) from None
+
+
 app = typer.Typer(
     name="rnndrop",
+    cls=_Commands,
     help="Find out what a dropout does to a recurrent sequence model.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -48,7 +66,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KEY=VALUE]...",
-        help="Settings to change; see `rnndrop run --cfg`.",
+        help="Settings to change; see `rnndrop help KEY`.",
         autocompletion=_complete("overrides"),
     ),
 ]
@@ -58,6 +76,13 @@ Where = Annotated[
     typer.Option(metavar="CONDITION", help="Only runs with KEY=VALUE[,VALUE], KEY!=VALUE or KEY<NUMBER; repeatable."),
 ]
 Last = Annotated[str | None, typer.Option(metavar="SPAN", help="Only runs recorded within 30m, 12h, 1d, 2w.")]
+Ranked = Annotated[
+    str | None,
+    typer.Option(
+        help="What to rank by, as test_perplexity_mc; else test_perplexity or test_rmse.",
+        autocompletion=_complete("metrics"),
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -115,7 +140,7 @@ Output = Annotated[str, typer.Option(metavar="FOLDER", help="Folder of the runs.
 def ablate(
     plan: Annotated[str, typer.Argument(help="A dropout or an experiment.", autocompletion=_complete("plans"))],
     overrides: Overrides = None,
-    mode: Annotated[str, typer.Option(help="drop: leave one location out; add: one location alone.")] = "drop",
+    mode: Annotated[Mode, typer.Option(help="drop: leave one location out; add: one location alone.")] = "drop",
     jobs: Jobs = 1,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -132,7 +157,7 @@ def ablate(
 def reproduce(
     name: Annotated[str, typer.Argument(help="See `rnndrop ls reproduce`.", autocompletion=_complete("reproductions"))],
     overrides: Overrides = None,
-    scale: Annotated[str, typer.Option(help="full: as published; small: a stated reduction for two cores.")] = "full",
+    scale: Annotated[Scale, typer.Option(help="full: as published; small: a stated reduction for two cores.")] = "full",
     jobs: Jobs = 1,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -206,10 +231,8 @@ def doctor(
 )
 def report(
     path: Folder = "results/runs",
-    style: Annotated[str, typer.Option("--format", help="rich, md, csv, json, latex or html.")] = "rich",
-    metric: Annotated[
-        str | None, typer.Option(help="What to rank by, as test_perplexity_mc; else test_perplexity or test_rmse.")
-    ] = None,
+    style: Annotated[Style, typer.Option("--format", help="Of the tables.")] = "rich",
+    metric: Ranked = None,
     baseline: Annotated[
         str | None, typer.Option(help="Differences, paired by seed, from this dropout, run id or KEY=VALUE.")
     ] = None,
@@ -253,7 +276,7 @@ def evaluate(
     mc: Annotated[
         int | None, typer.Option("--mc", min=1, help="Monte-Carlo samples; 100 where nothing is asked for.")
     ] = None,
-    masks: Annotated[str, typer.Option(help="Drawn once a `pass` or once a `window`.")] = "pass",
+    masks: Annotated[Masks, typer.Option(help="How often masks are drawn: once a pass or once a window.")] = "pass",
     embedding: Annotated[bool, typer.Option("--embedding", help="Sample embedding dropout too.")] = False,
     output: Annotated[str, typer.Option(help="Folder of the runs.")] = "results/runs",
     as_json: Json = False,
@@ -286,14 +309,16 @@ def masks(
     " · rnndrop plot rates --location recurrent -o rates.svg"
 )
 def plot(
-    kind: Annotated[str, typer.Argument(help="curves, forest, rates, heatmap or calibration.")],
+    kind: Annotated[Drawing, typer.Argument(help="What to draw.")],
     path: Folder = "results/runs",
     output: Annotated[
         str | None, typer.Option("-o", "--output", metavar="FIG.{png,svg,pdf}", help="Without it: in the terminal.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="As valid_perplexity; else test_perplexity or test_rmse.")] = None,
+    metric: Ranked = None,
     baseline: Annotated[str | None, typer.Option(help="For forest; none unless given.")] = None,
-    location: Annotated[str | None, typer.Option(help="For rates: only this location.")] = None,
+    location: Annotated[
+        str | None, typer.Option(help="For rates: only this location.", autocompletion=_complete("locations"))
+    ] = None,
     where: Where = None,
     last: Last = None,
 ) -> None:
@@ -305,30 +330,38 @@ def plot(
 
 @app.command(epilog="Example: rnndrop ls dropout")
 def ls(
-    group: Annotated[
-        str | None,
-        typer.Argument(
-            help="task, data, model, dropout, trainer, evaluation, experiment, reproduce.",
-            autocompletion=_complete("groups"),
-        ),
-    ] = None,
+    group: Annotated[Listed | None, typer.Argument(help="Everything unless given.")] = None,
 ) -> None:
     """List what can be chosen: `rnndrop run GROUP=NAME`, `rnndrop reproduce NAME`."""
-    from rnndrop.config.compose import GROUPS, choices
-    from rnndrop.errors import unknown
+    from rnndrop.config.compose import choices
 
-    groups = (*GROUPS, "reproduce")
-    if group is not None and group not in groups:
-        raise unknown("group", group, groups)
-    for name in [group] if group else groups:
+    for name in [group] if group else get_args(Listed):
         if group is None:
             typer.echo(f"{name}:")
         indent = "" if group else "  "
         for option, about in choices(name).items():
-            line = f"{indent}{option:<20} {about}"
-            if sys.stdout.isatty():
-                line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=f"{indent}{'':21}")
-            typer.echo(line)
+            typer.echo(entry(f"{indent}{option:<20} ", about))
+
+
+@app.command("help", epilog="Examples: rnndrop help trainer.decay_after · rnndrop help dropout.recurrent")
+def explain(
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[KEY | COMMAND]",
+            help="A setting or a group of settings; a command shows its own help.",
+            autocompletion=_complete("keys"),
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a setting means, what it takes, and what it is unless given."""
+    if key is None or key in typer.main.get_group(app).commands:
+        app([*filter(None, [key]), "--help"])
+    else:
+        from . import help as command
+
+        command.show(key, as_json)
 
 
 def main() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.display.foreign import lines
@@ -60,6 +62,14 @@ def console(stream: str = "stdout") -> Console:
     from rich.console import Console
 
     return Console(file=_Steered(stream), markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]
+
+
+def entry(name: str, about: str) -> str:
+    """A line of a list: a name, padded, and what it is; folded beside the name on a terminal."""
+    line = name + about
+    if sys.stdout.isatty():
+        line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * len(name))
+    return line
 
 
 def show(text: str) -> None:

@@ -12,18 +12,15 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import terminal_width
+from rnndrop.values import Drawing
 
 from .output import show
 from .report import load, tasks
 
-KINDS = ("curves", "forest", "rates", "heatmap", "calibration")
 
-
-def plot(kind: str, path: str, output: str | None, metric: str | None, baseline: str | None, location: str | None,
-         conditions: list[str], span: str | None) -> int:  # fmt: skip
+def plot(kind: Drawing, path: str, output: str | None, metric: str | None, baseline: str | None,
+         location: str | None, conditions: list[str], span: str | None) -> int:  # fmt: skip
     """Draw in the terminal, or into the file `output`; return the exit code."""
-    if kind not in KINDS:
-        raise unknown("plot", kind, KINDS)
     if metric is not None and metric not in columns():
         raise unknown("metric", metric, columns())
     if location is not None and location not in LOCATIONS:

@@ -15,7 +15,8 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.sheet import failures
-from rnndrop.report.tables import DATA, STYLES, footer, render
+from rnndrop.report.tables import DATA, footer, render
+from rnndrop.values import Style
 
 from .output import show
 
@@ -25,7 +26,7 @@ class Request:
     """What was asked for on the command line."""
 
     path: str
-    style: str = "rich"
+    style: Style = "rich"
     metric: str | None = None
     baseline: str | None = None
     where: list[str] = field(default_factory=list)
@@ -44,8 +45,6 @@ def report(request: Request) -> int:
 
     What did not finish is named below the tables, or on stderr where stdout is for programs or for a file's name.
     """
-    if request.style not in STYLES:
-        raise unknown("report format", request.style, STYLES)
     if request.metric is not None and request.metric not in columns():
         raise unknown("metric", request.metric, columns())
     runs, skipped = load(request.path, request.where, request.last)

@@ -9,13 +9,14 @@ from dataclasses import asdict, replace
 from rnndrop.report.settings import of_identity
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.launchers import split_launcher
+from rnndrop.values import Scale
 
 from .progress import console
 from .run import result_line
 from .sweep import Options, run_all
 
 
-def reproduce(name: str, scale: str, overrides: Sequence[str], options: Options) -> int:
+def reproduce(name: str, scale: Scale, overrides: Sequence[str], options: Options) -> int:
     """Run every row with every seed and print ours beside the published; return the exit code.
 
     Where the rates are searched, the search runs first, with a seed of its own that is not reported.

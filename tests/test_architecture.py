@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "rnndrop"
 FLOORS = [
-    ["errors", "stats"],
+    ["errors", "stats", "values"],
     ["paths", "display", "extras"],
     ["ops"],
     ["dropout"],

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from rnndrop.config.settings import settings
 from rnndrop.dropout.literature import ABOUT, PROJECTS
 from rnndrop.dropout.masks import MemoryMask, Sizes, draw_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import KINDS, LOCATIONS, kinds_at, rule
+from scripts import settings_pages
 from scripts.kind_pages import lengths, main, pages
 from tests.conftest import ROOT
 
@@ -33,6 +35,25 @@ PARTS = (
 def test_the_committed_pages_are_what_the_script_writes() -> None:
     assert main(["--check"]) == 0, "run: python scripts/kind_pages.py"
     assert {path.stem for path in (ROOT / "docs" / "kinds").iterdir()} == set(KINDS) == set(ABOUT)
+
+
+def test_the_committed_settings_are_what_the_script_writes() -> None:
+    assert settings_pages.main(["--check"]) == 0, "run: python scripts/settings_pages.py"
+
+
+def test_comments_beside_settings_are_written_and_all_else_is_kept() -> None:
+    text = (
+        "# Opening.\ndefaults: [a]   # ours\nclip: 1.0  # old\n           # and the rest of it\nnot_ours: 2   # kept\n"
+    )
+    opening, ours, clip, kept = settings_pages.commented(text, "trainer.").splitlines()
+    assert (opening, ours, kept) == ("# Opening.", "defaults: [a]   # ours", "not_ours: 2   # kept")
+    assert clip == f"clip: 1.0   # {settings()['trainer.clip'].meaning}"
+
+
+def test_every_setting_is_on_the_page() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert all(f"| `{key}` |" in text for key in settings() if key.count(".") < 2 or not key.startswith("dropout."))
+    assert all(f"| `dropout.{place}` |" in text for place in LOCATIONS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

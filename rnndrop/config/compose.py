@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import product, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -25,8 +25,9 @@ from rnndrop.config.schema import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
+from rnndrop.values import Group
 
-GROUPS = ("task", "data", "model", "dropout", "trainer", "evaluation", "experiment")
+GROUPS: tuple[str, ...] = get_args(Group)
 LIMIT = 100_000  # runs of one grid
 PATHS = ("root", *FILES)  # of `data`
 MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for a larger one
@@ -136,7 +137,7 @@ def _read(text: str) -> Override:
     _check_environment(text)
     number = _WHOLE_NUMBER.fullmatch(text)  # of a hundred thousand seeds Hydra's parser would make a minute
     own = Override(text, number[1], int(number[2])) if number else _parsed(text)
-    _check_key(own.key)
+    check_key(own.key)
     if own.key in GROUPS and own.sweep is None:
         _check_option(own)
     if _is_text(own.key) and isinstance(own.value, (bool, int, float)):
@@ -334,7 +335,7 @@ def _check_path(name: str, path: str, below: str = "") -> None:
         raise RequestError(f"{name}={shorten(path, 60)}: {error.strerror}. Give another path.") from None
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
     """Raise RequestError, with a guess, for a key that does not exist. Hydra guesses nothing."""
     rest = key.partition(".")[2]
     if re.split("[./]", key)[0] == "hydra":

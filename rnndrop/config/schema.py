@@ -7,7 +7,8 @@ leaves it there is the run it was (`rnndrop.config.identity`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
+from rnndrop.values import Masks
 
 MOST = 10**9  # of anything counted: torch, the displays and files take no more
 LARGEST = 1e30  # float32 ends at 3e38
@@ -31,15 +33,22 @@ Scale = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 
 
-def _in(table: Mapping[str, object]) -> Callable[[str], str]:
+def _setting(meaning: str, example: str = "", **default: Any) -> Any:
+    """A setting: what it means, its unit and null, and overrides that use it; see `rnndrop.config.settings`."""
+    return Field(description=meaning, examples=[example], **default)
+
+
+@dataclass(frozen=True)
+class OneOf:
     """A check that a name is in a table, as it is by then."""
 
-    def check(name: str) -> str:
-        if name not in table:
-            raise ValueError(f"it must be one of {' '.join(table)}")
-        return name
+    table: Mapping[str, object]
 
-    return check
+    def __call__(self, name: str) -> str:
+        """The name. Raises ValueError."""
+        if name not in self.table:
+            raise ValueError(f"it must be one of {' '.join(self.table)}")
+        return name
 
 
 class Settings(BaseModel):
@@ -51,45 +60,82 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Which corpus, and how it is read."""
 
-    name: str
-    level: Literal["word", "char"]
-    root: str | None
-    train_tokens: Annotated[int, Field(ge=2, le=MOST)] | None
-    train: str | None
-    valid: str | None
-    test: str | None
-    file: str | None
-    split: tuple[Fraction, Fraction, Fraction]
-    min_count: Positive
-    split_by: Literal["review", "chunk"] | None = None
-    chunk_tokens: Positive | None = None
-    types: Positive | None = None
+    name: str = _setting("Name of the corpus, as `data=NAME` sets it.", "data=pydoc")
+    level: Literal["word", "char"] = _setting("What a token is.", "data=pydoc data.level=char")
+    root: str | None = _setting(
+        "Folder with the files of a published corpus; null: the one in $RNNDROP_DATA, else they are downloaded.",
+        "data=ptb data.root=corpora",
+    )
+    train_tokens: Annotated[int, Field(ge=2, le=MOST)] | None = _setting(
+        "How many of the first training tokens to keep; null: all.", "data.train_tokens=20000"
+    )
+    train: str | None = _setting(
+        "data=text: the file to train on; null: the text is in data.file.",
+        "data=text data.train=train.txt data.valid=valid.txt data.test=test.txt",
+    )
+    valid: str | None = _setting(
+        "data=text: the file for validation; null: the text is in data.file.",
+        "data=text data.train=train.txt data.valid=valid.txt data.test=test.txt",
+    )
+    test: str | None = _setting(
+        "data=text: the file for the test; null: the text is in data.file.",
+        "data=text data.train=train.txt data.valid=valid.txt data.test=test.txt",
+    )
+    file: str | None = _setting(
+        "data=text and data=reviews: the one file that data.split cuts; null: data.train, .valid and .test.",
+        "data=text data.file=mine.txt",
+    )
+    split: tuple[Fraction, Fraction, Fraction] = _setting(
+        "Shares of training, validation and test, which add up to 1, where one file or set of reviews is cut.",
+        "data=text data.file=mine.txt data.split=[0.7,0.1,0.2]",
+    )
+    min_count: Positive = _setting(
+        "Word types that occur less often than this in the training text become <unk>.", "data=pydoc data.min_count=3"
+    )
+    split_by: Literal["review", "chunk"] | None = _setting(
+        "task=sentiment: whether the chunks of a review stay together (review), or one may straddle two parts (chunk).",
+        "task=sentiment data.split_by=chunk",
+        default=None,
+    )
+    chunk_tokens: Positive | None = _setting(
+        "task=sentiment: reviews are cut into chunks of this many tokens.",
+        "task=sentiment data.chunk_tokens=100",
+        default=None,
+    )
+    types: Positive | None = _setting(
+        "task=sentiment: how many of the most frequent word types to keep; null: all.",
+        "task=sentiment data.types=5000",
+        default=None,
+    )
 
 
 class ModelSettings(Settings):
-    """The shape of the language model; see `rnndrop.models.encoder`."""
+    """The shape of the model."""
 
-    cell: Annotated[str, AfterValidator(_in(CELLS))]
-    hidden: Annotated[int, Field(ge=1, le=10**6)]
-    layers: Annotated[int, Field(ge=1, le=1000)]
-    embedding: Annotated[int, Field(ge=1, le=10**6)] | None
-    tie_weights: bool
+    cell: Annotated[str, AfterValidator(OneOf(CELLS))] = _setting("The recurrent cell; rnn: Elman's.", "model.cell=gru")
+    hidden: Annotated[int, Field(ge=1, le=10**6)] = _setting("Units of a recurrent layer.", "model.hidden=400")
+    layers: Annotated[int, Field(ge=1, le=1000)] = _setting("Recurrent layers.", "model.layers=1")
+    embedding: Annotated[int, Field(ge=1, le=10**6)] | None = _setting(
+        "Width of the embedding; null: as model.hidden.", "model.embedding=100"
+    )
+    tie_weights: bool = _setting("Whether the decoder shares the embedding matrix.", "model.tie_weights=true")
 
 
 class RuleSettings(Settings):
-    """One location's rule; see `rnndrop.dropout.rule`."""
+    """The rule of one location."""
 
-    kind: str
-    p: float
-    varies: tuple[str, ...] | None
-    noise: str | None
-    fill: str | None
+    kind: str = _setting("What the mask varies over and what fills a hole, by one name.")
+    p: float = _setting("Probability of a hole (fill=previous: of keeping the previous value).")
+    varies: tuple[str, ...] | None = _setting("The axes that the mask varies over; null: those of the kind.")
+    noise: str | None = _setting("The mask's distribution; gaussian: N(1, p/(1-p)); null: bernoulli.")
+    fill: str | None = _setting("What stands in a hole; null: what the kind puts there.")
 
 
 class DropoutSettings(Settings):
     """A named plan: one rule a location."""
 
-    name: str
+    name: str = _setting("Name of the plan, as `dropout=NAME` sets it; the rules count, not the name.",
+                         "dropout=variational")  # fmt: skip
     embedding: RuleSettings
     input: RuleSettings
     hidden: RuleSettings
@@ -104,67 +150,157 @@ class DropoutSettings(Settings):
 
 
 class TrainerSettings(Settings):
-    """How the model is trained; see `conf/trainer/default.yaml` for the meaning of each."""
+    """How the model is trained."""
 
-    epochs: Positive
-    batch_size: Positive
-    window: Positive
-    optimizer: Literal["sgd", "adam", "adamw"]
-    learning_rate: Scale
-    decay: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)]
-    decay_after: Count
-    loss: Literal["mean", "sum_time"]
-    clip: Scale | None
-    weight_decay: Annotated[float, Field(ge=0, lt=1)]
-    scaled_decay: bool
-    random_window: bool = False
-    ar: NotNegative = 0.0
-    tar: NotNegative = 0.0
-    nonmono: Positive | None = None
-    finetune_epochs: Count = 0
-    init: Scale
-    init_by_width: bool = False
-    patience: Positive | None
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    threads: Positive | None
-    checkpoint_epochs: Positive | None
-    checkpoint_seconds: Annotated[float, Field(ge=0)] | None
-    tensorboard: bool
+    epochs: Positive = _setting("Passes over the training text, at most.", "trainer.epochs=12")
+    batch_size: Positive = _setting(
+        "Columns into which the training text is cut; task=sentiment: chunks.", "trainer.batch_size=64"
+    )
+    window: Positive = _setting("Length of a BPTT window, in tokens.", "trainer.window=70")
+    optimizer: Literal["sgd", "adam", "adamw"] = _setting("The optimiser.", "trainer.optimizer=sgd")
+    learning_rate: Scale = _setting("Learning rate of the first epoch.", "trainer.learning_rate=0.001")
+    decay: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] = _setting(
+        "The learning rate is divided by this in each epoch after the first trainer.decay_after.",
+        "trainer.decay=1.2 trainer.decay_after=6",
+    )
+    decay_after: Count = _setting(
+        "Epochs before the learning rate begins to fall by trainer.decay.", "trainer.decay=1.2 trainer.decay_after=6"
+    )
+    loss: Literal["mean", "sum_time"] = _setting(
+        "What is minimised: the mean over the tokens of a window, or the sum over time of the mean over the batch "
+        "(Zaremba, Gal).",
+        "trainer.loss=sum_time",
+    )
+    clip: Scale | None = _setting("Largest norm of the gradient; null: no clipping.", "trainer.clip=0.25")
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = _setting(
+        "Share of every weight that is taken off at each step, apart from the gradient.", "trainer.weight_decay=1e-6"
+    )
+    scaled_decay: bool = _setting(
+        "Whether trainer.weight_decay is multiplied by the learning rate; for adamw it always is.",
+        "trainer.weight_decay=0.01 trainer.scaled_decay=true",
+    )
+    random_window: bool = _setting(
+        "Whether BPTT windows have random lengths around trainer.window, with the learning rate scaled by the length "
+        "(AWD-LSTM).",
+        "trainer.random_window=true",
+        default=False,
+    )
+    ar: NotNegative = _setting(
+        "Activation regularisation: ar · mean((masked h)²) of the top layer joins the loss a token (AWD-LSTM: 2).",
+        "trainer.ar=2",
+        default=0.0,
+    )
+    tar: NotNegative = _setting(
+        "Temporal activation regularisation: tar · mean((h(t+1) - h(t))²) of the top layer joins the loss a token "
+        "(AWD-LSTM: 1).",
+        "trainer.tar=1",
+        default=0.0,
+    )
+    nonmono: Positive | None = _setting(
+        "NT-ASGD: average the weights once valid is worse than the best of this many epochs ago; null: never.",
+        "trainer.nonmono=5",
+        default=None,
+    )
+    finetune_epochs: Count = _setting(
+        "Epochs of fine-tuning, at most (AWD-LSTM): on from the best weights, averaging from the start, until the rule "
+        "of trainer.nonmono ends it; trainer.patience does not.",
+        "trainer.finetune_epochs=6",
+        default=0,
+    )
+    init: Scale = _setting("Every parameter starts uniform in (-init, init).", "trainer.init=0.05")
+    init_by_width: bool = _setting(
+        "Whether recurrent layers of H units start uniform in (-1/√H, 1/√H) instead, as torch's do.",
+        "trainer.init_by_width=true",
+        default=False,
+    )
+    patience: Positive | None = _setting(
+        "Epochs without a better valid score after which training ends; null: it goes on to trainer.epochs.",
+        "trainer.patience=3",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = _setting(
+        "Where to compute; auto: on a GPU if there is one.", "trainer.device=cpu"
+    )
+    precision: Literal["float32", "tf32", "bf16"] = _setting(
+        "What the factors of matrix products are rounded to; tf32 is for NVIDIA GPUs from Ampere on, bf16 is refused.",
+        "trainer.precision=tf32",
+        default="float32",
+    )
+    threads: Positive | None = _setting("CPU threads; null: as torch finds them.", "trainer.threads=2")
+    checkpoint_epochs: Positive | None = _setting(
+        "A checkpoint is written after every so many epochs; null: not by epochs.", "trainer.checkpoint_epochs=5"
+    )
+    checkpoint_seconds: Annotated[float, Field(ge=0)] | None = _setting(
+        "A checkpoint is written every so many seconds, so that a run that is killed goes on from there; null: not by "
+        "time.",
+        "trainer.checkpoint_seconds=300",
+    )
+    tensorboard: bool = _setting(
+        "Whether to write each epoch to the run folder for TensorBoard too.", "trainer.tensorboard=true"
+    )
 
 
 class MonteCarloSettings(Settings):
-    """Monte-Carlo evaluation; see `rnndrop.evaluation.monte_carlo`."""
+    """Monte-Carlo evaluation: probabilities averaged over masks."""
 
-    samples: Count
-    masks: Literal["pass", "window"]
-    embedding: bool
+    samples: Count = _setting(
+        "Masks over which the probabilities of a token are averaged (jackknifed: no bias of 1/samples); 0: none.",
+        "evaluation.mc.samples=100",
+    )
+    masks: Masks = _setting(
+        "How often masks are drawn: once a pass over the stream (Gal & Ghahramani) or once a window.",
+        "evaluation.mc.samples=100 evaluation.mc.masks=window",
+    )
+    embedding: bool = _setting(
+        "Whether embedding dropout is drawn too (Gal & Ghahramani: not).",
+        "evaluation.mc.samples=100 evaluation.mc.embedding=true",
+    )
 
 
 class CacheSettings(Settings):
-    """The continuous cache; see `rnndrop.evaluation.neural_cache`."""
+    """The continuous cache of what followed similar states; the stream is one column."""
 
-    size: Count
-    theta: NotNegative
-    mix: Fraction
+    size: Count = _setting("Latest tokens in the cache; 0: no cache.", "evaluation.cache.size=500")
+    theta: NotNegative = _setting(
+        "How sharply the cache prefers similar states.", "evaluation=cache evaluation.cache.theta=0.2"
+    )
+    mix: Fraction = _setting(
+        "Share of the cache in the mixture with the model.", "evaluation=cache evaluation.cache.mix=0.2"
+    )
 
 
 class DynamicSettings(Settings):
-    """Dynamic evaluation; see `rnndrop.evaluation.dynamic`."""
+    """Dynamic evaluation: the weights learn from each segment after it was scored; the stream is one column."""
 
-    rule: Literal["sgd", "rms"] | None
-    window: Positive
-    learning_rate: Scale
-    decay: Annotated[float, Field(ge=0, le=1)]
-    epsilon: Scale
-    batch_size: Positive
+    rule: Literal["sgd", "rms"] | None = _setting(
+        "What the weights move along: the gradients (sgd), or these over their root mean square on the training text "
+        "(rms); null: no dynamic evaluation.",
+        "evaluation.dynamic.rule=rms",
+    )
+    window: Positive = _setting("Tokens of a segment.", "evaluation=dynamic evaluation.dynamic.window=10")
+    learning_rate: Scale = _setting(
+        "Learning rate of the moving weights.", "evaluation=dynamic evaluation.dynamic.learning_rate=0.0001"
+    )
+    decay: Annotated[float, Field(ge=0, le=1)] = _setting(
+        "How strongly the weights are pulled back to the trained ones after each segment.",
+        "evaluation=dynamic evaluation.dynamic.decay=0.005",
+    )
+    epsilon: Scale = _setting(
+        "rule=rms: what is added to the root mean square.", "evaluation=dynamic evaluation.dynamic.epsilon=0.0001"
+    )
+    batch_size: Positive = _setting(
+        "rule=rms: columns of the training text over which a gradient is averaged.",
+        "evaluation=dynamic evaluation.dynamic.batch_size=50",
+    )
 
 
 class EvaluationSettings(Settings):
-    """How perplexity is measured."""
+    """How the score is measured."""
 
-    batch_size: Positive
-    window: Positive
+    batch_size: Positive = _setting(
+        "Columns into which the valid and test streams are cut; task=sentiment: chunks at a time.",
+        "evaluation.batch_size=1",
+    )
+    window: Positive = _setting("Tokens of a column that are read at a time.", "evaluation.window=100")
     mc: MonteCarloSettings
     cache: CacheSettings
     dynamic: DynamicSettings
@@ -173,15 +309,23 @@ class EvaluationSettings(Settings):
 class Config(Settings):
     """Everything that one run depends on."""
 
-    task: Annotated[str, AfterValidator(_in(TASKS))] = "language_model"
+    task: Annotated[str, AfterValidator(OneOf(TASKS))] = _setting(
+        "What is predicted: the next token, scored by perplexity, or a review's rating, scored by RMSE.",
+        "task=sentiment",
+        default="language_model",
+    )
     data: DataSettings
     model: ModelSettings
     dropout: DropoutSettings
     trainer: TrainerSettings
     evaluation: EvaluationSettings
-    seed: Annotated[int, Field(ge=0, lt=2**63)]
-    output: str
-    label: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = _setting(
+        "Seed of the initial weights, the masks and whatever else is drawn.", "seed=1"
+    )
+    output: str = _setting("Folder of the runs.", "output=results/mine")
+    label: str | None = _setting(
+        "A word about what a run is for, no part of its identity; null: none.", "label=first-try", default=None
+    )
 
     @property
     def plan(self) -> Plan:

@@ -9,13 +9,14 @@ import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from rnndrop.display.foreign import cell, latex, markdown, plain
 from rnndrop.errors import unknown
 from rnndrop.report.sheet import Row, Sheet, sheets
+from rnndrop.values import Style
 
 INTERNAL = ["settings", "overrides"]
 LABEL_WIDTH = 34  # what the first column may ask for before others are dropped
@@ -190,4 +191,4 @@ FOOT: dict[str, Callable[[str], str]] = {
 }
 TEXT: dict[str, Callable[[Sheet], str]] = {"rich": _rich, "md": _markdown, "latex": _latex, "html": _html}
 DATA: dict[str, Callable[[pd.DataFrame], Any]] = {"csv": _csv, "json": _json}
-STYLES = (*TEXT, *DATA)
+STYLES: tuple[str, ...] = get_args(Style)

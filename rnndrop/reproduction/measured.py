@@ -16,6 +16,7 @@ from rnndrop.reproduction.committed import HISTORY, read
 from rnndrop.reproduction.outcomes import Outcome, outcomes, settle
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.scheduler import Job
+from rnndrop.values import Scale
 
 
 @dataclass
@@ -26,14 +27,14 @@ class Measured:
     """
 
     reproduction: Reproduction
-    scale: str
+    scale: Scale
     plans: list[Plan]
     runs: pd.DataFrame
     history: pd.DataFrame
     outdated: pd.DataFrame
 
     @classmethod
-    def read(cls, results: Path, name: str, scale: str) -> Measured:
+    def read(cls, results: Path, name: str, scale: Scale) -> Measured:
         """The plans of a reproduction, their jobs settled by the committed runs alone."""
         reproduction, path = load(name), results / f"{name}.csv"
         runs = read(path) if path.exists() else pd.DataFrame({"identity": [], "seed": []})

@@ -16,8 +16,8 @@ from rnndrop.config.compose import choices, compose, expand
 from rnndrop.config.task import TASKS, Task, score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.scheduler import Job, jobs_of
+from rnndrop.values import Scale
 
-SCALES = ("full", "small")
 SETTLED = ("finished", "failed", "diverged")
 
 
@@ -127,10 +127,8 @@ def label(name: str, scale: str) -> str:
     return name if scale == "full" else f"{name}-{scale}"
 
 
-def plans(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ()) -> list[Plan]:
+def plans(reproduction: Reproduction, scale: Scale, overrides: Sequence[str] = ()) -> list[Plan]:
     """The checked jobs of every row at a scale, with further overrides. Raises RequestError, also if rows coincide."""
-    if scale not in SCALES:
-        raise unknown("scale", scale, SCALES)
     made = [_plan(reproduction, name, request) for name, request in requests(reproduction, scale, overrides).items()]
     owner: dict[Path, str] = {}
     for plan in made:

@@ -9,8 +9,8 @@ from rnndrop.config.compose import choices, compose, expand
 from rnndrop.config.task import score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.scheduler import Job, jobs_of
+from rnndrop.values import Mode
 
-MODES = {"drop": "the plan without one of its locations", "add": "no dropout but at one of the plan's locations"}
 SEEDS = "seed=range(3)"
 
 
@@ -41,13 +41,11 @@ class Effect:
     high: float | None
 
 
-def rows(recipe: str, mode: str, overrides: Sequence[str]) -> list[Row]:
+def rows(recipe: str, mode: Mode, overrides: Sequence[str]) -> list[Row]:
     """The baseline and one row for each location of the plan that `recipe`, a dropout or an experiment, has.
 
-    Raises RequestError for a recipe or mode that does not exist, and for a plan without any dropout.
+    Raises RequestError for a recipe that does not exist, and for a plan without any dropout.
     """
-    if mode not in MODES:
-        raise unknown("mode", mode, MODES)
     base = [*_chosen(recipe), *overrides]
     if not any(override.startswith("seed=") for override in base):
         base.append(SEEDS)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from rnndrop.values import Drawing, Listed, Masks, Mode, Scale, Style
 from tests.conftest import Command
 
 BAD = [
@@ -86,10 +89,32 @@ def test_output_that_cannot_be_written(rnndrop: Command, tmp_path: Path) -> None
     assert "taken/runs" in done.stderr and "output=" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_unknown_command_group_and_format(rnndrop: Command) -> None:
-    assert rnndrop("rum").returncode == 2
-    group = rnndrop("ls", "droput")
-    assert group.returncode == 2 and "'dropout'" in group.stderr
+def test_unknown_command(rnndrop: Command) -> None:
+    done = rnndrop("rum")
+    assert done.returncode == 2 and "'run'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("request_", "message", "valid"),
+    [
+        ("ls droput", "No group 'droput'. Did you mean 'dropout'?", get_args(Listed)),
+        ("ablate locked --mode drob", "No --mode 'drob'. Did you mean 'drop'?", get_args(Mode)),
+        ("reproduce zaremba_small --scale smal", "No --scale 'smal'. Did you mean 'small'?", get_args(Scale)),
+        ("report --format jsn", "No --format 'jsn'. Did you mean 'json'?", get_args(Style)),
+        ("plot curvs", "No kind 'curvs'. Did you mean 'curves'?", get_args(Drawing)),
+        ("eval 3f9c21ab --masks it's", 'No --masks "it\'s".', get_args(Masks)),
+    ],
+)
+def test_one_of_a_few_values(rnndrop: Command, request_: str, message: str, valid: tuple[str, ...]) -> None:
+    done = rnndrop(*request_.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"{message}\nValid: {' '.join(valid)}\n"
+
+
+def test_help_names_the_values(rnndrop: Command) -> None:
+    for command, values in {"ablate": Mode, "reproduce": Scale, "eval": Masks, "plot": Drawing}.items():
+        shown = re.sub(r"[\s│]", "", rnndrop(command, "--help").stdout)
+        assert "|".join(get_args(values)) in shown
 
 
 def test_report_of_nothing_says_what_to_run(rnndrop: Command) -> None:

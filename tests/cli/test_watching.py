@@ -179,6 +179,14 @@ def test_bash_completes_groups_options_keys_and_runs(tmp_path: Path) -> None:
     assert "variational" in complete(tmp_path, "rnndrop ablate vari", 2)
 
 
+def test_bash_completes_the_values_of_options(tmp_path: Path) -> None:
+    assert complete(tmp_path, "rnndrop ls mo", 2) == ["model"]
+    assert complete(tmp_path, "rnndrop plot c", 2) == ["curves", "calibration"]
+    assert complete(tmp_path, "rnndrop report --format j", 3) == ["json"]
+    assert complete(tmp_path, "rnndrop plot rates --location re", 4) == ["recurrent"]
+    assert complete(tmp_path, "rnndrop report --metric valid_r", 3) == ["valid_rmse", "valid_rmse_mc"]
+
+
 def test_sparkline() -> None:
     assert sparkline([3.0, 2.0, 1.0]) == "█▅▁" or sparkline([3.0, 2.0, 1.0])[0] == "█"
     assert sparkline([]) == "" and sparkline([5.0, 5.0]) == "▁▁" and sparkline([float("inf")]) == ""

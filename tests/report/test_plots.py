@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -9,8 +10,9 @@ from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
+from rnndrop.values import Drawing
 
-KINDS = ("curves", "forest", "rates", "heatmap", "calibration")
+KINDS = get_args(Drawing)
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
