@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
-from importlib.resources import files
 from itertools import product, takewhile
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from rnndrop.config import private_hydra
 from rnndrop.config.identity import FILES
 from rnndrop.config.schema import Config, checked
 from rnndrop.dropout.rule import LOCATIONS
@@ -103,11 +103,15 @@ def sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, tuple[float, 
     return fixed, searched
 
 
-@cache
 def choices(group: str) -> dict[str, str]:
     """The options of a configuration group, each with the comment that it opens with."""
-    folder = Path(str(files("rnndrop.conf"))) / group
-    return {file.stem: _opening(file) for file in sorted(folder.glob("*.yaml")) if file.stem not in _NO_CHOICE}
+    return _choices(group, *private_hydra.FOLDERS)
+
+
+@cache
+def _choices(group: str, *folders: Path) -> dict[str, str]:
+    every = sorted((file for folder in folders for file in (folder / group).glob("*.yaml")), key=lambda file: file.stem)
+    return {file.stem: _opening(file) for file in every if file.stem not in _NO_CHOICE}
 
 
 def _opening(file: Path) -> str:
@@ -158,8 +162,6 @@ def _check_environment(text: str) -> None:
 def _parsed(text: str) -> Override:
     """What Hydra's grammar reads. A text that it cannot read is what was typed."""
     from hydra.errors import HydraException
-
-    from rnndrop.config import private_hydra
 
     if "\0" in text or text.encode(errors="ignore").decode() != text:
         raise RequestError(f"{text!r} is no text: it has a byte that is not UTF-8, or NUL.")
@@ -263,8 +265,6 @@ def _defaults(options: tuple[str, ...]) -> dict[str, Any]:
     """The settings with these options of the groups: what the runs of a grid share. Not to be changed."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
-
-    from rnndrop.config import private_hydra
 
     try:
         tree = private_hydra.defaults(options)

@@ -2,7 +2,7 @@
 
 Hydra keeps what it works on in singletons: whose folder of settings it is, which version it imitates. A program that
 uses Hydra itself, and calls `rnndrop.run`, must find them as it left them, and we must not find its settings in place
-of ours. So the groups are read from `rnndrop.conf` alone, nothing is registered, and one thread at a time is here.
+of ours. So the groups are read from `FOLDERS` alone, nothing is registered, and one thread at a time is here.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 VERSION_BASE = "1.3"
+FOLDERS = [Path(str(files("rnndrop.conf")))]
+"""Where the groups of settings lie; an option is the first file of its name."""
 
 _lock = threading.RLock()
 
@@ -30,7 +34,7 @@ def parse(text: str) -> Override:
 
 
 def defaults(choices: Sequence[str]) -> dict[str, Any]:
-    """The settings of `rnndrop.conf` with these options of its groups (`dropout=none`). Raises HydraException."""
+    """The settings of `FOLDERS` with these options of its groups (`dropout=none`). Raises HydraException."""
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.config_repository import CachingConfigRepository
     from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -38,7 +42,7 @@ def defaults(choices: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     with _apart():
-        overrides, files = [parse(choice) for choice in choices], CachingConfigRepository(_repository())
+        overrides, files = [parse(choice) for choice in choices], CachingConfigRepository(_repository(*FOLDERS))
         chosen = create_defaults_list(files, "config", overrides, prepend_hydra=False, skip_missing=False)
         loader = ConfigLoaderImpl(ConfigSearchPathImpl())
         tree = OmegaConf.to_container(loader._compose_config_from_defaults_list(chosen.defaults, files))
@@ -47,15 +51,15 @@ def defaults(choices: Sequence[str]) -> dict[str, Any]:
 
 
 @cache
-def _repository() -> Any:
-    """The files of `rnndrop.conf`, and no others."""
+def _repository(*folders: Path) -> Any:
+    """The files of these folders, and no others."""
     from hydra._internal.config_repository import ConfigRepository
     from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
-    from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
 
     class Repository(ConfigRepository):
         def initialize_sources(self, config_search_path: Any) -> None:
-            self.sources = [ImportlibResourcesConfigSource("main", "pkg://rnndrop.conf")]
+            self.sources = [FileConfigSource("main", f"file://{folder}") for folder in folders]
 
         def load_config(self, config_path: str) -> Any:
             found = super().load_config(config_path)

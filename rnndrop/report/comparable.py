@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from rnndrop.data.unk import unk_warning
-from rnndrop.report.frames import COLUMNS
+from rnndrop.report.frames import column_types
 
 SHOWN = 4  # values of a kind named before "…"
-SAMPLED = [name for name in COLUMNS if "_mc" in name]
-"""The columns that Monte-Carlo evaluation fills."""
 
 
 def commonest(values: Sequence[str]) -> str:
@@ -27,7 +25,7 @@ def alike(runs: pd.DataFrame) -> pd.DataFrame:
     runs = runs.copy()
     for _, ways in _ways_to_sample(runs):
         if len(others := ways[ways != commonest(ways.to_list())]):
-            runs.loc[others.index, SAMPLED] = pd.NA
+            runs.loc[others.index, _sampled()] = pd.NA
     return runs
 
 
@@ -36,9 +34,14 @@ def sampling(done: pd.DataFrame) -> str:
     return next((commonest(ways.to_list()) for _, ways in _ways_to_sample(done)), "")
 
 
+def _sampled() -> list[str]:
+    """The columns that Monte-Carlo evaluation fills."""
+    return [name for name in column_types() if "_mc" in name]
+
+
 def _ways_to_sample(runs: pd.DataFrame) -> Iterable[tuple[object, pd.Series]]:
     """For each corpus, how those of its runs were sampled that were at all."""
-    sampled = runs[runs[SAMPLED].notna().any(axis=1)]
+    sampled = runs[runs[_sampled()].notna().any(axis=1)]
     return sampled["mc"].fillna("unknown").groupby(sampled["data_sha256"].fillna(""))
 
 

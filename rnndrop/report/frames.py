@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,13 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import canonical
-from rnndrop.config.task import METRICS, derived, task_of
+from rnndrop.config.task import columns, derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
 from rnndrop.store.ownership import run_id_of
 from rnndrop.store.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
 
-
-def _scores() -> dict[str, str]:
-    """The columns of the metrics, the standard errors of the sampled ones among them."""
-    names = [name for metric in METRICS.values() for name in metric.columns]
-    return {
-        each: "Float64" for name in names for each in ([name, f"{name}_stderr"] if name.endswith("_mc") else [name])
-    }
-
-
-COLUMNS = {
+_RUN = {
     "run_id": "string",  # what the run computes, whatever its seed
     "seed": "Int64",
     "task": "string",  # language_model | sentiment
@@ -38,7 +29,8 @@ COLUMNS = {
     "model": "string",  # as "lstm 2×200"
     "dropout": "string",  # name of the dropout group
     "plan": "string",  # its rules in words
-    **_scores(),  # of each metric (`rnndrop.config.task`): perplexity first
+}
+_REST = {
     "mc": "string",  # how the Monte-Carlo ones were sampled, as "samples=100 masks=pass embedding=false"
     "best_epoch": "Int64",
     "epochs": "Int64",  # that were trained
@@ -61,10 +53,17 @@ COLUMNS = {
     "settings": "object",  # dict: dotted name → value; one object for all seeds of a run id
     "environment": "object",  # dict: versions, host, device
 }
-"""The columns of `load_runs()` and their types."""
+
+
+def column_types() -> dict[str, str]:
+    """The columns of `load_runs()` and their types: what a run is, its scores (`rnndrop.config.task`), the rest."""
+    scores = {
+        each: "Float64" for name in columns() for each in ([name, f"{name}_stderr"] if name.endswith("_mc") else [name])
+    }
+    return _RUN | scores | _REST
+
 
 _OF_ONE_RUN = ("seed", "output", "label")
-_NUMBERS = [name for name, kind in COLUMNS.items() if kind in ("Int64", "Float64")]
 
 
 class SkippedRecordWarning(UserWarning):
@@ -72,7 +71,7 @@ class SkippedRecordWarning(UserWarning):
 
 
 def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
-    """One row for each run and seed below `path`, with the columns and types of `COLUMNS`.
+    """One row for each run and seed below `path`, with the columns and types of `column_types()`.
 
     Copies of a record count once; where they differ, one is used and the others are left out. What is left out, a
     damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises RequestError
@@ -95,7 +94,7 @@ def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
         for used, other in runs.contradictions:
             warnings.warn(f"left out {other}: it is not the same as {used}", SkippedRecordWarning, stacklevel=2)
         rows = list(runs.rows.values())
-        return pd.DataFrame({name: _column(rows, name, kind) for name, kind in COLUMNS.items()})
+        return pd.DataFrame({name: _column(rows, name, kind) for name, kind in column_types().items()})
 
 
 class _Runs:
@@ -104,12 +103,13 @@ class _Runs:
     def __init__(self) -> None:
         self.rows: dict[Any, dict[str, Any]] = {}
         self.contradictions: list[tuple[Path, Path]] = []
+        self._numbers = [name for name, kind in column_types().items() if kind in ("Int64", "Float64")]
         self._records: dict[Any, tuple[Record, Path]] = {}
         self._plans: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {}
 
     def add(self, record: Record, folder: Path) -> None:
         """Raises DamagedRecordError where a part of the record is missing or of another type."""
-        row = _row(record, folder, *self._plan(record))
+        row = _row(record, folder, *self._plan(record), self._numbers)
         key = row["data_sha256"], row["run_id"], record.seed
         if key not in self.rows:
             self.rows[key], self._records[key] = row, (record, folder)
@@ -144,7 +144,9 @@ def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
     return pd.Series(values, dtype=kind)
 
 
-def _row(record: Record, folder: Path, run_id: str, settings: dict[str, Any], plan: str) -> dict[str, Any]:
+def _row(
+    record: Record, folder: Path, run_id: str, settings: dict[str, Any], plan: str, numbers: Sequence[str]
+) -> dict[str, Any]:
     """Raises DamagedRecordError where a part is missing or of another type."""
     try:
         row = {
@@ -181,7 +183,7 @@ def _row(record: Record, folder: Path, run_id: str, settings: dict[str, Any], pl
         raise DamagedRecordError(f"not a record of a run: {type(error).__name__} {error}") from None
     except OSError as error:  # it has gone in the meantime
         raise UnreadableError(folder / RECORD, error.strerror) from None
-    for name in _NUMBERS:
+    for name in numbers:
         if (value := row.get(name)) is not None and type(value) not in (int, float):
             raise DamagedRecordError(f"not a record of a run: {name} is {value!r}")
     return row

@@ -13,7 +13,7 @@ import pandas as pd
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import FILES, canonical, run_id
 from rnndrop.config.task import task_of
-from rnndrop.report.frames import COLUMNS, load_runs
+from rnndrop.report.frames import column_types, load_runs
 from rnndrop.report.settings import of_identity
 from rnndrop.store.records import read_history
 
@@ -58,7 +58,8 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
     defaults = canonical(compose([]).model_dump(mode="json"))
     rows = [_tidy(row, defaults) for row in runs.to_dict("records")]
     table = pd.DataFrame(rows, columns=list(TIDY))
-    return table.astype({name: COLUMNS[name] for name in TIDY if name in COLUMNS and COLUMNS[name] != "object"})
+    types = column_types()
+    return table.astype({name: types[name] for name in TIDY if types.get(name, "object") != "object"})
 
 
 def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,8 +127,9 @@ def read(path: Path) -> pd.DataFrame:
     configs = {text: compose(shlex.split(text)) for text in table["settings"].fillna("").unique()}
     whole = {text: (run_id(config), canonical(config.model_dump(mode="json"))) for text, config in configs.items()}
     found = [whole[text] for text in table["settings"].fillna("")]
-    runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in COLUMNS.items()})
-    extra = {name: table[name] for name in TIDY if name not in COLUMNS}
+    types = column_types()
+    runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in types.items()})
+    extra = {name: table[name] for name in TIDY if name not in types}
     return runs.assign(
         **extra,
         overrides=pd.Series([shlex.split(text) for text in table["overrides"].fillna("")], dtype=object),

@@ -520,7 +520,7 @@ def test_5_3_a_forced_run_that_diverges_replaces_what_it_was_to_replace(
     overrides, folder, _ = finished(tmp_path)
 
     def diverge(*arguments: object) -> None:
-        raise DivergedError(3, float("nan"))
+        raise DivergedError(3, float("nan"), "nats a token")
 
     monkeypatch.setattr("rnndrop.training.trainer.Training.run", diverge)
     assert again(overrides).status == "diverged"

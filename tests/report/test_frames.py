@@ -11,15 +11,15 @@ import pytest
 from rnndrop.config.identity import canonical
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
-from rnndrop.report.frames import COLUMNS, SkippedRecordWarning, load_runs
+from rnndrop.report.frames import SkippedRecordWarning, column_types, load_runs
 from rnndrop.report.settings import plan_text
 from tests.edited import as_json
 
 
 def test_one_typed_row_a_run(hundred: Path) -> None:
     runs = load_runs(hundred)
-    assert len(runs) == 100 and list(runs) == list(COLUMNS)
-    assert {name: str(kind) for name, kind in runs.dtypes.items()} == COLUMNS
+    assert len(runs) == 100 and list(runs) == list(column_types())
+    assert {name: str(kind) for name, kind in runs.dtypes.items()} == column_types()
     assert runs["run_id"].nunique() == 20 and set(runs["seed"]) == set(range(5))
     record = json.loads(next(hundred.rglob("record.json")).read_text())
     row = runs[(runs["run_id"] == record["run_id"]) & (runs["seed"] == record["seed"])].iloc[0]
