@@ -12,7 +12,7 @@ from rnndrop.store.records import Record
 from rnndrop.store.status import find
 from rnndrop.values import Masks
 
-from .progress import console, in_bits
+from .progress import console, scored
 
 SAMPLES = 100  # Monte-Carlo samples where nothing else is asked for
 MODES = {"mc": "MC ({samples} samples)", "cache": "cache", "dynamic": "dynamic"}
@@ -45,11 +45,10 @@ def evaluate(
 def _line(record: Record, split: str) -> str:
     """A split's scores, those of earlier evaluations too."""
     metrics, task = record.metrics, task_of(record.config)
-    level = record.config["data"]["level"] if task.name == "language_model" else "word"
-    parts = [f"{split:<6} {in_bits(score(metrics, split), level)}"]
+    parts = [f"{split:<6} {scored(score(metrics, split), record.config)}"]
     for mode, title in MODES.items():
         if mode in metrics:
             value, error = (metrics.get(f"{split}_{task.metric}_{mode}{part}") for part in ("", "_stderr"))
-            shown = "diverged" if value is None else plus_minus(value, error) if error else in_bits(value, level)
+            shown = "diverged" if value is None else plus_minus(value, error) if error else scored(value, record.config)
             parts.append(f"{title.format(**metrics[mode])} {shown}")
     return "   ".join(parts)

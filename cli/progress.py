@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rnndrop.config.schema import Config
-from rnndrop.config.task import score
+from rnndrop.config.task import METRICS, score, task_of
 from rnndrop.display.digits import number
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store.progress import Progress as TrainingProgress
@@ -38,20 +39,22 @@ def tell_idle(configs: Iterable[Config]) -> None:
         console.print(line, soft_wrap=True)
 
 
-def in_bits(value: float, level: str) -> str:
-    """A perplexity, of characters also in bits: `2.378 (1.250 bits)`."""
-    bits = f" ({number(math.log2(value))} bits)" if level == "char" and 0 < value < math.inf else ""
-    return number(value) + bits
+def scored(value: float, config: Mapping[str, Any]) -> str:
+    """A task's score, and what follows from it: of characters `2.378 (1.250 bits)`."""
+    task = task_of(config)
+    found = [(each.header, each.of(value, config)) for each in METRICS.values() if each.task == task.name and each.of]
+    more = [f"{number(each)} {name}" for name, each in found if each is not None]
+    return number(value) + (f" ({', '.join(more)})" if more else "")
 
 
-def epoch_line(progress: TrainingProgress, level: str) -> str:
-    """The last finished epoch in one line; `level` is that of the text."""
+def epoch_line(progress: TrainingProgress, config: Mapping[str, Any]) -> str:
+    """The last finished epoch of a run of `config` in one line."""
     row = progress.history[-1]
     train, valid = score(row, "train"), score(row, "valid")
     arrow = "↓" if valid < min([math.inf, *(score(past, "valid") for past in progress.history[:-1])]) else "↑"
     return (
-        f"epoch {row['epoch']:>2}/{progress.epochs}  train {in_bits(train, level)}  "
-        f"valid {in_bits(valid, level)} {arrow}  {row['tokens_per_second'] / 1000:.1f}k tok/s"
+        f"epoch {row['epoch']:>2}/{progress.epochs}  train {scored(train, config)}  "
+        f"valid {scored(valid, config)} {arrow}  {row['tokens_per_second'] / 1000:.1f}k tok/s"
     )
 
 
@@ -95,7 +98,7 @@ class RunDisplay(RunObserver):
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.level = config.data.level if config.task == "language_model" else "word"
+        self.settings = config.model_dump(mode="json")
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -132,4 +135,4 @@ class RunDisplay(RunObserver):
     def evaluated(self, progress: TrainingProgress) -> None:
         """Say what the epoch came to."""
         self.shown = len(progress.history)
-        console.print(epoch_line(progress, self.level))
+        console.print(epoch_line(progress, self.settings))

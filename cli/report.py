@@ -91,7 +91,7 @@ def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     table = compare(runs, metric, request.baseline, request.bootstrap, intervals=request.style in DATA)
     if request.sort:
         table = sort(table, request.sort)
-    if request.published and task_by_metric(metric).name == "language_model":
+    if request.published and task_by_metric(metric).predicts_tokens:
         from rnndrop.report.published import beside
 
         table = beside(table)

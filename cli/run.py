@@ -33,7 +33,7 @@ def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
 
 def result_line(record: Record, folder: Path) -> str:
     """One line for people: scores, epoch, distance from the floor, too much `<unk>`, folder."""
-    from .progress import in_bits
+    from .progress import scored
 
     if record.status != "finished":
         reason = (record.error or "").strip().splitlines()
@@ -42,12 +42,10 @@ def result_line(record: Record, folder: Path) -> str:
     where = f"epoch {metrics['best_epoch']}"
     if floor := record.data.get("floor_perplexity"):
         where += f", {score(metrics, 'test') / floor:.2f} × floor"
-    words = task_of(record.config).name == "language_model"
     rates = record.data.get("oov_rate", {})
-    if words and unk_warning(rates):
+    if task_of(record.config).predicts_tokens and unk_warning(rates):
         where += f", {percent(rates['test'])} of test is <unk>"
-    level = record.config["data"]["level"] if words else "word"
-    numbers = "  ".join(f"{split} {in_bits(score(metrics, split), level)}" for split in ("valid", "test"))
+    numbers = "  ".join(f"{split} {scored(score(metrics, split), record.config)}" for split in ("valid", "test"))
     return f"✓ {numbers}  ({where})   {folder}"
 
 

@@ -70,7 +70,8 @@ class Task:
     """A task: the module that has its `TASK` (`rnndrop.tasks.base`), and the settings that mean nothing in it.
 
     `idle` ones do nothing, whatever they are; `refused` ones are an error where they ask for something, with the
-    reason; `needed` ones must not be null.
+    reason; `needed` ones must not be null. `predicts_tokens`: much `<unk>` makes its score mean
+    little, and floors and published rows are of it.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Task:
     idle: tuple[str, ...] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     needed: tuple[str, ...] = ()
+    predicts_tokens: bool = False
 
     @property
     def score(self) -> Metric:
@@ -112,6 +114,7 @@ TASKS = {
             "language_model",
             "rnndrop.tasks.language_model",
             refused=dict.fromkeys(("data.split_by", "data.chunk_tokens", "data.types"), _OF_REVIEWS),
+            predicts_tokens=True,
         ),
         Task(
             "sentiment",

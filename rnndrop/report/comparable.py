@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from rnndrop.config.task import TASKS
 from rnndrop.data.unk import unk_warning
 from rnndrop.report.frames import column_types
 
@@ -75,7 +76,10 @@ def _unlike_samples(done: pd.DataFrame) -> list[str]:
 
 
 def _unknown_words(done: pd.DataFrame) -> list[str]:
-    rates = done.loc[done["task"] == "language_model", [f"{split}_oov_rate" for split in ("train", "valid", "test")]]
+    rates = done.loc[
+        done["task"].isin([task.name for task in TASKS.values() if task.predicts_tokens]),
+        [f"{split}_oov_rate" for split in ("train", "valid", "test")],
+    ]
     rows = rates.dropna().drop_duplicates().to_dict("records")
     found = (unk_warning({str(name).removesuffix("_oov_rate"): rate for name, rate in row.items()}) for row in rows)
     return [warning for warning in found if warning]

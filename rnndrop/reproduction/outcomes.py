@@ -63,7 +63,7 @@ def outcomes(
     """
     found = []
     for name, row in reproduction.rows.items():
-        theirs = their_row(reproduction, row) if task.name == "language_model" else published().iloc[:0]
+        theirs = their_row(reproduction, row) if task.predicts_tokens else published().iloc[:0]
         runs = measured.get(name, ())
         found += [
             _outcome(reproduction.name, scale, tuple(overrides), name, metric, runs, theirs)

@@ -329,7 +329,8 @@ def test_3_a_run_of_characters_records_its_bits(tmp_path: Path) -> None:
     metrics = rnndrop.run([*text, *shape, f"output={tmp_path}"], told.append).metrics
     for split in ("valid", "test", "train"):
         assert metrics[f"{split}_bits_per_character"] == pytest.approx(math.log2(metrics[f"{split}_perplexity"]))
-    assert "bits)" in epoch_line(told[-1], "char") and "bits" not in epoch_line(told[-1], "word")
+    assert "bits)" in epoch_line(told[-1], {"data": {"level": "char"}})
+    assert "bits" not in epoch_line(told[-1], {"data": {"level": "word"}})
 
 
 @pytest.mark.parametrize(
