@@ -14,8 +14,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperGroup
 
-from rnndrop.errors import RequestError, unknown
-from rnndrop.store.records import NotWrittenError
+from rnndrop.errors import NotWrittenError, RequestError, unknown
 from rnndrop.values import Drawing, Listed, Masks, Mode, Scale, Style
 
 from .output import OutputError, discard, entry, guard

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one readable message, exit code 2, no traceback."""
+"""Errors that are the user's to mend: one readable message, no traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from difflib import get_close_matches
 
 
 class RequestError(ValueError):
-    """The request was wrong. The message names the thing and says what would be right."""
+    """The request was wrong. The message names the thing and says what would be right. Exit code 2."""
+
+
+class NotWrittenError(OSError):
+    """A record could not be written; the message says what to do. Exit code 1."""
 
 
 def suggestion(name: str, choices: Iterable[str]) -> str:

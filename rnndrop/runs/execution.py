@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from rnndrop.config.identity import asked
 from rnndrop.config.schema import Config
-from rnndrop.errors import RequestError
+from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.runs import environment
@@ -64,10 +64,10 @@ class Execution:
             with self.stop.listening(), Heartbeat(self.folder) as beating:
                 written = self._write(self._train(beating, every))
         except Interrupted:
-            with suppress(records.NotWrittenError, records.UnreadableError):  # the checkpoint is what counts
+            with suppress(NotWrittenError, records.UnreadableError):  # the checkpoint is what counts
                 written = self._write(self._record("interrupted"))
             raise
-        except (RequestError, records.NotWrittenError):
+        except (RequestError, NotWrittenError):
             raise
         except Exception:
             written = self._write(self._record("failed", error=traceback.format_exc()))
@@ -95,8 +95,8 @@ class Execution:
             raise self._not_written(error) from None
         return record
 
-    def _not_written(self, error: OSError) -> records.NotWrittenError:
-        return records.NotWrittenError(
+    def _not_written(self, error: OSError) -> NotWrittenError:
+        return NotWrittenError(
             f"Cannot write the results of {self.folder}: {error.strerror}. Mend that, and the same command goes on from"
             " the last checkpoint."
         )

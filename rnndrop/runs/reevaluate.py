@@ -9,7 +9,7 @@ from typing import Any
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import asked
 from rnndrop.config.schema import Config, checked
-from rnndrop.errors import RequestError
+from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus, trained
@@ -69,5 +69,5 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
         try:
             records.write_atomically(folder / records.RECORD, record.to_json())
         except OSError as error:
-            raise records.NotWrittenError(f"Cannot write to {folder}: {error.strerror}.") from None
+            raise NotWrittenError(f"Cannot write to {folder}: {error.strerror}.") from None
     return record

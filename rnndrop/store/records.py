@@ -65,10 +65,6 @@ class NewerError(UnreadableError):
     """A record of a later version of rnndrop."""
 
 
-class NotWrittenError(OSError):
-    """A record could not be written; the message says what to do."""
-
-
 @dataclass
 class Record:
     """What one run was and what came of it; the keys of `record.json`."""

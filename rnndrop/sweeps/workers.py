@@ -189,11 +189,11 @@ def run_task(
     """Run one job; return how it ended, as the kind and content of an Event. Interrupted passes through."""
     import traceback
 
-    from rnndrop.errors import RequestError
+    from rnndrop.errors import NotWrittenError, RequestError
     from rnndrop.runs.runner import run_one
     from rnndrop.store.lock import BusyError
     from rnndrop.store.progress import Progress, Watching
-    from rnndrop.store.records import NotWrittenError, UnreadableError
+    from rnndrop.store.records import UnreadableError
 
     told = 0.0
 

@@ -26,7 +26,7 @@ from rnndrop.cli.watch import watch
 
 import rnndrop
 from rnndrop.config.compose import compose
-from rnndrop.errors import RequestError
+from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.runs.doctor import examine
 from rnndrop.runs.reevaluate import evaluate
@@ -693,7 +693,7 @@ def test_8_13_a_folder_that_vanishes_in_the_middle_of_a_run(tmp_path: Path, capl
     def vanish(progress: Progress) -> None:
         shutil.rmtree(tmp_path / "runs", ignore_errors=True)
 
-    with pytest.raises(records.NotWrittenError, match="No such file or directory"):
+    with pytest.raises(NotWrittenError, match="No such file or directory"):
         rnndrop.run(overrides, vanish)
     assert not (tmp_path / "runs").exists() and "no checkpoint at step" in caplog.text
 
