@@ -30,10 +30,13 @@ OUTPUT = "results/runs"  # the default
 
 def header(name: str) -> str:
     """The header of a metric's column: test, test MC, test bits."""
+    return f"{_place(name)} {metric_of(name).header}".rstrip()
+
+
+def _place(name: str) -> str:
+    """Where a metric's column stands: beside that of the task's score."""
     split, _, rest = name.partition("_")
-    measure = metric_of(name)
-    words = [split, measure.header, "MC" if rest == f"{measure.name}_mc" else ""]
-    return " ".join(word for word in words if word)
+    return f"{split} MC" if rest == f"{metric_of(name).name}_mc" else split
 
 
 @dataclass(frozen=True)
@@ -143,11 +146,6 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
             columns.append(Column(heading, keep, _number(name, text), key=name))
     digits = shown_digits(part["run_id"])
     return [*columns, Column("run", 1, lambda row: _word(row["run_id"])[:digits], left=True, key="run_id")]
-
-
-def _place(name: str) -> str:
-    """Where a metric's column stands: beside that of the task's score."""
-    return header(name).replace(f" {metric_of(name).header}", "") if metric_of(name).header else header(name)
 
 
 def _keep(name: str) -> int:
