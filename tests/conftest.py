@@ -1,18 +1,19 @@
-"""What the tests share: a tiny run, the command in a real subprocess, the real corpora where they are present."""
+"""What the tests share: a tiny run, the command in a process, the real corpora where they are present."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.processes import RNNDROP
+from tests.warm import ROOT, Warm
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the machine
 
-ROOT = Path(__file__).parent.parent
 TINY = [
     "data.train_tokens=3000",
     "model.hidden=12",
@@ -20,21 +21,37 @@ TINY = [
     "trainer.device=cpu",
     "trainer.threads=1",
 ]
-"""A run of about a second; the corpus is `synthetic`."""
+"""A run of a fifth of a second; the corpus is `synthetic`."""
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """The process from which the command is forked."""
+    with Warm() as process:
+        yield process
+
+
 @pytest.fixture
-def rnndrop(tmp_path: Path) -> Command:
-    """Run the installed command in an empty folder and return the completed process."""
-    program = Path(sys.executable).parent / "rnndrop"
+def rnndrop(tmp_path: Path, warm: Warm) -> Command:
+    """Run the command in an empty folder and return the completed process, a fork of a warm one."""
 
     def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "COLUMNS": "120"}
+        return warm.call(arguments, tmp_path, {**os.environ, "COLUMNS": "120"}, timeout)
+
+    return run
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Command:
+    """The same with the installed command, in a process that the system starts: seconds, not a fraction of one."""
+
+    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [program, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=timeout, env=environment
-        )
+            [RNNDROP, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=timeout,
+            env={**os.environ, "COLUMNS": "120"},
+        )  # fmt: skip
 
     return run
 
