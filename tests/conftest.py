@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,16 @@ def warm() -> Iterator[Warm]:
 
 @pytest.fixture
 def rnndrop(tmp_path: Path, warm: Warm) -> Command:
-    """Run the command in an empty folder and return the completed process, a fork of a warm one."""
+    """Run the command in an empty folder and return the completed process, a fork of a warm one.
 
-    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return warm.call(arguments, tmp_path, {**os.environ, "COLUMNS": "120"}, timeout)
+    `streams` are files that stand for standard streams, by number; other names are variables of the environment.
+    """
+
+    def run(
+        *arguments: object, timeout: float = 120, streams: Mapping[int, str] | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        given = {**os.environ, "COLUMNS": "120", **environment}
+        return warm.call(tuple(map(str, arguments)), tmp_path, given, timeout, streams or {})
 
     return run
 

@@ -1,6 +1,6 @@
 """The command in forks of one warm process, which has imported torch and the rest before: a process, but a cheap one.
 
-A call has its own process, streams, folder and environment, as if the shell had started it. It lacks what comes before
+A call has its own process, streams, folder and environment, as if a shell had started it. It lacks what comes before
 and after `main`: the start of the interpreter, the imports, and Python's leaving. Tests of those start a real one.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -19,12 +20,14 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parent.parent
-_LATE = ("matplotlib.pyplot", "optuna", "pandas", "plotext", "scipy.stats", "tabulate")  # what the commands import late
-_OURS = ("rnndrop.cli.ablate", "rnndrop.cli.masks", "rnndrop.cli.reproduce", "rnndrop.cli.tune", "rnndrop.sweeps.tuning")
+_LATE = (
+    "itables", "matplotlib.pyplot", "optuna", "pandas", "plotext", "plotly.io", "rich.progress", "scipy.stats",
+    "tabulate", "torch._dynamo", "typer.main",
+)  # fmt: skip
+"""What the commands import late, or an optimizer of torch."""
 
 
 class Warm:
@@ -36,40 +39,48 @@ class Warm:
         )
         return self
 
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.communicate()  # it leaves at the end of its input
 
     def call(
-        self, arguments: tuple[str, ...], folder: Path, environment: Mapping[str, str], timeout: float
+        self,
+        arguments: tuple[str, ...],
+        folder: Path,
+        environment: Mapping[str, str],
+        timeout: float,
+        streams: Mapping[int, str],
     ) -> subprocess.CompletedProcess[str]:
-        """Run the command in a folder; raises TimeoutExpired as `subprocess.run` does."""
-        pipes = self._process.stdin, self._process.stdout
-        assert pipes[0] and pipes[1]
-        asked = {"arguments": arguments, "folder": str(folder), "environment": dict(environment), "timeout": timeout}
-        print(json.dumps(asked), file=pipes[0], flush=True)
-        code, stdout, stderr = json.loads(pipes[1].readline())
+        """Run the command in a folder; `streams` are files that stand for some of the standard ones, by number.
+
+        Raises TimeoutExpired as `subprocess.run` does.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin and stdout
+        print(json.dumps([arguments, str(folder), dict(environment), timeout, dict(streams)]), file=stdin, flush=True)
+        code, out, err = json.loads(stdout.readline())
         if code == -signal.SIGALRM:
-            raise subprocess.TimeoutExpired(arguments, timeout, stdout, stderr)
-        return subprocess.CompletedProcess(arguments, code, stdout, stderr)
+            raise subprocess.TimeoutExpired(arguments, timeout, out, err)
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+# ---- in the warm process -----------------------------------------------------------------------------------------
 
 
 def _import() -> None:
-    """Everything that a command may import."""
-    from scripts.forked import warm_up
-
+    """What a command may import, but for the commands themselves: those look at their environment as they are."""
+    import rnndrop
+    from rnndrop.config.compose import compose
     from rnndrop.data import synthetic
 
-    warm_up()
-    for name in _OURS:
-        import_module(name)
-    for name in _LATE:
-        with suppress(ImportError):
+    for name in (*_LATE, *(module.name for module in pkgutil.walk_packages(rnndrop.__path__, "rnndrop."))):
+        with suppress(ImportError):  # an extra that is not there
             import_module(name)
+    compose([])
     synthetic.default_corpus()
 
 
 class _Forks:
-    """What a sweep starts its workers with, in place of `multiprocessing.get_context("spawn")`: forks, as bare as those."""
+    """What a sweep starts workers with, in place of `multiprocessing.get_context("spawn")`: forks, as bare as those."""
 
     def __init__(self) -> None:
         self._context = get_context("fork")
@@ -94,9 +105,8 @@ class _Forks:
 
 def _serve() -> None:
     """Answer each line of standard input, a call, with a line: its exit code and what it said."""
-    from scripts.forked import command
-
     from rnndrop.sweeps import workers
+    from scripts.forked import command
 
     _import()
     assert workers._SPAWN.get_start_method() == "spawn"
@@ -104,14 +114,18 @@ def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        asked: dict[str, Any] = json.loads(line)
+        arguments, folder, environment, timeout, streams = json.loads(line)
 
-        def begin(folder: str = asked["folder"], environment: dict[str, str] = asked["environment"]) -> None:
+        def begin(folder: str = folder, environment: Any = environment, streams: Any = streams) -> None:
             os.chdir(folder)
             os.environ.clear()
             os.environ |= environment
+            for number, path in streams.items():
+                os.dup2(os.open(path, os.O_RDWR | os.O_NOCTTY), int(number))
+            sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
 
-        done = command(asked["arguments"], before=begin, limit=asked["timeout"])
+        done = command(arguments, before=begin, limit=timeout)
         print(json.dumps([done.code, done.stdout, done.stderr]), file=answers, flush=True)
     os._exit(0)  # Python would look for cycles among all that was imported: seconds
 
