@@ -22,7 +22,7 @@ demo: install ## Train none, naive and variational on the embedded corpus and co
 	$(BIN)/rnndrop report
 
 test: install ## Run the tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.pages import browser, chromium
 from tests.processes import RNNDROP
 from tests.warm import ROOT, Warm
 
@@ -23,7 +25,26 @@ TINY = [
 ]
 """A run of a fifth of a second; the corpus is `synthetic`."""
 
+__all__ = ["ROOT", "browser", "chromium"]
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+E2E = {"browser", "disk", "image", "installed", "slurm", "warm", "wheel"}
+"""The fixtures of what is no part of the process of the tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need more than this process, and begin with the longest: then no worker waits at the end."""
+    for item in items:
+        if E2E & set(getattr(item, "fixturenames", ())):
+            item.add_marker("e2e")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as there are processors, and one, for there are tests that wait: of clusters, locks, signals."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture(scope="session")
@@ -37,14 +58,11 @@ def warm() -> Iterator[Warm]:
 def rnndrop(tmp_path: Path, warm: Warm) -> Command:
     """Run the command in an empty folder and return the completed process, a fork of a warm one.
 
-    `streams` are files that stand for standard streams, by number; other names are variables of the environment.
+    It takes what `Warm.call` takes: the timeout, streams, and variables of the environment.
     """
 
-    def run(
-        *arguments: object, timeout: float = 120, streams: Mapping[int, str] | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        given = {**os.environ, "COLUMNS": "120", **environment}
-        return warm.call(tuple(map(str, arguments)), tmp_path, given, timeout, streams or {})
+    def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+        return warm.call(arguments, tmp_path, **{"COLUMNS": "120", **options})
 
     return run
 

@@ -62,6 +62,8 @@ print("fine")
 from concurrent.futures import ThreadPoolExecutor
 from rnndrop.config.compose import compose
 from threading import Barrier
+
+pytestmark = pytest.mark.e2e
 together = Barrier(8)
 
 def ask(number):

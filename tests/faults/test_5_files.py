@@ -47,7 +47,8 @@ from rnndrop.sweeps.tuning import space, tune
 from rnndrop.sweeps.workers import run_task
 from rnndrop.training.trainer import DivergedError
 from tests.conftest import TINY
-from tests.processes import RNNDROP
+from tests.processes import RNNDROP, wait_until
+from tests.warm import Warm
 
 QUICK = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]
 
@@ -170,15 +171,14 @@ def test_5_5_hosts_with_and_without_locks_keep_each_other_out(tmp_path: Path, mo
         pass
 
 
-def test_5_5_a_sweep_says_which_file_to_remove_after_a_crash(tmp_path: Path) -> None:
+def test_5_5_a_sweep_says_which_file_to_remove_after_a_crash(tmp_path: Path, warm: Warm) -> None:
     folder = folder_of(compose([*QUICK, f"output={tmp_path}"]))
     folder.mkdir(parents=True)
     mark = folder / f"{records.LOCK}{HELD}"
     mark.write_text("elsewhere, process 1")
-    program = [RNNDROP, "sweep", *QUICK, f"output={tmp_path}"]
-    with subprocess.Popen(program, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        line = next(line for line in process.stderr if HELD in line)
+    with warm.running(["sweep", *QUICK, f"output={tmp_path}"], tmp_path, COLUMNS="200") as process:
+        wait_until(lambda: HELD in process.said()[1])
+        (line,) = (line for line in process.said()[1].splitlines() if HELD in line)
         mark.unlink()
         process.communicate(timeout=60)
     assert "elsewhere, process 1" in line and "Remove that file" in line

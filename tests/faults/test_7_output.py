@@ -21,9 +21,8 @@ from rnndrop.report.frames import load_runs
 from rnndrop.report.page import write_page
 from tests.conftest import TINY, Command
 from tests.edited import as_json
-from tests.report.test_page import METRIC, chromium, opened
-
-__all__ = ["chromium"]
+from tests.pages import opened
+from tests.report.test_page import METRIC
 
 RUNS = "<img src=x onerror=document.documentElement.dataset.ran=1>&amp;"
 STEERS = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e"
