@@ -111,9 +111,9 @@ def _run(arguments: list[str], before: Callable[[], None], after: Callable[[], N
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
-    for stream in (sys.stdout, sys.stderr):
+    for said in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
-            stream.flush()
+            said.flush()
     after()
     return code
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rnndrop.config.compose import compose
@@ -41,11 +42,13 @@ def monte_carlo_ratio() -> float:
     config = compose(["dropout=variational", f"evaluation.mc.samples={SAMPLES}"])
     corpus, _ = load_corpus(config.data)
     model, masks = build(config, corpus, torch.device("cpu")), generator(0, "mc", torch.device("cpu"))
+    test = corpus.test
+    assert isinstance(test, np.ndarray)
     plain: list[float] = []
     sampled: list[float] = []
     for _ in range(ROUNDS):
-        plain.append(seconds(lambda: stream_nll(model, config.plan, corpus.test, config.evaluation)))
-        sampled.append(seconds(lambda: monte_carlo(model, config.plan, corpus.test, config.evaluation, masks)))
+        plain.append(seconds(lambda: stream_nll(model, config.plan, test, config.evaluation)))
+        sampled.append(seconds(lambda: monte_carlo(model, config.plan, test, config.evaluation, masks)))
     return SAMPLES * statistics.median(plain) / statistics.median(sampled)
 
 

@@ -53,4 +53,4 @@ def break_training() -> None:
             raise RuntimeError("the roof fell in")
         return window(self, *arguments)
 
-    trainer.Training._window = broken  # type: ignore[method-assign]
+    trainer.Training._window = broken  # type: ignore[method-assign, assignment]
