@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.e2e
+
 ASKED = '["dropout=variational", "data=synthetic", "seed=3"]'
 EXPECTED = """
 import rnndrop.config.compose
@@ -62,8 +64,6 @@ print("fine")
 from concurrent.futures import ThreadPoolExecutor
 from rnndrop.config.compose import compose
 from threading import Barrier
-
-pytestmark = pytest.mark.e2e
 together = Barrier(8)
 
 def ask(number):
