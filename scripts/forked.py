@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pkgutil
 import signal
@@ -55,6 +56,8 @@ def warm_up() -> None:
             import_module(name)
     compose([])
     synthetic.default_corpus()
+    gc.collect()
+    gc.freeze()  # or every fork looks for cycles among all of this, and copies it as it does
 
 
 def nothing() -> None:

@@ -24,6 +24,8 @@ TINY = [
     "trainer.threads=1",
 ]
 """A run of a fifth of a second; the corpus is `synthetic`."""
+SMALL = [*TINY[1:], "data=text", f"data.file={ROOT / 'tests' / 'words.txt'}", "trainer.epochs=1"]
+"""A shorter one: 4,000 words of 30, each likely after the one before it."""
 
 __all__ = ["ROOT", "browser", "chromium"]
 

@@ -21,14 +21,12 @@ from rnndrop.store import records
 from rnndrop.store.records import locked
 from rnndrop.sweeps.scheduler import DEATHS, Event, Job, plan_jobs, run_jobs, settled_statuses
 from scripts import kills
-from tests.conftest import TINY, Command
+from tests.conftest import SMALL, TINY, Command
 from tests.processes import running, wait_until
 from tests.warm import ROOT, Running, Warm
 
-QUICK = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]
-
 # Nine fine values, one that diverges, two whose training raises an exception, and one of them twice.
-TWELVE = [*QUICK, "trainer.init=.01,.02,.03,.04,.05,.06,.07,.08,.09,1e4,1e20,2e20,0.01"]
+TWELVE = [*SMALL, "trainer.init=.01,.02,.03,.04,.05,.06,.07,.08,.09,1e4,1e20,2e20,0.01"]
 
 
 def statuses(folder: Path) -> Counter[str]:
@@ -64,14 +62,14 @@ def test_twelve_jobs_of_which_two_raise_and_one_diverges(rnndrop: Command, tmp_p
     changed = [path for path, when in times(tmp_path).items() if when != before[path]]
     assert len(changed) == 3 and all("finished" not in path.read_text().partition("overrides")[0] for path in changed)
 
-    hasty = rnndrop("sweep", *QUICK, "trainer.init=3e20,.11,.12,.13", "--fail-fast")
+    hasty = rnndrop("sweep", *SMALL, "trainer.init=3e20,.11,.12,.13", "--fail-fast")
     assert hasty.returncode == 1 and hasty.stdout.count("✗ failed") == 1 and "✓" not in hasty.stdout
 
 
 def test_force_runs_what_has_finished(rnndrop: Command, tmp_path: Path) -> None:
-    assert rnndrop("sweep", *QUICK).returncode == 0
+    assert rnndrop("sweep", *SMALL).returncode == 0
     before = times(tmp_path)
-    assert rnndrop("sweep", *QUICK, "--force").returncode == 0
+    assert rnndrop("sweep", *SMALL, "--force").returncode == 0
     assert before.keys() == times(tmp_path).keys() and before != times(tmp_path)
 
 
@@ -161,7 +159,7 @@ class Mortal:
 
 
 def test_a_job_that_always_dies_is_given_up_and_recorded(tmp_path: Path) -> None:
-    jobs = plan_jobs([*QUICK, "seed=1,2", f"output={tmp_path}"])
+    jobs = plan_jobs([*SMALL, "seed=1,2", f"output={tmp_path}"])
     executor = Mortal()
     list(run_jobs(jobs, executor, settled_statuses(False, False)))
     assert executor.count == 2 * DEATHS
@@ -193,20 +191,20 @@ def test_kill_9_changes_nothing(
 
 
 def test_a_run_folder_that_cannot_be_written_costs_one_run(rnndrop: Command, tmp_path: Path) -> None:
-    (bad,) = plan_jobs([*QUICK, "seed=2"])
+    (bad,) = plan_jobs([*SMALL, "seed=2"])
     (tmp_path / bad.folder.parent).mkdir(parents=True)
     (tmp_path / bad.folder).write_text("a file where a folder should be")
-    done = rnndrop("sweep", *QUICK, "seed=1,2,3", "--jobs", "2")
+    done = rnndrop("sweep", *SMALL, "seed=1,2,3", "--jobs", "2")
     assert done.returncode == 1 and done.stdout.count("✓") == 2
     assert "Cannot write" in done.stdout + done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_damaged_record_costs_nothing_but_its_own_run(rnndrop: Command, tmp_path: Path) -> None:
-    assert rnndrop("sweep", *QUICK, "seed=1,2").returncode == 0
+    assert rnndrop("sweep", *SMALL, "seed=1,2").returncode == 0
     (path,) = tmp_path.rglob("seed-1/record.json")
     path.write_text(path.read_text()[:200])
     other = next(tmp_path.rglob("seed-2/record.json")).stat().st_mtime_ns
-    done = rnndrop("sweep", *QUICK, "seed=1,2")
+    done = rnndrop("sweep", *SMALL, "seed=1,2")
     assert done.returncode == 0 and "record.json.damaged" in done.stderr
     assert next(tmp_path.rglob("seed-2/record.json")).stat().st_mtime_ns == other
     assert path.with_name("record.json.damaged").exists()
@@ -215,7 +213,7 @@ def test_a_damaged_record_costs_nothing_but_its_own_run(rnndrop: Command, tmp_pa
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_launchers(rnndrop: Command, tmp_path: Path, launcher: str) -> None:
     extra = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else ["--jobs", "2"]
-    done = rnndrop("sweep", *QUICK, "seed=1,2", f"hydra/launcher={launcher}", *extra)
+    done = rnndrop("sweep", *SMALL, "seed=1,2", f"hydra/launcher={launcher}", *extra)
     assert done.returncode == 0, done.stderr
     assert statuses(tmp_path) == {"finished": 2}
 
@@ -230,5 +228,5 @@ def test_launchers(rnndrop: Command, tmp_path: Path, launcher: str) -> None:
     ],
 )
 def test_wrong_launchers(rnndrop: Command, overrides: list[str], needle: str) -> None:
-    done = rnndrop("sweep", *QUICK, *overrides)
+    done = rnndrop("sweep", *SMALL, *overrides)
     assert done.returncode == 2 and needle in done.stderr and "Traceback" not in done.stderr

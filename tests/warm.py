@@ -112,7 +112,7 @@ class Running:
 
     def said(self) -> tuple[str, str]:
         """What it has said by now on stdout and stderr."""
-        return (self._place / "1").read_text("utf-8"), (self._place / "2").read_text("utf-8")
+        return (self._place / "1").read_text("utf-8", "replace"), (self._place / "2").read_text("utf-8", "replace")
 
     def send_signal(self, signum: int) -> None:
         """Send it a signal."""
@@ -163,8 +163,9 @@ def _start(arguments: list[str], folder: str, environment: dict[str, str], strea
         if before:
             module, _, name = before.partition(":")
             getattr(import_module(module), name)()
-        sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, "utf-8", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
+        encoding = environment.get("PYTHONIOENCODING", "utf-8")
+        sys.stdout = open(1, "w", 1 if os.isatty(1) else -1, encoding, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
 
     return forked.start(arguments, (2, 2), begin)
 

@@ -46,7 +46,7 @@ from rnndrop.sweeps.scheduler import Event, Job, failure, plan_jobs, run_jobs, s
 from rnndrop.sweeps.tuning import space, tune
 from rnndrop.sweeps.workers import run_task
 from rnndrop.training.trainer import DivergedError
-from tests.conftest import TINY
+from tests.conftest import TINY, Command
 from tests.processes import RNNDROP, wait_until
 from tests.warm import Warm
 
@@ -710,22 +710,20 @@ def test_8_13_a_folder_that_vanishes_in_the_middle_of_a_run(tmp_path: Path, capl
 
 
 @pytest.mark.parametrize(("encoding", "seen"), [("cp1252", "? valid"), ("ascii", "? valid"), ("utf-8", "✓ valid")])
-def test_5_6_output_that_cannot_encode_a_sign_stops_nothing(tmp_path: Path, encoding: str, seen: str) -> None:
+def test_5_6_output_that_cannot_encode_a_sign_stops_nothing(
+    tmp_path: Path, rnndrop: Command, encoding: str, seen: str
+) -> None:
     overrides, _, _ = finished(tmp_path, "label='größer'")
-    code = (
-        f"import sys\nfrom rnndrop.cli.main import main\nargv = {overrides}\n"
-        "for more in (['sweep', *argv], ['run', '--json', *argv]):\n"
-        "    sys.argv = ['rnndrop', *more]\n"
-        "    try: main()\n    except SystemExit as end: assert end.code == 0, end.code"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, timeout=120,
-        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "200"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    out = done.stdout.decode(encoding)
-    assert seen in out and b"Traceback" not in done.stderr
-    assert json.loads(out[out.index("{") :])["config"]["label"] == "größer"  # programs read it as it is
+
+    def said(*arguments: str) -> str:
+        (tmp_path / "out").write_bytes(b"")
+        done = rnndrop(*arguments, streams={1: str(tmp_path / "out")}, PYTHONIOENCODING=encoding, COLUMNS="200")
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+        return (tmp_path / "out").read_bytes().decode(encoding)
+
+    assert seen in said("sweep", *overrides)
+    shown = said("run", "--json", *overrides)
+    assert json.loads(shown)["config"]["label"] == "größer"  # programs read it as it is
 
 
 def test_5_6_the_c_locale(tmp_path: Path) -> None:
