@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench format clean
+.PHONY: help install demo test quick coverage lint bench format clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,7 +22,13 @@ demo: install ## Train none, naive and variational on the embedded corpus and co
 	$(BIN)/rnndrop report
 
 test: install ## Run the tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+quick: install ## Run the tests that start no other program
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not e2e"
+
+coverage: install ## Run the tests and say which lines of the package none of them comes to
+	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term
 
 lint: install ## Check style and types
 	$(BIN)/ruff check .

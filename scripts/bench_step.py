@@ -312,7 +312,7 @@ class Keras(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         os.environ["KERAS_BACKEND"] = "torch"
-        import keras
+        import keras  # type: ignore[import-not-found]
 
         options = {"return_sequences": True, "dropout": P, "recurrent_dropout": P}
         self.layers = nn.ModuleList(keras.layers.LSTM(hidden, **options) for _ in range(LAYERS))

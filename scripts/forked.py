@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import pkgutil
 import signal
 import sys
 import tempfile
@@ -16,7 +18,9 @@ from typing import IO
 
 from rnndrop.cli.main import main
 
+import rnndrop
 from rnndrop.config.compose import compose
+from rnndrop.data import synthetic
 
 _FAULTY = 70  # exit code where not the command but what is around it fails
 
@@ -35,13 +39,25 @@ class Outcome:
         return self.code in (0, 1, 2) and "Traceback" not in self.stderr
 
 
+LATE = (
+    "alembic.command", "itables", "jinja2", "matplotlib.pyplot", "optuna", "pandas", "plotext", "plotly.io",
+    "rich.progress", "scipy.stats", "sqlalchemy.dialects.sqlite", "tabulate", "torch._dynamo", "typer.rich_utils",
+)  # fmt: skip
+"""What the commands import late; `torch._dynamo` is what every optimizer of torch imports."""
+
+
 def warm_up() -> None:
-    """Import what the commands need. Nothing may compute here: threads of torch do not survive a fork."""
-    modules = ("torch._dynamo", "rnndrop.runs.runner")  # the first: every optimizer imports it
-    commands = ("doctor", "evaluate", "main", "plot", "report", "run", "show", "sweep", "watch")
-    for name in (*modules, *(f"rnndrop.cli.{command}" for command in commands)):
-        import_module(name)
+    """Import what the commands need, but for the commands: those look at the environment in which they are given.
+
+    Nothing may compute here: threads of torch do not survive a fork.
+    """
+    for name in (*LATE, *(module.name for module in pkgutil.walk_packages(rnndrop.__path__, "rnndrop."))):
+        with suppress(ImportError):  # an extra that is not there
+            import_module(name)
     compose([])
+    synthetic.default_corpus()
+    gc.collect()
+    gc.freeze()  # or every fork looks for cycles among all of this, and copies it as it does
 
 
 def nothing() -> None:
@@ -59,30 +75,35 @@ def command(
     It is killed after `limit` seconds; what it has started, when it has ended.
     """
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
-        child = os.fork()
-        if child == 0:
-            code = _FAULTY
-            try:
-                code = _run([str(argument) for argument in arguments], before, after, stdout, stderr)
-            finally:  # the fork must never come to what its parent does next
-                os._exit(code)
+        child = start(arguments, (stdout.fileno(), stderr.fileno()), before, after)
         code = _wait(child, limit)
         _kill(child)
         return Outcome(code, _text(stdout), _text(stderr))
 
 
-def _run(
-    arguments: list[str],
-    before: Callable[[], None],
-    after: Callable[[], None],
-    stdout: IO[bytes],
-    stderr: IO[bytes],
+def start(
+    arguments: Sequence[object],
+    streams: tuple[int, int],
+    before: Callable[[], None] = nothing,
+    after: Callable[[], None] = nothing,
 ) -> int:
+    """Start `rnndrop` in a fork whose stdout and stderr are the open files `streams`; return its process number."""
+    child = os.fork()
+    if child == 0:
+        code = _FAULTY
+        try:
+            code = _run([str(argument) for argument in arguments], before, after, streams)
+        finally:  # the fork must never come to what its parent does next
+            os._exit(code)
+    return child
+
+
+def _run(arguments: list[str], before: Callable[[], None], after: Callable[[], None], streams: tuple[int, int]) -> int:
     """What the fork does: the command with its own standard streams, in a process group of its own."""
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    for number, file in ((1, stdout), (2, stderr)):
-        os.dup2(file.fileno(), number)
+    for number, stream in enumerate(streams, 1):
+        os.dup2(stream, number)
     sys.argv = ["rnndrop", *arguments]
     code = 1
     try:
@@ -93,9 +114,9 @@ def _run(
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
-    for stream in (sys.stdout, sys.stderr):
+    for said in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
-            stream.flush()
+            said.flush()
     after()
     return code
 

@@ -90,8 +90,8 @@ def _beyond() -> Iterator[str]:
     ours = {index for name in names for row in load(name).rows.values() for index in their_row(load(name), row).index}
     rest = published().drop(index=list(ours))
     yield "## Published rows without a reproduction\n"
-    counts = rest.groupby(["source", "data"], sort=True).size()
-    yield table(("source", "data", "rows"), [(source, data, count) for (source, data), count in counts.items()]) + "\n"
+    counts = rest.groupby(["source", "data"], sort=True).size().reset_index()
+    yield table(("source", "data", "rows"), list(counts.itertuples(index=False, name=None))) + "\n"
 
 
 if __name__ == "__main__":

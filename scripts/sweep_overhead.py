@@ -27,7 +27,7 @@ def main() -> None:
         text = Path(folder) / "text.txt"
         text.write_text("the cat sat on the mat and the dog ate the fish\n" * 200)
         command = [
-            Path(sys.executable).parent / "rnndrop", "sweep", "data=text", f"data.file={text}", "model.hidden=16",
+            str(Path(sys.executable).parent / "rnndrop"), "sweep", "data=text", f"data.file={text}", "model.hidden=16",
             "trainer.epochs=2", "trainer.threads=1", f"seed=range({runs})", f"output={folder}/runs", f"--jobs={JOBS}",
         ]  # fmt: skip
         start = time.perf_counter()

@@ -10,7 +10,7 @@ from typing import Any
 from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
 from rnndrop.sweeps.scheduler import jobs_of
 
-UNREAD = {"data": {}, "model": {}, "environment": {}}
+UNREAD: dict[str, Any] = {"data": {}, "model": {}, "environment": {}}
 """Of a run that failed before it could begin."""
 
 

@@ -39,41 +39,18 @@ def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 BROKEN = 1e20
-"""From this `trainer.init` on a step of training raises an exception, where `break_training` was called."""
-
-_BREAKS = f"""
-import importlib.util
-import sys
+"""From this `trainer.init` on a step of training raises an exception, after `break_training`."""
 
 
-class Hook:
-    def find_spec(self, name, path=None, target=None):
-        if name != "rnndrop.training.trainer":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
+def break_training() -> None:
+    """Have this process, and what it forks, raise where `BROKEN` says."""
+    from rnndrop.training import trainer
 
-        def exec_module(module):
-            execute(module)
-            step = module.Training._step
+    step = trainer.Training._step
 
-            def broken(self, *arguments):
-                if self.settings.init >= {BROKEN}:
-                    raise RuntimeError("the roof fell in")
-                return step(self, *arguments)
+    def broken(self: trainer.Training, *arguments: Any) -> Any:
+        if self.settings.init >= BROKEN:
+            raise RuntimeError("the roof fell in")
+        return step(self, *arguments)
 
-            module.Training._step = broken
-
-        spec.loader.exec_module = exec_module
-        return spec
-
-
-sys.meta_path.insert(0, Hook())
-"""
-
-
-def break_training(folder: Path) -> None:
-    """Have every Python that starts with PYTHONPATH=folder raise where `BROKEN` says."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(_BREAKS)
+    trainer.Training._step = broken  # type: ignore[method-assign, assignment]

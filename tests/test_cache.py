@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,7 +39,9 @@ def naive(model: LanguageModel, at: CacheSettings) -> list[float]:
     """-ln p of each token after the first, from two distributions over the whole vocabulary."""
     masks = evaluation_masks(plan({}), model.sizes, torch.Generator(), torch.float64)
     weight, bias = model.decoder_weights(masks)
-    state, memory, result = model.initial_state(1), [], []
+    state = model.initial_state(1)
+    memory: list[Any] = []
+    result: list[Any] = []
     for word, following in pairwise(TOKENS):
         h, state = model.features(torch.tensor([[word]]), state, masks)
         h = h[0, 0]
@@ -75,8 +78,8 @@ def test_the_first_token_and_a_share_of_nearly_0_are_the_model_s() -> None:
 def test_the_future_does_not_count() -> None:
     model, other = model_of(), TOKENS.copy()
     other[25:] = (other[25:] + 1) % V
-    before = [cache_nll(model, plan({}), tokens, settings())[:24] for tokens in (TOKENS, other)]
-    np.testing.assert_allclose(*before, rtol=1e-12)
+    one, two = (cache_nll(model, plan({}), tokens, settings())[:24] for tokens in (TOKENS, other))
+    np.testing.assert_allclose(one, two, rtol=1e-12)
 
 
 def test_it_finds_what_repeats() -> None:

@@ -14,21 +14,28 @@ from rnndrop.runs import reevaluate
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
 from rnndrop.store.records import run_folder
+from scripts.crashes import write_text
 from tests.conftest import TINY
 from tests.edited import as_json
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    record = rnndrop.run([*TINY, f"output={tmp_path}"])
+def asked(tmp_path: Path) -> list[str]:
+    """A run on a text of 4,000 words: dynamic evaluation takes a step for each five of them."""
+    return [*TINY, "data=text", f"data.file={write_text(tmp_path / 'words.txt')}", f"output={tmp_path}"]
+
+
+@pytest.fixture
+def folder(asked: list[str], tmp_path: Path) -> Path:
+    record = rnndrop.run(asked)
     return run_folder(str(tmp_path), record.run_id, 0)
 
 
 @pytest.mark.parametrize("mode", ["cache", "dynamic"])
-def test_a_mode_afterwards_is_the_mode_in_the_run(folder: Path, tmp_path: Path, mode: str) -> None:
+def test_a_mode_afterwards_is_the_mode_in_the_run(folder: Path, asked: list[str], mode: str) -> None:
     weights = (folder / records.WEIGHTS).read_bytes()
     metrics = evaluate(folder, [f"evaluation={mode}"]).metrics
-    within = rnndrop.run([*TINY, f"output={tmp_path}", f"evaluation={mode}"]).metrics
+    within = rnndrop.run([*asked, f"evaluation={mode}"]).metrics
     for split in ("valid", "test"):
         name = f"{split}_perplexity_{mode}"
         assert metrics[name] == within[name] != metrics[f"{split}_perplexity"]

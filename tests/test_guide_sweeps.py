@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TINY, Command
+from tests.conftest import ROOT, SMALL, Command
 
 GUIDE = (ROOT / "docs" / "guide" / "sweeps.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]
-LESS = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]
 SETTINGS = ("run", "sweep", "ablate", "tune", "doctor")  # the commands that take them
 
 
@@ -24,7 +23,7 @@ def test_every_command_of_the_guide(rnndrop: Command, tmp_path: Path) -> None:
     for command in commands:
         name, *arguments = command
         if name in SETTINGS:
-            arguments += LESS
+            arguments += SMALL
         if name == "tune":
             arguments[arguments.index("--trials") + 1] = "2"
         if name == "show":

@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
 
 def test_the_exploration_notebook_runs_and_is_committed_with_its_pictures(tmp_path: Path) -> None:
     notebook = nbformat.read(ROOT / "docs" / "explore_dropout.ipynb", as_version=4)

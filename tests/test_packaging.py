@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +13,27 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, TINY
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+END = "----\n"
+PROGRAM = f"""
+import json, sys
+import rnndrop
+from rnndrop.cli.main import main
+
+if __name__ == "__main__":
+    print(rnndrop.__file__, file=sys.stderr)
+    for number, arguments in enumerate(json.loads(sys.argv[1])):
+        if number:
+            print({END!r}, end="")
+        sys.argv = ["rnndrop", *arguments]
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, arguments
+"""
+"""Several commands, one after the other."""
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +66,18 @@ def test_the_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> Non
     elsewhere.mkdir()
     zipfile.ZipFile(wheel).extractall(installed)
 
-    def rnndrop(*arguments: str) -> str:
-        code = (
-            "import rnndrop, sys; print(rnndrop.__file__, file=sys.stderr); from rnndrop.cli.main import main; main()"
-        )
-        environment = {**os.environ, "PYTHONPATH": str(installed)}
-        command = [sys.executable, "-c", code, *arguments]
-        done = subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert str(installed) in done.stderr.splitlines()[0]
-        return done.stdout
-
-    assert "variational" in rnndrop("ls", "dropout")
-    assert rnndrop("run", *TINY).startswith("✓")
-    assert rnndrop("sweep", *TINY, "dropout=none,locked").count("✓") == 2
-    assert "locked" in rnndrop("report", "--format", "md")
+    commands = [
+        ["ls", "dropout"],
+        ["run", *TINY],
+        ["sweep", *TINY, "dropout=none,locked"],
+        ["report", "--format", "md"],
+    ]
+    (tmp_path / "program.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "program.py", json.dumps(commands)], cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert str(installed) in done.stderr.splitlines()[0]
+    listed, ran, swept, reported = done.stdout.split(END)
+    assert "variational" in listed and ran.startswith("✓") and swept.count("✓") == 2 and "locked" in reported

@@ -14,7 +14,8 @@ import pytest
 from rnndrop.cli.progress import sparkline
 
 from tests.conftest import TINY, Command
-from tests.processes import RNNDROP, running, wait_until
+from tests.processes import RNNDROP, wait_until
+from tests.warm import Warm
 
 QUICK = [*TINY, "trainer.epochs=2", "evaluation.batch_size=200"]
 
@@ -47,9 +48,9 @@ def test_show_of_nothing_names_what_there_is(rnndrop: Command) -> None:
     assert done.returncode == 2 and "abc" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_watch_sees_running_killed_and_finished_runs(rnndrop: Command, tmp_path: Path) -> None:
+def test_watch_sees_running_killed_and_finished_runs(rnndrop: Command, warm: Warm, tmp_path: Path) -> None:
     assert rnndrop("run", *QUICK).returncode == 0
-    with running(["run", *TINY, "trainer.epochs=5000", "dropout=naive"], tmp_path) as process:
+    with warm.running(["run", *TINY, "trainer.epochs=5000", "dropout=naive"], tmp_path) as process:
 
         def watched() -> list[dict[str, Any]]:
             rows = json.loads(rnndrop("watch", "--json").stdout)
@@ -127,9 +128,9 @@ def test_tune_goes_on_with_its_study(rnndrop: Command, tmp_path: Path) -> None:
     assert done.returncode == 0 and "trial" not in done.stderr
 
 
-def test_tune_gives_a_killed_trial_again(rnndrop: Command, tmp_path: Path) -> None:
+def test_tune_gives_a_killed_trial_again(rnndrop: Command, warm: Warm, tmp_path: Path) -> None:
     command = [*TUNE, "trainer.epochs=40", "trainer.checkpoint_seconds=0", "--trials", "1"]
-    with running(command, tmp_path):
+    with warm.running(command, tmp_path):
         wait_until(lambda: list(tmp_path.rglob("checkpoint-*")))
     with sqlite3.connect(tmp_path / "results" / "runs" / "tune.db") as study:
         (rate,) = study.execute("select param_value from trial_params").fetchone()

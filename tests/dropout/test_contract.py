@@ -125,7 +125,8 @@ def test_where_a_window_is_cut_does_not_matter_under_the_same_masks(cell: str, s
     whole = logits(model, masks)
     state, parts = model.initial_state(B), []
     for step in range(T):
-        here = map_masks(lambda mask, t=step: mask[t : t + 1] if mask.shape[0] == T else mask, masks)
+        rows = slice(step, step + 1)
+        here = map_masks(lambda mask, rows=rows: mask[rows] if len(mask) == T else mask, masks)  # type: ignore[misc]
         features, state = model.features(tokens()[step : step + 1], state, here)
         weight, bias = model.decoder_weights(here)
         parts.append(features @ weight.T + bias)

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -416,7 +417,8 @@ def test_6_state_dict_passes_strictly_between_plain_and_wrapped(plain, wrap, nes
         target.load_state_dict(source.state_dict(), strict=True)
         for (name, a), b in zip(source.state_dict().items(), target.state_dict().values(), strict=True):
             assert torch.equal(a, b), name
-    assert with_dropout.state_dict()._metadata == without.state_dict()._metadata
+    kept: list[Any] = [module.state_dict() for module in (with_dropout, without)]
+    assert kept[0]._metadata == kept[1]._metadata
 
 
 def test_6_strict_means_strict():

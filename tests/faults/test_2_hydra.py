@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.e2e
+
 ASKED = '["dropout=variational", "data=synthetic", "seed=3"]'
 EXPECTED = """
 import rnndrop.config.compose

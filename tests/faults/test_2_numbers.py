@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from rnndrop.models.language_model import LanguageModel
 from rnndrop.recurrent.engine import run_layer
 from rnndrop.recurrent.weights import LayerWeights
 from rnndrop.runs import environment, reevaluate
+from rnndrop.stats import Estimate
 from rnndrop.store import records
 from tests.conftest import TINY
 
@@ -71,7 +73,8 @@ def test_2_1_rnndrop_scales_h_after_the_tanh_and_carries_no_scale() -> None:
     """An LSTM that just remembers c = 3 under the mask 0, 2, 4."""
     width, steps = 3, 50
     bias = torch.tensor([-40.0, 40.0, 0.0, 40.0], dtype=torch.float64).repeat_interleave(width)  # i f g o
-    weights = LayerWeights(*(torch.zeros(4 * width, n, dtype=torch.float64) for n in (1, width)), bias, 0 * bias)
+    zeros = [torch.zeros(4 * width, n, dtype=torch.float64) for n in (1, width)]
+    weights = LayerWeights(zeros[0], zeros[1], bias, 0 * bias)
     mask = MemoryMask(torch.tensor([0.0, 2.0, 4.0], dtype=torch.float64).view(1, 1, -1), previous=False)
     start = (torch.zeros(1, width, dtype=torch.float64), torch.full((1, width), 3.0, dtype=torch.float64))
     read, (h, c) = run_layer(
@@ -127,7 +130,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[rnndrop.config.sc
                "trainer.threads=1", f"output={folder}"]  # fmt: skip
     record = rnndrop.run(request)
     _, config, model, corpus = reevaluate.load(records.run_folder(folder, record.run_id, 0))
-    assert isinstance(corpus, rnndrop.data.Corpus)
+    assert isinstance(model, LanguageModel)
     return config, model, corpus.valid[:601]
 
 
@@ -143,14 +146,14 @@ def test_2_4_ten_samples_are_as_a_thousand_within_their_error(
     plain = []
     summarise = rnndrop.evaluation.monte_carlo.summarise
 
-    def both(nll: np.ndarray) -> rnndrop.evaluation.monte_carlo.MonteCarlo:
+    def both(nll: np.ndarray) -> Estimate:
         lowest = nll.min(axis=0).astype(float)
         plain.append(perplexity(lowest - np.log(np.exp(lowest - nll).mean(axis=0))))
         return summarise(nll)
 
     monkeypatch.setattr(rnndrop.evaluation.monte_carlo, "summarise", both)
 
-    def estimate(samples: int, seed: int) -> rnndrop.evaluation.monte_carlo.MonteCarlo:
+    def estimate(samples: int, seed: int) -> Estimate:
         generator = torch.Generator().manual_seed(seed)
         return monte_carlo(model, config.plan, tokens, sampling(config, samples), generator)
 
@@ -245,7 +248,8 @@ def test_2_10_threads_and_precision_are_as_they_were_before_a_computation() -> N
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, "rnn"), reason="torch before 2.9 has no such settings")
 def test_2_10_a_user_who_set_the_precision_of_a_library_finds_it_again() -> None:
-    libraries = (torch.backends.cuda.matmul, torch.backends.cudnn.rnn, torch.backends.cudnn.conv)
+    cudnn: Any = torch.backends.cudnn
+    libraries = (torch.backends.cuda.matmul, cudnn.rnn, cudnn.conv)
     with environment.computing("float32", None):
         for library, precision in zip(libraries, ("tf32", "tf32", "ieee"), strict=True):
             library.fp32_precision = precision
@@ -330,7 +334,7 @@ class Plain(Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.rnn = self.embedding.module, self.rnn.module
+        self.embedding, self.rnn = self.embedding.module, self.rnn.module  # type: ignore[assignment]
         self.top = nn.Sequential(*(part.module for part in self.top))
 
 

@@ -122,7 +122,7 @@ def test_2_11_a_search_of_another_task_goes_by_its_own_metric(tmp_path: Path) ->
         name="ratings",
         about="",
         common=[*SMALL, f"data.file={tmp_path}/reviews.tsv"],
-        rows={"naive": {"run": ["dropout=naive"]}},
+        rows={"naive": {"run": ["dropout=naive"]}},  # type: ignore[dict-item]
         seeds="1,2",
         small=[],
         factors=[0.5, 1.0],

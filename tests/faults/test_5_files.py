@@ -45,9 +45,10 @@ from rnndrop.sweeps.scheduler import Event, Job, failure, plan_jobs, run_jobs, s
 from rnndrop.sweeps.tuning import space, tune
 from rnndrop.sweeps.workers import run_task
 from rnndrop.training.trainer import DivergedError
-from tests.conftest import TINY
-from tests.processes import RNNDROP
+from tests.conftest import TINY, Command
+from tests.processes import RNNDROP, wait_until
 from tests.test_resume import StopAt
+from tests.warm import Warm
 
 QUICK = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]
 
@@ -170,15 +171,14 @@ def test_5_5_hosts_with_and_without_locks_keep_each_other_out(tmp_path: Path, mo
         pass
 
 
-def test_5_5_a_sweep_says_which_file_to_remove_after_a_crash(tmp_path: Path) -> None:
+def test_5_5_a_sweep_says_which_file_to_remove_after_a_crash(tmp_path: Path, warm: Warm) -> None:
     folder = folder_of(compose([*QUICK, f"output={tmp_path}"]))
     folder.mkdir(parents=True)
     mark = folder / f"{records.LOCK}{HELD}"
     mark.write_text("elsewhere, process 1")
-    program = [RNNDROP, "sweep", *QUICK, f"output={tmp_path}"]
-    with subprocess.Popen(program, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        line = next(line for line in process.stderr if HELD in line)
+    with warm.running(["sweep", *QUICK, f"output={tmp_path}"], tmp_path, COLUMNS="200") as process:
+        wait_until(lambda: HELD in process.said()[1])
+        (line,) = (line for line in process.said()[1].splitlines() if HELD in line)
         mark.unlink()
         process.communicate(timeout=60)
     assert "elsewhere, process 1" in line and "Remove that file" in line
@@ -702,22 +702,20 @@ def test_8_13_a_folder_that_vanishes_in_the_middle_of_a_run(tmp_path: Path, capl
 
 
 @pytest.mark.parametrize(("encoding", "seen"), [("cp1252", "? valid"), ("ascii", "? valid"), ("utf-8", "✓ valid")])
-def test_5_6_output_that_cannot_encode_a_sign_stops_nothing(tmp_path: Path, encoding: str, seen: str) -> None:
+def test_5_6_output_that_cannot_encode_a_sign_stops_nothing(
+    tmp_path: Path, rnndrop: Command, encoding: str, seen: str
+) -> None:
     overrides, _, _ = finished(tmp_path, "label='größer'")
-    code = (
-        f"import sys\nfrom rnndrop.cli.main import main\nargv = {overrides}\n"
-        "for more in (['sweep', *argv], ['run', '--json', *argv]):\n"
-        "    sys.argv = ['rnndrop', *more]\n"
-        "    try: main()\n    except SystemExit as end: assert end.code == 0, end.code"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, timeout=120,
-        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "200"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    out = done.stdout.decode(encoding)
-    assert seen in out and b"Traceback" not in done.stderr
-    assert json.loads(out[out.index("{") :])["config"]["label"] == "größer"  # programs read it as it is
+
+    def said(*arguments: str) -> str:
+        (tmp_path / "out").write_bytes(b"")
+        done = rnndrop(*arguments, streams={1: str(tmp_path / "out")}, PYTHONIOENCODING=encoding, COLUMNS="200")
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+        return (tmp_path / "out").read_bytes().decode(encoding)
+
+    assert seen in said("sweep", *overrides)
+    shown = said("run", "--json", *overrides)
+    assert json.loads(shown)["config"]["label"] == "größer"  # programs read it as it is
 
 
 def test_5_6_the_c_locale(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from rnndrop.data import load
 from rnndrop.data.published import cache_folder
 from rnndrop.errors import RequestError
 from tests.conftest import TINY, Command
+from tests.processes import RNNDROP
 
 TEXT = ["data=text", "trainer.batch_size=4", "trainer.window=8", "evaluation.batch_size=2"]
 
@@ -79,16 +78,14 @@ def test_6_the_output_folder_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("columns", ["abc", "-5", "0", "", "1", "9" * 30, "１２"])
-def test_6_a_width_that_is_none(few: Path, tmp_path: Path, columns: str) -> None:
-    program = Path(sys.executable).parent / "rnndrop"
-    environment = {**os.environ, "COLUMNS": columns}
+def test_6_a_width_that_is_none(few: Path, rnndrop: Command, columns: str) -> None:
     for command in (
         ["report", few],
         ["plot", "curves", few],
         ["watch", few, "--once"],
         ["masks", "dropout=variational"],
     ):
-        done = subprocess.run([program, *command], env=environment, capture_output=True, text=True, cwd=tmp_path)
+        done = rnndrop(*command, COLUMNS=columns)
         assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
 
 
@@ -97,23 +94,24 @@ def test_6_a_span_before_the_calendar(rnndrop: Command, few: Path) -> None:
         refused(rnndrop("report", str(few), "--last", span), "--last")
 
 
-def test_6_output_that_cannot_be_written(few: Path) -> None:
+def test_6_output_that_cannot_be_written(few: Path, rnndrop: Command) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    program = Path(sys.executable).parent / "rnndrop"
     own = ["show", f"{next(few.iterdir()).name}/seed-0", "--output", str(few)]
     tables = [["report", str(few)], ["report", str(few), "--format", "csv"], ["watch", str(few), "--json"]]
     for command in (*tables, own, ["run", "--cfg"], ["ls"]):
+        refused(rnndrop(*command, streams={1: "/dev/full"}), "No space left")
+    for command in (tables[1], ["ls"]):  # and as Python leaves nothing more is said
         with Path("/dev/full").open("w") as full:
-            done = subprocess.run([program, *command], stdout=full, stderr=subprocess.PIPE, text=True)
+            done = subprocess.run([RNNDROP, *command], stdout=full, stderr=subprocess.PIPE, text=True)
         refused(done, "No space left")
 
 
 def test_6_a_deleted_current_folder(tmp_path: Path) -> None:
-    gone, program = tmp_path / "gone", Path(sys.executable).parent / "rnndrop"
+    gone = tmp_path / "gone"
     for command in ("run", "report", "ls", "run --cfg"):
         gone.mkdir()
-        shell = f'cd "{gone}" && rmdir "{gone}" && exec "{program}" {command}'
+        shell = f'cd "{gone}" && rmdir "{gone}" && exec "{RNNDROP}" {command}'
         refused(subprocess.run(["sh", "-c", shell], capture_output=True, text=True), "current folder")
 
 

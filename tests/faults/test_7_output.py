@@ -8,9 +8,9 @@ import json
 import os
 import pty
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from rnndrop.report.frames import load_runs
 from rnndrop.report.page import write_page
 from tests.conftest import TINY, Command
 from tests.edited import as_json
-from tests.report.test_page import METRIC, chromium, opened
-
-__all__ = ["chromium"]
+from tests.pages import opened
+from tests.report.test_page import METRIC
 
 RUNS = "<img src=x onerror=document.documentElement.dataset.ran=1>&amp;"
 STEERS = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e"
@@ -105,30 +104,38 @@ COMMANDS = [
 ]
 
 
+def on_a_terminal(rnndrop: Command, arguments: list[str]) -> tuple[int, bytes]:
+    """The exit code of a command whose standard streams are a terminal, and what it wrote to it."""
+    leader, follower = pty.openpty()
+
+    def read() -> bytes:
+        said = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(leader, 2**16):
+                said += part
+        return said
+
+    with ThreadPoolExecutor(1) as pool:
+        said = pool.submit(read)
+        try:
+            streams = dict.fromkeys((0, 1, 2), os.ttyname(follower))
+            done = rnndrop(*arguments, streams=streams, COLUMNS="200", TERM="xterm")
+        finally:
+            os.close(follower)
+    os.close(leader)
+    return done.returncode, said.result()
+
+
 @pytest.mark.parametrize("text", [STEERS, BREAKS])
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:4]))
 def test_7_3_nothing_of_a_record_steers_the_terminal(
-    hostile: Callable[[str], Path], command: list[str], text: str
+    hostile: Callable[[str], Path], rnndrop: Command, command: list[str], text: str
 ) -> None:
     folder = hostile(text)
     (name,) = {path.parent.name for path in list(folder.glob("*/seed-0"))[:1]}
     filled = [part.format(folder, id=name) for part in command]
-    program = Path(sys.executable).parent / "rnndrop"
-    leader, follower = pty.openpty()
-    done = subprocess.Popen([program, *filled], stdout=follower, stderr=follower, stdin=follower,
-                            env={**os.environ, "COLUMNS": "200", "TERM": "xterm"})  # fmt: skip
-    os.close(follower)
-    said = b""
-    while True:
-        try:
-            part = os.read(leader, 2**16)
-        except OSError:
-            break
-        if not part:
-            break
-        said += part
-    os.close(leader)
-    assert done.wait(timeout=60) in (0, 1, 2)
+    code, said = on_a_terminal(rnndrop, filled)
+    assert code in (0, 1, 2)
     shown = said.decode("utf-8", "replace")
     assert "Traceback (most recent" not in shown, shown
     assert "\x1b[2J" not in shown and "\x1b]" not in shown and "\x07" not in shown

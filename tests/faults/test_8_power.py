@@ -16,7 +16,8 @@ from rnndrop.store import checkpoint, records
 from scripts.kills import essence, essences
 from scripts.power_cuts import MOUNTS, cut, missing, mounted, new_image
 from tests.conftest import TINY, Command
-from tests.processes import running, wait_until
+from tests.processes import wait_until
+from tests.warm import Warm
 
 QUICK = [*TINY, "evaluation.batch_size=200"]
 MOUNT = MOUNTS[1]  # keeps less order than the default
@@ -44,9 +45,9 @@ def check_copy(live: Path, copy: Path) -> None:
             assert hashlib.sha256((there / name).read_bytes()).hexdigest() == digest, name
 
 
-def test_8_16_a_run_that_said_that_it_had_finished(rnndrop: Command, tmp_path: Path, image: Path) -> None:
-    with running(["run", *QUICK, f"output={tmp_path / 'disk'}"], tmp_path) as process:
-        assert process.stdout is not None and "✓" in process.stdout.readline()
+def test_8_16_a_run_that_said_that_it_had_finished(rnndrop: Command, warm: Warm, tmp_path: Path, image: Path) -> None:
+    with warm.running(["run", *QUICK, f"output={tmp_path / 'disk'}"], tmp_path) as process:
+        wait_until(lambda: "✓" in process.said()[0])
         copied = cut(image, tmp_path / "copied")
     with mounted(copied, tmp_path / "copy", MOUNT) as copy:
         check_copy(tmp_path / "disk", copy)
@@ -56,9 +57,9 @@ def test_8_16_a_run_that_said_that_it_had_finished(rnndrop: Command, tmp_path: P
         assert again.returncode == 0 and "already finished" in again.stderr
 
 
-def test_8_16_a_run_in_the_middle(tmp_path: Path, image: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_8_16_a_run_in_the_middle(warm: Warm, tmp_path: Path, image: Path, caplog: pytest.LogCaptureFixture) -> None:
     whole = [*QUICK, "trainer.epochs=12", "trainer.checkpoint_seconds=0.05"]
-    with running(["run", *whole, f"output={tmp_path / 'disk'}"], tmp_path):
+    with warm.running(["run", *whole, f"output={tmp_path / 'disk'}"], tmp_path):
         wait_until(lambda: len(list((tmp_path / "disk").rglob(checkpoint.PATTERN))) == 2)  # the first is on the disk
         copied = cut(image, tmp_path / "copied")
     with mounted(copied, tmp_path / "copy", MOUNT) as copy, caplog.at_level("INFO", "rnndrop"):
@@ -70,12 +71,10 @@ def test_8_16_a_run_in_the_middle(tmp_path: Path, image: Path, caplog: pytest.Lo
         assert essence(mine) == essence(spared)
 
 
-def test_8_16_a_sweep_that_said_that_it_had_finished(rnndrop: Command, tmp_path: Path, image: Path) -> None:
+def test_8_16_a_sweep_that_said_that_it_had_finished(rnndrop: Command, warm: Warm, tmp_path: Path, image: Path) -> None:
     grid = ["sweep", *QUICK, "seed=range(3)", "--jobs", "2"]
-    with running([*grid, f"output={tmp_path / 'disk'}"], tmp_path) as process:
-        assert process.stdout is not None
-        for _ in range(3):
-            assert "✓" in process.stdout.readline()
+    with warm.running([*grid, f"output={tmp_path / 'disk'}"], tmp_path) as process:
+        wait_until(lambda: process.said()[0].count("✓") == 3)
         copied = cut(image, tmp_path / "copied")
     with mounted(copied, tmp_path / "copy", MOUNT) as copy:
         check_copy(tmp_path / "disk", copy)

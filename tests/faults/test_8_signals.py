@@ -17,6 +17,7 @@ from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress
 from tests.conftest import TINY
 from tests.processes import running, wait_until
+from tests.warm import Warm
 
 LONG = ["data.train_tokens=20000", "model.hidden=32", "trainer.epochs=40", "trainer.threads=1", "trainer.device=cpu"]
 NO_CHECKPOINTS = ["trainer.checkpoint_seconds=null", "trainer.checkpoint_epochs=null"]
@@ -28,10 +29,15 @@ def at_work(runs: Path) -> list[Path]:
     return [folder for folder, beat in beats if beat and beat.get("epoch")]
 
 
-@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGINT, signal.SIGINT], [signal.SIGHUP]])
-def test_8_3_a_signal_to_a_sweep_and_its_workers_costs_nothing(tmp_path: Path, signals: list[signal.Signals]) -> None:
+@pytest.mark.parametrize(
+    ("signals", "real"), [([signal.SIGINT], True), ([signal.SIGINT, signal.SIGINT], False), ([signal.SIGHUP], False)]
+)
+def test_8_3_a_signal_to_a_sweep_and_its_workers_costs_nothing(
+    tmp_path: Path, warm: Warm, signals: list[signal.Signals], real: bool
+) -> None:
     grid = ["sweep", *LONG, *NO_CHECKPOINTS, "seed=0,1", "--jobs", "2", f"output={tmp_path / 'runs'}"]
-    with running(grid, tmp_path) as process:
+    start = running if real else warm.running
+    with start(grid, tmp_path) as process:
         wait_until(lambda: len(at_work(tmp_path / "runs")) == 2)
         for signum in signals:
             os.killpg(process.pid, signum)  # as a terminal does: to all of them

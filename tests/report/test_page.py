@@ -1,11 +1,10 @@
-"""The page in headless Chromium (Debian: chromium, chromium-driver); skipped aloud where that is absent."""
+"""The page in headless Chromium, which is one for all tests."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,10 +14,9 @@ import pytest
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.page import embedded, reproduce, write_page
+from tests.pages import opened
 
 METRIC = "test_perplexity"
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync")  # fmt: skip
 SORT = """
 const done = arguments[0], head = [...document.querySelectorAll('th')].find(th => th.textContent === 'test');
 const start = performance.now();
@@ -31,36 +29,6 @@ FILTER = """
 const box = document.querySelector('.dt-search input'); box.value = 'naive';
 box.dispatchEvent(new Event('input', {bubbles: true})); box.dispatchEvent(new Event('keyup'))"""
 NAMES = "return [...document.querySelectorAll('tbody td.open')].map(td => td.textContent)"
-
-
-@pytest.fixture
-def chromium(tmp_path: Path) -> Iterator[Any]:
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (program and driver):
-        pytest.skip("chromium is absent: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    try:
-        browser.get("about:blank")
-        yield browser
-    finally:
-        browser.quit()
-
-
-def opened(browser: Any, path: Path, width: int = 1600) -> Any:
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": 1200, "deviceScaleFactor": 1, "mobile": False})  # fmt: skip
-    browser.get(path.as_uri())
-    end = time.monotonic() + 60
-    while not browser.execute_script("return document.documentElement.dataset.ready"):
-        assert time.monotonic() < end, browser.get_log("browser")
-        time.sleep(0.1)
-    return browser
 
 
 def page(folder: Path, path: Path) -> Path:
