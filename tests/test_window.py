@@ -52,7 +52,7 @@ def training(monkeypatch: pytest.MonkeyPatch, lengths: list[int], **changes: Any
     rates = []
 
     def measure(progress: Any) -> None:
-        rates.append(one.update.optimizer.param_groups[0]["lr"])
+        rates.append(one.update.rate)
 
     one.run(lambda: 1.0, Watching(measure))
     return one, rates

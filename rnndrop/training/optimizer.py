@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from rnndrop.config.schema import TrainerSettings
 
@@ -16,9 +19,8 @@ class Update:
     def __init__(self, model: nn.Module, settings: TrainerSettings) -> None:
         self.settings = settings
         self.parameters = list(model.parameters())
-        kind = torch.optim.SGD if settings.optimizer == "sgd" else torch.optim.Adam
+        self.moments: dict[int, dict[str, Tensor]] = {}  # Adam's, by the index of their parameter
         self._fused = self.parameters[0].device.type in ("cpu", "cuda")
-        self.optimizer: torch.optim.Optimizer = kind(self.parameters, lr=settings.learning_rate, fused=self._fused)
         self.set_epoch(1)
 
     def set_epoch(self, epoch: int) -> None:
@@ -28,17 +30,16 @@ class Update:
     @torch.no_grad()
     def __call__(self, scale: float = 1.0) -> None:
         """Clip the gradients to the norm `clip`, decay, update at `scale` times the rate, and forget the gradients."""
-        rate = self.learning_rate * scale
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.rate = rate = self.learning_rate * scale  # of the last update
         rows = self._take_rows()
         factor = self._clipping([gradient.values() for gradient in rows.values()])
         self._decay(rate)
-        self._step(factor)
+        self._step(rate, factor)
         for parameter, gradient in rows.items():
             change = gradient.values().mul_(-rate)
             parameter.index_add_(0, gradient.indices()[0], change if factor is None else change.mul_(factor))
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def _decay(self, rate: float) -> None:
         """Shrink the weights before the step: scaled by the rate, that is torch's AdamW, and its SGD's weight decay."""
@@ -48,7 +49,7 @@ class Update:
             torch._foreach_mul_(list[Tensor](self.parameters), 1.0 - decay)
 
     def _take_rows(self) -> dict[nn.Parameter, Tensor]:
-        """The gradients that hold rows alone, taken from the optimiser, if its rule is to touch those rows alone."""
+        """The gradients that hold rows alone, taken away, if the optimiser's rule is to touch those rows alone."""
         sparse = [each for each in self.parameters if each.grad is not None and each.grad.is_sparse]
         rows = {}
         for parameter in sparse:
@@ -66,32 +67,50 @@ class Update:
         norm = nn.utils.get_total_norm([*gradients, *more], foreach=True)
         return (self.settings.clip / (norm + 1e-6)).clamp(max=1.0)
 
-    def _step(self, factor: Tensor | None) -> None:
-        """The optimiser's step with gradients times `factor`: in one pass over memory where it is fused."""
+    def _step(self, rate: float, factor: Tensor | None) -> None:
+        """The optimiser's step with gradients times `factor`: in one pass over memory where it is fused.
+
+        torch's functions, since its classes import the compiler at their first step: 2 s of every run.
+        """
+        held = [index for index, each in enumerate(self.parameters) if each.grad is not None]
+        parameters: list[Tensor] = [self.parameters[index] for index in held]
+        gradients: list[Tensor] = [each.grad for each in parameters if each.grad is not None]
+        scale = None
         if factor is not None and self._fused:
-            self.optimizer.grad_scale = factor.reciprocal()  # type: ignore[attr-defined]
+            scale = factor.reciprocal()
         elif factor is not None:
-            torch._foreach_mul_([each.grad for each in self.parameters if each.grad is not None], factor)
-        self.optimizer.step()
+            torch._foreach_mul_(gradients, factor)
+        options: Any = {"fused": self._fused, "grad_scale": scale, "lr": rate, "weight_decay": 0.0, "maximize": False}
+        if self.settings.optimizer == "sgd":
+            sgd(parameters, gradients, [None] * len(held), momentum=0.0, dampening=0.0, nesterov=False, **options)
+            return
+        moments = [self.moments.get(index) or self._begin(index) for index in held]
+        means, squares, steps = ([each[name] for each in moments] for name in ("exp_avg", "exp_avg_sq", "step"))
+        adam(
+            parameters, gradients, means, squares, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, eps=1e-8, **options
+        )
+
+    def _begin(self, index: int) -> dict[str, Tensor]:
+        """The moments of a parameter before its first update."""
+        parameter = self.parameters[index]
+        self.moments[index] = {
+            "step": torch.zeros((), device=parameter.device if self._fused else "cpu"),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
+        }
+        return self.moments[index]
 
     def state_dict(self) -> dict[str, Tensor]:
         """What the optimiser remembers, by `parameter index/name`."""
-        state = self.optimizer.state_dict()["state"]
-        return {
-            f"{index}/{name}": torch.as_tensor(value)
-            for index, values in state.items()
-            for name, value in values.items()
-            if value is not None
-        }
+        return {f"{index}/{name}": value for index, own in self.moments.items() for name, value in own.items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state_dict` returned."""
-        state: dict[int, dict[str, Tensor]] = {}
+        self.moments = {}
         for key, tensor in tensors.items():
             index, _, name = key.partition("/")
-            state.setdefault(int(index), {})[name] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+            where = "cpu" if name == "step" and not self._fused else self.parameters[int(index)].device
+            self.moments.setdefault(int(index), {})[name] = tensor.to(where)
 
 
 def learning_rate(settings: TrainerSettings, epoch: int) -> float:
