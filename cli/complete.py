@@ -78,7 +78,7 @@ def keys(incomplete: str) -> list[str]:
 
 def metrics(incomplete: str) -> list[str]:
     """What a report can be ranked by."""
-    from rnndrop.config.task import columns
+    from rnndrop.config.metrics import columns
 
     return [name for name in columns() if name.startswith(incomplete)]
 

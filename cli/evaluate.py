@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rnndrop.config.task import score, task_of
+from rnndrop.config.tasks import score, task_of
 from rnndrop.display.digits import plus_minus
 from rnndrop.errors import RequestError
 from rnndrop.runs.reevaluate import evaluate as evaluate_finished

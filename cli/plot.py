@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from rnndrop.config.task import columns
+from rnndrop.config.metrics import columns
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare

@@ -11,8 +11,9 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from rnndrop.config.metrics import METRICS
 from rnndrop.config.schema import Config
-from rnndrop.config.task import METRICS, score, task_of
+from rnndrop.config.tasks import score, task_of
 from rnndrop.display.digits import number
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store.progress import Progress as TrainingProgress

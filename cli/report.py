@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnndrop.config.task import TASKS, Task, columns, task_by_metric
+from rnndrop.config.metrics import columns
+from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
@@ -81,7 +82,7 @@ def report(request: Request) -> int:
     return 1 if skipped and request.strict else 0
 
 
-def tasks(runs: pd.DataFrame) -> list[Task]:
+def tasks(runs: pd.DataFrame) -> list[TaskSpec]:
     """The tasks of some runs, in the order of `TASKS`."""
     return [task for task in TASKS.values() if (runs["task"] == task.name).any()]
 

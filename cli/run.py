@@ -9,7 +9,7 @@ from typing import Any
 
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
-from rnndrop.config.task import score, task_of
+from rnndrop.config.tasks import score, task_of
 from rnndrop.data.unk import percent, unk_warning
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import Record

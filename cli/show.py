@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rnndrop.config.compose import compose
-from rnndrop.config.task import derived
+from rnndrop.config.tasks import derived
 from rnndrop.display.digits import number
 from rnndrop.store.status import Standing, find, standing, task
 

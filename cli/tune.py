@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from rnndrop.config.task import score
+from rnndrop.config.tasks import score
 from rnndrop.display import digits
 from rnndrop.store.progress import RunObserver
 from rnndrop.store.records import Record

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rnndrop.store import records
+from rnndrop.store import files, records
 
 RNNDROP = Path(sys.executable).parent / "rnndrop"
 SIZE = ["data.train_tokens=4000", "model.hidden=16", "trainer.threads=1", "trainer.checkpoint_seconds=0.05"]
@@ -35,7 +35,7 @@ def essence(folder: Path) -> dict[str, Any]:
     record = records.read_record(folder)
     assert record is not None, folder
     timing = records.HISTORY_TIMING
-    contents = {name: records.read_file(folder / name) for name in (records.WEIGHTS, records.TEST_NLL)}
+    contents = {name: files.read_file(folder / name) for name in (records.WEIGHTS, records.TEST_NLL)}
     return {
         "status": record.status,
         "metrics": record.metrics,

@@ -17,7 +17,7 @@ from rnndrop.config.compose import choices
 from rnndrop.report.published import published
 from rnndrop.reproduction.measured import Measured
 from rnndrop.reproduction.outcomes import their_row
-from rnndrop.reproduction.page import other, section, table
+from rnndrop.reproduction.readme import other, section, table
 from rnndrop.reproduction.recipe import load
 
 RESULTS = Path(__file__).parents[1] / "results"

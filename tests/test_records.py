@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.store.records import (
-    DamagedRecordError,
-    Record,
-    find_runs,
-    prepare,
-    read_record,
-    run_folder,
-    write_atomically,
-)
+from rnndrop.store.files import DamagedRecordError, write_atomically
+from rnndrop.store.records import Record, find_runs, prepare, read_record, run_folder
 from tests.edited import as_json
 
 

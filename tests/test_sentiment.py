@@ -16,7 +16,7 @@ from rnndrop.config.identity import former_id, run_id
 from rnndrop.data.reviews import Chunks, Reviews
 from rnndrop.dropout.masks import draw_masks
 from rnndrop.errors import RequestError
-from rnndrop.evaluation import rmse
+from rnndrop.evaluation import ratings
 from rnndrop.models.regressor import Regressor
 from rnndrop.runs.loading import load_corpus
 from rnndrop.runs.reevaluate import evaluate
@@ -67,15 +67,17 @@ def test_padding_changes_nothing(small: list[str], dropout: str, cell: str) -> N
         gradients.append([p.grad.to_dense() for p in model.parameters() if p.grad is not None])
     torch.testing.assert_close(*predictions)
     torch.testing.assert_close(*gradients)
-    alone = rmse.deterministic(model, config.plan, data, "test", config.evaluation)
-    both = rmse.deterministic(model, config.plan, replace(data, test=wider(data.test, 5)), "test", config.evaluation)
+    alone = ratings.deterministic(model, config.plan, data, "test", config.evaluation)
+    both = ratings.deterministic(model, config.plan, replace(data, test=wider(data.test, 5)), "test", config.evaluation)
     np.testing.assert_allclose(alone, both, rtol=1e-6)
 
 
 def test_a_chunk_gets_the_same_rating_in_whatever_company(small: list[str]) -> None:
     model, data, config = model_of(small)
     together, single = (
-        rmse.deterministic(model, config.plan, data, "test", config.evaluation.model_copy(update={"batch_size": size}))
+        ratings.deterministic(
+            model, config.plan, data, "test", config.evaluation.model_copy(update={"batch_size": size})
+        )
         for size in (100, 1)
     )
     np.testing.assert_allclose(together, single, rtol=1e-5)
@@ -145,12 +147,12 @@ def test_monte_carlo_draws_passes_and_is_reached_by_eval_too(small: list[str], t
     def sampled(samples: int, seed: int) -> np.ndarray:
         one = config.evaluation.mc.model_copy(update={"samples": samples})
         settings = config.evaluation.model_copy(update={"mc": one, "batch_size": 1000})
-        return rmse.monte_carlo(model, config.plan, data, "test", settings, torch.Generator().manual_seed(seed))
+        return ratings.monte_carlo(model, config.plan, data, "test", settings, torch.Generator().manual_seed(seed))
 
     generator = torch.Generator().manual_seed(4)
     one = config.evaluation.mc.model_copy(update={"samples": 1})
     settings = config.evaluation.model_copy(update={"mc": one, "batch_size": 1000})
-    singles = [rmse.monte_carlo(model, config.plan, data, "test", settings, generator) for _ in range(2)]
+    singles = [ratings.monte_carlo(model, config.plan, data, "test", settings, generator) for _ in range(2)]
     np.testing.assert_allclose(sampled(2, 4), np.concatenate(singles))
 
 

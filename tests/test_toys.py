@@ -9,8 +9,7 @@ import torch
 from rnndrop.cli.report import Request, report
 
 import rnndrop
-from rnndrop.config import private_hydra, sources
-from rnndrop.config import task as tables
+from rnndrop.config import corpora, metrics, private_hydra, tasks
 from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import compose
 from rnndrop.dropout.noises import NOISES
@@ -29,7 +28,7 @@ SHAPE = ["model.hidden=8", "model.layers=1", "trainer.batch_size=8", "trainer.wi
 @pytest.fixture
 def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The settings of a run on the toy corpus, which is in its table."""
-    monkeypatch.setitem(sources.SOURCES, corpus.ROW.name, corpus.ROW)
+    monkeypatch.setitem(corpora.CORPORA, corpus.ROW.name, corpus.ROW)
     return [*SHAPE, "data.name=toy_sentence", f"output={tmp_path / 'runs'}"]
 
 
@@ -74,7 +73,7 @@ def test_a_metric(
     request_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rnndrop.run(request_)  # its record knows nothing of the metric
-    monkeypatch.setitem(tables.METRICS, metric.ROW.name, metric.ROW)
+    monkeypatch.setitem(metrics.METRICS, metric.ROW.name, metric.ROW)
     record = rnndrop.run([*request_, "trainer.epochs=6"])
     assert record.metrics["test_toy_chance"] == pytest.approx(1 / record.metrics["test_perplexity"])
     runs = load_runs(tmp_path / "runs")
@@ -107,9 +106,9 @@ def test_an_observer_that_fails_is_left_out(
 
 
 def test_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sources.SOURCES, task.SOURCE.name, task.SOURCE)
-    monkeypatch.setitem(tables.TASKS, task.ROW.name, task.ROW)
-    monkeypatch.setitem(tables.METRICS, task.METRIC.name, task.METRIC)
+    monkeypatch.setitem(corpora.CORPORA, task.CORPUS.name, task.CORPUS)
+    monkeypatch.setitem(tasks.TASKS, task.ROW.name, task.ROW)
+    monkeypatch.setitem(metrics.METRICS, task.METRIC.name, task.METRIC)
     options = tmp_path / "conf" / "task"
     options.mkdir(parents=True)
     (options / "toy_even.yaml").write_text(task.OPTION, encoding="utf-8")

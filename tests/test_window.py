@@ -15,8 +15,8 @@ from rnndrop.models.language_model import LanguageModel
 from rnndrop.store.progress import Watching
 from rnndrop.tasks import language_model
 from rnndrop.tasks.language_model import Windows
-from rnndrop.training.bptt import random_length
 from rnndrop.training.trainer import Training
+from rnndrop.training.window_length import random_length
 
 TOKENS = np.random.default_rng(0).integers(7, size=121)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.cells import CELLS
-from rnndrop.config.sources import SOURCES, Source
-from rnndrop.config.task import TASKS
+from rnndrop.config.corpora import CORPORA, CorpusSpec
+from rnndrop.config.tasks import TASKS
 from rnndrop.dropout.rule import LOCATIONS, Rule, rule
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
@@ -44,14 +44,14 @@ SIGNIFICANT = 12  # digits of a number: .3 and .30000000000000004 are one rate
 _IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "trainer.decay_after": lambda s: s["trainer.decay"] == 1,
     "trainer.scaled_decay": lambda s: s["trainer.weight_decay"] == 0 or s["trainer.optimizer"] == "adamw",
-    "data.split": lambda s: not _cuts(SOURCES[s["data.name"]], s["data.file"]),
-    **{f"data.{name}": lambda s: not SOURCES[s["data.name"]].own_files for name in FILES},
+    "data.split": lambda s: not _cuts(CORPORA[s["data.name"]], s["data.file"]),
+    **{f"data.{name}": lambda s: not CORPORA[s["data.name"]].own_files for name in FILES},
 }
 
 
-def _cuts(source: Source, file: str | None) -> bool:
+def _cuts(corpus: CorpusSpec, file: str | None) -> bool:
     """Whether `data.split` parts this corpus."""
-    return source.cut == "always" or (source.cut == "one file" and bool(file))
+    return corpus.cut == "always" or (corpus.cut == "one file" and bool(file))
 
 
 def canonical(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from rnndrop.config.cells import CELLS
 from rnndrop.config.identity import rounded
-from rnndrop.config.task import TASKS, check_task
+from rnndrop.config.tasks import TASKS, check_task
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown

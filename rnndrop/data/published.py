@@ -24,7 +24,7 @@ from rnndrop.data.files import read_lines
 from rnndrop.data.vocabulary import tokens_of
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
-from rnndrop.store.records import write_atomically
+from rnndrop.store.files import write_atomically
 
 FOLDER_VARIABLE = "RNNDROP_DATA"
 

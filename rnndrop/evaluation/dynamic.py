@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnndrop.config.schema import DynamicSettings
+from rnndrop.config.schema import Config, DynamicSettings
 from rnndrop.data import batching
+from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluation.perplexity import perplexity
@@ -90,3 +93,17 @@ def _segments(
         features, state = model.features(inputs, state, masks)
         loss = nll_sum(features, *model.decoder_weights(masks), targets)
         yield loss, int((targets != batching.IGNORED).sum())
+
+
+def measure_dynamic(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
+    """Perplexities of the valid and test splits under dynamic evaluation, and its settings, as metrics.
+
+    Each split begins with the trained weights. A perplexity that is not finite is None.
+    """
+    settings = config.evaluation.dynamic
+    metrics: dict[str, Any] = {"dynamic": settings.model_dump()}
+    rms = gradient_rms(model, config.plan, corpus.train, settings) if settings.rule == "rms" else None
+    for split in ("valid", "test"):
+        value = dynamic_perplexity(model, config.plan, corpus.split(split), settings, rms)
+        metrics[f"{split}_perplexity_dynamic"] = value if math.isfinite(value) else None
+    return metrics

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from rnndrop.config.schema import CacheSettings
+from rnndrop.config.schema import CacheSettings, Config
 from rnndrop.data import batching
+from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
+from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
 
@@ -54,3 +59,14 @@ def _mixed(nll: Tensor, keys: Tensor, words: Tensor, settings: CacheSettings) ->
     mix = keys.new_tensor(settings.mix)
     mixed = torch.logaddexp(torch.log1p(-mix) - nll, mix.log() + log_cache)
     return torch.where(cached.any(1), -mixed, nll)
+
+
+def measure_cache(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
+    """Perplexities of the valid and test splits with the continuous cache, and its settings, as metrics."""
+    settings = config.evaluation.cache
+    metrics: dict[str, Any] = {"cache": settings.model_dump()}
+    for split in ("valid", "test"):
+        nll = cache_nll(model, config.plan, corpus.split(split), settings)
+        value = perplexity(nll)
+        metrics[f"{split}_perplexity_cache"] = value if math.isfinite(value) else None
+    return metrics

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rnndrop.ops.kept_units import Kept, kept
 from rnndrop.ops.matmul import WIDE, Packed, linear, outer
-from rnndrop.recurrent.memory import at
+from rnndrop.recurrent.memory_masks import at
 
 _PACK_BACKWARD = 1 << (22 if WIDE else 20)  # elements of a weight whose transposed layout pays within a window
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnndrop.dropout.masks import LayerMasks, MemoryMask
 from rnndrop.recurrent.gate_product import GateProduct
-from rnndrop.recurrent.memory import Hold, at, hold
+from rnndrop.recurrent.memory_masks import Hold, at, hold
 
 
 def step(

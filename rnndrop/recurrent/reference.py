@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks, MemoryMask
-from rnndrop.recurrent.memory import at, begin
+from rnndrop.recurrent.memory_masks import at, begin
 from rnndrop.recurrent.weights import LayerWeights
 
 

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.gate_product import gate_product
-from rnndrop.recurrent.memory import begin
+from rnndrop.recurrent.memory_masks import begin
 from rnndrop.recurrent.reference import masked_weights
 from rnndrop.recurrent.weights import LayerWeights
 

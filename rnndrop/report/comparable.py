@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from rnndrop.config.task import TASKS
+from rnndrop.config.tasks import TASKS
 from rnndrop.data.unk import unk_warning
 from rnndrop.report.frames import column_types
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from rnndrop import stats
-from rnndrop.config.task import TASKS, columns, metric_of
+from rnndrop.config.metrics import columns, metric_of
+from rnndrop.config.tasks import TASKS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike
 from rnndrop.report.settings import dropout_labels, show, varying
@@ -58,7 +59,7 @@ def compare(
         if runs.empty:
             raise RequestError(f"No run here has {metric}: none is of {measure.needs}.")
     runs = alike(placed(runs))
-    metrics = [name for name in columns(task) if not metric_of(name).of or runs[name].notna().any()]
+    metrics = [name for name in columns(task.name) if not metric_of(name).of or runs[name].notna().any()]
     table = _groups(runs, metrics, [*MEANS, f"test_{task.metric}_mc_stderr"], intervals)
     table = table[table["n"] > 0]
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnndrop.config.task import task_by_metric
+from rnndrop.config.tasks import task_by_metric
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.extras import need

@@ -13,11 +13,13 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import canonical
-from rnndrop.config.task import columns, derived, task_of
+from rnndrop.config.metrics import columns
+from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
+from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
-from rnndrop.store.records import RECORD, DamagedRecordError, Record, UnreadableError, find_runs, rank, read_record
+from rnndrop.store.records import RECORD, Record, find_runs, rank, read_record
 
 _RUN = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -56,7 +58,7 @@ _REST = {
 
 
 def column_types() -> dict[str, str]:
-    """The columns of `load_runs()` and their types: what a run is, its scores (`rnndrop.config.task`), the rest."""
+    """The columns of `load_runs()` and their types: what a run is, its scores (`rnndrop.config.metrics`), the rest."""
     scores = {
         each: "Float64" for name in columns() for each in ([name, f"{name}_stderr"] if name.endswith("_mc") else [name])
     }

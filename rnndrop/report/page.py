@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.task import TASKS, score, task_by_metric
+from rnndrop.config.tasks import TASKS, score, task_by_metric
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.report import series

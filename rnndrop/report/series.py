@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnndrop.config.task import score, task_by_metric, task_of_row
+from rnndrop.config.tasks import score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import context_columns
 from rnndrop.store.records import read_history

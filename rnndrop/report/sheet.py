@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import shown_digits
-from rnndrop.config.task import METRICS, metric_of
-from rnndrop.config.task import columns as scores
+from rnndrop.config.metrics import METRICS, metric_of
+from rnndrop.config.metrics import columns as scores
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnndrop.config.task import task_by_metric
+from rnndrop.config.tasks import task_by_metric
 from rnndrop.display.digits import number
 from rnndrop.display.foreign import plain
 from rnndrop.extras import need

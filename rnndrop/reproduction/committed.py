@@ -12,7 +12,7 @@ import pandas as pd
 
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import FILES, canonical, run_id
-from rnndrop.config.task import task_of
+from rnndrop.config.tasks import task_of
 from rnndrop.report.frames import column_types, load_runs
 from rnndrop.report.settings import of_identity
 from rnndrop.store.records import read_history

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import run_id
-from rnndrop.config.task import TASKS, Task
+from rnndrop.config.tasks import TASKS, TaskSpec
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
 from rnndrop.report.published import comparable, published
@@ -54,7 +54,7 @@ def outcomes(
     scale: str,
     measured: Mapping[str, Sequence[Mapping[str, Any]]],
     overrides: Sequence[str] = (),
-    task: Task = TASKS["language_model"],
+    task: TaskSpec = TASKS["language_model"],
 ) -> list[Outcome]:
     """The test score and every other number that was measured or published, row by row.
 
@@ -72,7 +72,7 @@ def outcomes(
     return [each for each in found if each.n or each.published is not None or each.metric == f"test_{task.metric}"]
 
 
-def metrics_of(task: Task) -> tuple[str, ...]:
+def metrics_of(task: TaskSpec) -> tuple[str, ...]:
     """What a reproduction reports of a task's runs."""
     return (f"valid_{task.metric}", f"test_{task.metric}", f"test_{task.metric}_mc")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from rnndrop.config.compose import choices, compose, expand
-from rnndrop.config.task import TASKS, Task, score
+from rnndrop.config.tasks import TASKS, TaskSpec, score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.scheduler import Job, jobs_of
 from rnndrop.values import Scale
@@ -80,7 +80,7 @@ class Plan:
         return [job.config.seed for job in next(iter(self.jobs.values()))]
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskSpec:
         """What the row's runs are scored by."""
         return TASKS[next(iter(self.jobs.values()))[0].config.task]
 

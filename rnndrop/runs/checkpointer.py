@@ -11,7 +11,7 @@ import torch
 from rnndrop.config.identity import owner
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.store import checkpoint, records
+from rnndrop.store import checkpoint, files, records
 from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.training.trainer import Training
 
@@ -89,8 +89,8 @@ class Checkpointer(RunObserver):
         try:
             checkpoint.save(self.folder, checkpoint.Checkpoint(state.step, state.tensors, facts))
             self._step = state.step
-        except (OSError, records.UnreadableError) as error:
-            reason = error.reason if isinstance(error, records.UnreadableError) else error.strerror
+        except (OSError, files.UnreadableError) as error:
+            reason = error.reason if isinstance(error, files.UnreadableError) else error.strerror
             log.warning(
                 "%s: no checkpoint at step %d: %s. Training goes on; the one before stays.",
                 self.folder, state.step, reason,
@@ -110,6 +110,6 @@ class Checkpointer(RunObserver):
         if not self.shown:
             return
         try:
-            records.write_atomically(self.folder / name, text, durable=False)
+            files.write_atomically(self.folder / name, text, durable=False)
         except OSError as error:
             log.warning("%s: cannot write %s: %s.", self.folder, name, error.strerror)

@@ -22,7 +22,7 @@ from rnndrop.runs.checkpointer import Checkpointer
 from rnndrop.runs.loading import load_corpus, trained
 from rnndrop.runs.observers import observers_of
 from rnndrop.runs.signals import Interrupted, Stop
-from rnndrop.store import checkpoint, records
+from rnndrop.store import checkpoint, files, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.nll_blocks import block_sums, to_bytes
 from rnndrop.store.progress import Observers, RunObserver
@@ -64,7 +64,7 @@ class Execution:
             with self.stop.listening(), Heartbeat(self.folder) as beating:
                 written = self._write(self._train(beating, every))
         except Interrupted:
-            with suppress(NotWrittenError, records.UnreadableError):  # the checkpoint is what counts
+            with suppress(NotWrittenError, files.UnreadableError):  # the checkpoint is what counts
                 written = self._write(self._record("interrupted"))
             raise
         except (RequestError, NotWrittenError):
@@ -153,7 +153,7 @@ class Execution:
         with self.stop.listening(), Heartbeat(self.folder), self.stop.anywhere():
             record.metrics |= self.task.measure(model, self.config, self.corpus, modes)
         try:
-            records.write_atomically(self.folder / records.RECORD, record.to_json())
+            files.write_atomically(self.folder / records.RECORD, record.to_json())
         except OSError as error:
             raise self._not_written(error) from None
         return record

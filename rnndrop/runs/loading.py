@@ -14,7 +14,7 @@ from rnndrop.config.schema import Config, DataSettings
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.paths import path_of
-from rnndrop.store import records
+from rnndrop.store import files, records
 from rnndrop.store.records import Record
 from rnndrop.tasks.base import Data, task_named, task_of_corpus
 
@@ -40,12 +40,12 @@ def trained(
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model: Encoder = task_named(config.task).build(config, corpus, device)
     try:
-        content = records.read_file(folder / records.WEIGHTS)
+        content = files.read_file(folder / records.WEIGHTS)
         if content is None:
             raise RequestError(f"The weights of {folder} are not there.")
         if not record.names(records.WEIGHTS, content):
             raise RequestError(f"The weights in {folder} are not those of its record: damaged, or another run's.")
         model.load_state_dict(load(content))
-    except (records.DamagedRecordError, SafetensorError, RuntimeError) as error:
+    except (files.DamagedRecordError, SafetensorError, RuntimeError) as error:
         raise RequestError(f"The weights of {folder} cannot be used: {error}") from None
     return model

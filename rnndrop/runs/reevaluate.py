@@ -13,7 +13,7 @@ from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus, trained
-from rnndrop.store import records
+from rnndrop.store import files, records
 from rnndrop.store.records import Record, locked
 from rnndrop.tasks.base import task_named
 
@@ -25,7 +25,7 @@ def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Encod
     """
     try:
         record = records.read_record(folder)
-    except records.DamagedRecordError as error:
+    except files.DamagedRecordError as error:
         raise RequestError(f"{folder / records.RECORD} cannot be used: {error}.") from None
     if record is None or record.status != "finished":
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
@@ -67,7 +67,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile
         record.metrics |= found
         try:
-            records.write_atomically(folder / records.RECORD, record.to_json())
+            files.write_atomically(folder / records.RECORD, record.to_json())
         except OSError as error:
             raise NotWrittenError(f"Cannot write to {folder}: {error.strerror}.") from None
     return record

@@ -12,7 +12,7 @@ from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.runs import environment
 from rnndrop.runs.execution import Execution
-from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store import checkpoint, files, heartbeat, records
 from rnndrop.store.ownership import folder_of, owns, relabelled, unmeasured
 from rnndrop.store.progress import Progress, RunObserver, Watching
 from rnndrop.store.records import Record, locked
@@ -38,7 +38,7 @@ def run_one(
     """
     folder, owned = folder_of(config), partial(owns, config)
     known = None
-    with suppress(records.DamagedRecordError):  # kept aside below
+    with suppress(files.DamagedRecordError):  # kept aside below
         known = records.own_record(folder, owned)
     answered = not force and known is not None and records.settles(known, settled)
     if answered and known and not unmeasured(config, known) and records.whole(folder) and not checkpoint.paths(folder):

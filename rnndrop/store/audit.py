@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnndrop.errors import RequestError
-from rnndrop.store import records
-from rnndrop.store.records import DamagedRecordError, NewerError, UnreadableError
+from rnndrop.store import files, records
+from rnndrop.store.files import DamagedRecordError, NewerError, UnreadableError
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def _verdict(folder: Path) -> Verdict:
         if not records.whole(folder):
             return Verdict(str(folder), "unfinished", "its new result is whole, but not in its place: run it again")
         for name in record.files:
-            content = records.read_file(folder / name)
+            content = files.read_file(folder / name)
             if content is None:
                 return Verdict(str(folder), "damaged", f"{name} is gone")
             if not record.names(name, content):

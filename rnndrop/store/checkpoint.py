@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from rnndrop.errors import RequestError
-from rnndrop.store.records import UnreadableError, read_file, write_atomically
+from rnndrop.store.files import UnreadableError, read_file, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor

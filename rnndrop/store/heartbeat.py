@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any
 
 from rnndrop.display.foreign import cleaned
+from rnndrop.store.files import read_file, write_atomically
 from rnndrop.store.progress import Progress, RunObserver
-from rnndrop.store.records import read_file, write_atomically
 
 HEARTBEAT = "heartbeat.json"
 EVERY = 2.0  # seconds between two beats

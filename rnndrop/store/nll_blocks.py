@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rnndrop.store.records import TEST_NLL, read_file, read_record
+from rnndrop.store.files import read_file
+from rnndrop.store.records import TEST_NLL, read_record
 
 BLOCK = 20  # tokens, about a sentence
 

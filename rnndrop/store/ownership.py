@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rnndrop.config.identity import FILES, asked, digest, former, former_id, identity, run_id
 from rnndrop.config.schema import Config
-from rnndrop.store import records
+from rnndrop.store import files, records
 from rnndrop.store.records import Record
 
 
@@ -19,9 +19,9 @@ def folder_of(config: Config) -> Path:
             return own
         before = records.run_folder(config.output, former_id(config), config.seed)
         record = records.read_record(before) if before.is_dir() else None
-    except records.UnreadableError:  # it may be this run's; whoever wants it will hear
+    except files.UnreadableError:  # it may be this run's; whoever wants it will hear
         return before
-    except (records.DamagedRecordError, OSError):
+    except (files.DamagedRecordError, OSError):
         return own
     return before if record is not None and owns(config, record) else own
 

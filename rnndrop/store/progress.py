@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Progress:
     """Where a training stands, after a step or after an epoch and its valid score.
 
-    `metric` is the task's (`rnndrop.config.task`): what `train` is, and `train_<metric>` in `history`.
+    `metric` is the task's (`rnndrop.config.metrics`): what `train` is, and `train_<metric>` in `history`.
     """
 
     epoch: int

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
 import os
 import re
-import secrets
-import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from rnndrop.config.task import task_of
+from rnndrop.config.tasks import task_of
 from rnndrop.display.foreign import cleaned
 from rnndrop.errors import RequestError
+from rnndrop.store.files import DamagedRecordError as DamagedRecordError
+from rnndrop.store.files import NewerError as NewerError
+from rnndrop.store.files import UnreadableError as UnreadableError
+from rnndrop.store.files import read_file, sync, write_atomically, write_new
 from rnndrop.store.lock import held
 
 SCHEMA = 1  # of the record
@@ -35,34 +36,13 @@ OUTPUTS = (CONFIG, HISTORY, TEST_NLL, WEIGHTS)
 HISTORY_TIMING = ("seconds", "tokens_per_second")
 """The keys of a history row that say how long it took: like a record's `timing`, they differ from run to run."""
 
-LARGEST = 1 << 26  # bytes of a file of a run, but for its tensors
-_TENSORS = ".safetensors"
 _NEXT = ".next"  # added to the name of a file that will take its place
-_LITTER = re.compile(  # what a writer that died has left; the names are those of `write_atomically`
+_LITTER = re.compile(  # what a writer that died has left; the names are those of `files.write_atomically`
     r"\.(record\.json|history\.jsonl|config\.yaml|weights\.safetensors|test_nll\.npy|heartbeat\.json"
     rf"|checkpoint-\d+-\w+\.safetensors)(\{_NEXT})?\.\w{{8}}"
 )
 
 log = logging.getLogger("rnndrop")
-
-
-class DamagedRecordError(ValueError):
-    """A record that was read and is none: truncated, edited by hand, or written by something else."""
-
-
-class UnreadableError(RequestError):
-    """A file of a run that may be whole and cannot be read: another user's, a newer version's, or its disk fails."""
-
-    def __init__(self, path: Path, reason: str | None) -> None:
-        super().__init__(
-            f"Cannot read {path}: {reason}. The run is left as it is. Have the file made readable (its owner, its mode,"
-            " the file system, or a newer rnndrop), or give another output=FOLDER."
-        )
-        self.path, self.reason = path, reason
-
-
-class NewerError(UnreadableError):
-    """A record of a later version of rnndrop."""
 
 
 @dataclass
@@ -144,49 +124,6 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
         yield
 
 
-def write_atomically(path: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write a file that is, whatever happens, either the old one or the whole new one, with the umask's mode.
-
-    `durable`: after a power failure too; costs a wait for the disk.
-    """
-    temporary = path.with_name(f".{path.name.lstrip('.')}.{secrets.token_hex(4)}")
-    try:
-        _write_new(temporary, content, durable)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        sync(path.parent)
-
-
-def _write_new(path: Path, content: str | bytes, durable: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # mkstemp would say 0600
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-
-
-def sync(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the system can: without them no file is found."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:  # may be written to, not listed
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-    finally:
-        os.close(descriptor)
-
-
 def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]) -> None:
     """Put a run that has come to its end in the place of what its folder holds; hold its lock.
 
@@ -197,7 +134,7 @@ def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]
     record.files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     try:
         for name, content in contents.items():
-            _write_new(_next(folder, name), content, durable=True)
+            write_new(_next(folder, name), content, durable=True)
         write_atomically(_next(folder, RECORD), record.to_json())
     except BaseException:
         with suppress(OSError):
@@ -244,48 +181,6 @@ def _finish(folder: Path) -> None:
 def _drop(folder: Path) -> None:
     for name in (RECORD, *OUTPUTS):  # without the record the others mean nothing
         _next(folder, name).unlink(missing_ok=True)
-
-
-def read_file(path: Path) -> bytes | None:
-    """What is in a file of a run folder, or None where there is none.
-
-    Raises DamagedRecordError where it is a folder, a pipe or a device, or larger than such a file can be (nothing is
-    waited for, and no memory filled), and UnreadableError.
-    """
-    try:
-        with open(path, "rb", opener=_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DamagedRecordError("it is not a file")
-            start = file.read(8) if path.suffix == _TENSORS else b""
-            if status.st_size > (_tensors_end(start, file) if start else LARGEST):
-                raise DamagedRecordError(f"it is {status.st_size} bytes long, and cannot be")
-            return start + file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        if path.is_symlink():
-            raise UnreadableError(path, "it is a link that leads nowhere") from None
-        return None
-    except IsADirectoryError:
-        raise DamagedRecordError("it is a folder") from None
-    except OSError as error:
-        raise UnreadableError(path, error.strerror) from None
-
-
-def _tensors_end(start: bytes, file: BinaryIO) -> int:
-    """How long a file of tensors is by its header, of which `start` is the length; the file is read on from there."""
-    length = int.from_bytes(start, "little")
-    try:
-        header = json.loads(file.read(length)) if length < LARGEST else {}
-        ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
-        return len(start) + length + int(max(ends, default=0))
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
-        return LARGEST
-    finally:
-        file.seek(len(start))
-
-
-def _at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_record(folder: Path) -> Record | None:

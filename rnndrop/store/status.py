@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rnndrop.config.task import Task, score, task_of_row
+from rnndrop.config.tasks import TaskSpec, score, task_of_row
 from rnndrop.errors import RequestError, unknown
 from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
-from rnndrop.store.records import DamagedRecordError, Record, UnreadableError, rank
+from rnndrop.store.records import Record, rank
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Standing:
             return []
 
 
-def task(run: Standing) -> Task:
+def task(run: Standing) -> TaskSpec:
     """What a run's scores are, as far as its history shows."""
     return task_of_row(next(iter(run.history), {}))
 

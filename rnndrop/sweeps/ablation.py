@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rnndrop.config.compose import choices, compose, expand
-from rnndrop.config.task import score
+from rnndrop.config.tasks import score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.scheduler import Job, jobs_of
 from rnndrop.values import Mode

@@ -26,7 +26,7 @@ from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
 from rnndrop.extras import need
-from rnndrop.store import heartbeat, records
+from rnndrop.store import files, heartbeat, records
 from rnndrop.sweeps.scheduler import Event, Job, failure
 from rnndrop.sweeps.workers import run_task, take_gpu
 
@@ -144,7 +144,7 @@ class Cluster:
                 self.scheduler.handles[handle.job_id] = handle
             records.prepare(job.folder)
             self._follow(job, handle.job_id, settled, number)
-            records.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
+            files.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
 
     def _follow(self, job: Job, identity: str, settled: Collection[str], number: int = -1) -> None:
         self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number)
@@ -306,7 +306,7 @@ def run_remote(
 def _record(job: Job) -> records.Record | None:
     try:
         return records.read_record(job.folder)
-    except (records.DamagedRecordError, records.UnreadableError):
+    except (files.DamagedRecordError, files.UnreadableError):
         return None
 
 
@@ -319,7 +319,7 @@ def _time(path: Path) -> int:
 
 def _ticket(job: Job) -> str | None:
     try:
-        return str(json.loads(records.read_file(job.folder / TICKET) or b"{}")["id"])
+        return str(json.loads(files.read_file(job.folder / TICKET) or b"{}")["id"])
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -19,7 +19,7 @@ from rnndrop.config.compose import compose, expand
 from rnndrop.config.identity import MODES
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.store import checkpoint, records
+from rnndrop.store import checkpoint, files, records
 from rnndrop.store.lock import BusyError
 from rnndrop.store.ownership import folder_of, owns, unmeasured
 from rnndrop.store.records import Record
@@ -214,13 +214,13 @@ def failure(config: Config, overrides: list[str], error: str) -> Record:
             records.write_less(folder, record)
     except OSError as problem:
         log.warning("%s: cannot write its record: %s.", folder, problem.strerror)
-    except (RequestError, records.DamagedRecordError) as problem:
+    except (RequestError, files.DamagedRecordError) as problem:
         log.warning("%s: cannot write its record: %s", folder, problem)
     return record
 
 
 def _newest(job: Job) -> str:
-    with suppress(records.UnreadableError):
+    with suppress(files.UnreadableError):
         return next((path.name for path in checkpoint.paths(job.folder)), "")
     return ""
 

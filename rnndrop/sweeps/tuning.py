@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.compose import compose, sweeps
-from rnndrop.config.task import TASKS, Task, score
+from rnndrop.config.tasks import TASKS, TaskSpec, score
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.runs.signals import Interrupted
@@ -51,7 +51,7 @@ class Space:
 
     fixed: list[str]
     searched: dict[str, tuple[float, float] | list[Any]]
-    task: Task
+    task: TaskSpec
 
     @property
     def name(self) -> str:

@@ -191,9 +191,9 @@ def run_task(
 
     from rnndrop.errors import NotWrittenError, RequestError
     from rnndrop.runs.runner import run_one
+    from rnndrop.store.files import UnreadableError
     from rnndrop.store.lock import BusyError
     from rnndrop.store.progress import Progress, Watching
-    from rnndrop.store.records import UnreadableError
 
     told = 0.0
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 
+from rnndrop.config.corpora import CORPORA
 from rnndrop.config.schema import Config, DataSettings
-from rnndrop.config.sources import SOURCES
-from rnndrop.config.task import TASKS, derived
+from rnndrop.config.tasks import TASKS, derived
 from rnndrop.errors import RequestError, unknown
 from rnndrop.models.encoder import Encoder, ModelSettings
 from rnndrop.stats import Estimate
@@ -51,7 +51,7 @@ M = TypeVar("M", bound=Encoder)
 
 
 class Task(ABC, Generic[D, M]):
-    """One task. Its row in `rnndrop.config.task.TASKS` has what displays and reports need of it.
+    """One task. Its row in `rnndrop.config.tasks.TASKS` has what displays and reports need of it.
 
     `modes` are the ways to evaluate besides Monte Carlo, by their group below `evaluation`: each takes the model, the
     configuration and the data, and returns metrics.
@@ -143,13 +143,13 @@ class Task(ABC, Generic[D, M]):
 
 
 def task_named(name: str) -> Task[Any, Any]:
-    """The task of that name in `rnndrop.config.task.TASKS`."""
+    """The task of that name in `rnndrop.config.tasks.TASKS`."""
     found: Task[Any, Any] = import_module(TASKS[name].module).TASK
     return found
 
 
 def task_of_corpus(settings: DataSettings) -> Task[Any, Any]:
     """The task that a corpus is of. Raises RequestError where there is no such corpus."""
-    if settings.name not in SOURCES:
-        raise unknown("corpus", settings.name, SOURCES)
-    return task_named(SOURCES[settings.name].task)
+    if settings.name not in CORPORA:
+        raise unknown("corpus", settings.name, CORPORA)
+    return task_named(CORPORA[settings.name].task)

@@ -19,17 +19,18 @@ from rnndrop.data.corpus import Corpus
 from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.evaluation.modes import measure_cache, measure_dynamic
+from rnndrop.evaluation.dynamic import measure_dynamic
 from rnndrop.evaluation.monte_carlo import monte_carlo
+from rnndrop.evaluation.neural_cache import measure_cache
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
-from rnndrop.training.bptt import random_length
 from rnndrop.training.regularizers import activation_penalty
 from rnndrop.training.trainer import Step
+from rnndrop.training.window_length import random_length
 
 EXPLODED = 3.0  # a mean loss above this many times ln V (a uniform guess) will not come back
 TRAIN_SAMPLE = 100_000  # training tokens on which the final, deterministic train perplexity is measured

@@ -13,7 +13,7 @@ from rnndrop import data
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.data.reviews import Reviews
 from rnndrop.dropout.masks import draw_masks
-from rnndrop.evaluation import rmse
+from rnndrop.evaluation import ratings
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.regressor import Regressor
 from rnndrop.stats import Estimate
@@ -95,15 +95,15 @@ class Sentiment(Task[Reviews, Regressor]):
 
     def score(self, model: Regressor, config: Config, reviews: Reviews, split: str) -> Scored:
         """RMSE."""
-        rated = rmse.deterministic(model, config.plan, reviews, split, config.evaluation)
-        return Scored(rmse.rmse(rated, reviews.split(split).ratings))
+        rated = ratings.deterministic(model, config.plan, reviews, split, config.evaluation)
+        return Scored(ratings.rmse(rated, reviews.split(split).ratings))
 
     def sampled(
         self, model: Regressor, config: Config, reviews: Reviews, split: str, masks: torch.Generator
     ) -> Estimate:
         """RMSE of the mean rating."""
-        rated = rmse.monte_carlo(model, config.plan, reviews, split, config.evaluation, masks)
-        return rmse.of_mean(rated, reviews.split(split).ratings)
+        rated = ratings.monte_carlo(model, config.plan, reviews, split, config.evaluation, masks)
+        return ratings.of_mean(rated, reviews.split(split).ratings)
 
 
 TASK = Sentiment()

@@ -23,7 +23,7 @@ from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.report.sheet import sheets
-from rnndrop.store import records
+from rnndrop.store import files, records
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import Record
 from rnndrop.store.status import find, standings
@@ -180,7 +180,7 @@ def _write(config: Any, overrides: list[str], **changes: Any) -> Path:
         setattr(record, key, value)
     folder = records.run_folder(config.output, record.run_id, record.seed)
     records.prepare(folder)
-    records.write_atomically(folder / records.RECORD, record.to_json())
+    files.write_atomically(folder / records.RECORD, record.to_json())
     return folder
 
 

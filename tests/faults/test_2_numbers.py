@@ -24,9 +24,9 @@ from rnndrop.dropout.noises import drawn_rate
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import rule
 from rnndrop.errors import RequestError
-from rnndrop.evaluation import rmse
 from rnndrop.evaluation.monte_carlo import monte_carlo
 from rnndrop.evaluation.perplexity import perplexity
+from rnndrop.evaluation.ratings import of_mean, rmse
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.recurrent.engine import run_layer
@@ -175,13 +175,13 @@ def test_2_4_ten_samples_are_as_a_thousand_within_their_error(
 def test_2_4_rmse_of_few_passes_is_that_of_many() -> None:
     random = np.random.default_rng(1)
     ratings, expected = random.normal(size=50), random.normal(size=50)
-    truth = rmse.rmse(expected, ratings)
-    few = [rmse.of_mean(expected + random.normal(scale=2, size=(3, 50)), ratings) for _ in range(2000)]
+    truth = rmse(expected, ratings)
+    few = [of_mean(expected + random.normal(scale=2, size=(3, 50)), ratings) for _ in range(2000)]
     squares = np.array([each.value**2 for each in few])
     assert abs(squares.mean() - truth**2) < 4 * squares.std() / math.sqrt(len(few))
     errors = np.mean([each.standard_error for each in few])
     assert 0.6 < np.std([each.value for each in few]) / errors < 1.6
-    one = rmse.of_mean(expected[None], ratings)
+    one = of_mean(expected[None], ratings)
     assert one.value == pytest.approx(truth) and math.isnan(one.standard_error)
 
 

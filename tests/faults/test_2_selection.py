@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rnndrop.config.compose import choices, expand
-from rnndrop.config.task import TASKS, score, task_by_metric, task_of_row
+from rnndrop.config.tasks import TASKS, score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
 from rnndrop.reproduction.measured import Measured
 from rnndrop.reproduction.outcomes import cells, outcomes

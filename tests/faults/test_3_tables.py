@@ -25,7 +25,7 @@ from rnndrop.report.frames import load_runs
 from rnndrop.report.page import page_data
 from rnndrop.report.sheet import failures, sheets
 from rnndrop.report.tables import render
-from rnndrop.reproduction.page import _change
+from rnndrop.reproduction.readme import _change
 from rnndrop.runs.loading import load_corpus
 from rnndrop.runs.runner import run_one
 from rnndrop.runs.signals import Interrupted

@@ -16,7 +16,7 @@ from rnndrop.report.published import beside, comparable, note, published
 from rnndrop.report.redefined import redefined
 from rnndrop.reproduction.measured import Measured
 from rnndrop.reproduction.outcomes import outcomes, their_row
-from rnndrop.reproduction.page import section
+from rnndrop.reproduction.readme import section
 from rnndrop.reproduction.recipe import load
 from tests.conftest import ROOT
 

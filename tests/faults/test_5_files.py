@@ -32,7 +32,7 @@ from rnndrop.runs.doctor import examine
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.runs.runner import run_one
 from rnndrop.runs.signals import Interrupted
-from rnndrop.store import lock, records
+from rnndrop.store import files, lock, records
 from rnndrop.store.heartbeat import HEARTBEAT
 from rnndrop.store.lock import HELD, BusyError
 from rnndrop.store.nll_blocks import read_blocks
@@ -227,7 +227,7 @@ def test_5_2_a_record_that_cannot_be_read_is_left_as_it_is(
     before = content(folder)
     with monkeypatch.context() as broken:
         fail_to_read(broken, records.RECORD, code)
-        with pytest.raises(records.UnreadableError, match=f"{records.RECORD}: {os.strerror(code)}.*output=FOLDER"):
+        with pytest.raises(files.UnreadableError, match=f"{records.RECORD}: {os.strerror(code)}.*output=FOLDER"):
             run_one(compose(overrides), overrides, force=force)
         (job,) = plan_jobs(overrides)
         assert job.state == "unreadable" and os.strerror(code) in job.problem
@@ -312,7 +312,7 @@ def test_5_2_a_checkpoint_that_cannot_be_read_is_not_trained_again(
     before = content(folder)
     with monkeypatch.context() as broken:
         fail_to_read(broken, "checkpoint-")
-        with pytest.raises(records.UnreadableError, match=r"checkpoint-00000007.*Input/output error"):
+        with pytest.raises(files.UnreadableError, match=r"checkpoint-00000007.*Input/output error"):
             rnndrop.run(overrides)
     assert content(folder) == before
     assert rnndrop.run(overrides).timing["resumed_from_steps"] == [7]
@@ -660,14 +660,14 @@ def test_8_8_an_empty_history_is_written_again_on_resume(tmp_path: Path) -> None
 def test_8_9_a_history_that_could_not_be_written_is_whole_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real = records.write_atomically
+    real = files.write_atomically
 
     def write(path: Path, content: str | bytes, durable: bool = True) -> None:
         if path.name == records.HISTORY:
             raise OSError(errno.EIO, "Input/output error")
         real(path, content, durable)
 
-    monkeypatch.setattr(records, "write_atomically", write)
+    monkeypatch.setattr(files, "write_atomically", write)
     _, folder, _ = finished(tmp_path)
     assert "cannot write history.jsonl" in caplog.text
     assert [row["epoch"] for row in records.read_history(folder)] == [1]

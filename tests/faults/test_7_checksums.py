@@ -15,9 +15,10 @@ from rnndrop.errors import RequestError
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
+from rnndrop.store.files import DamagedRecordError
 from rnndrop.store.nll_blocks import read_blocks
 from rnndrop.store.ownership import folder_of
-from rnndrop.store.records import DamagedRecordError, read_record
+from rnndrop.store.records import read_record
 from tests.conftest import TINY, Command
 from tests.edited import as_json
 

@@ -13,9 +13,10 @@ import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.errors import RequestError
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
-from rnndrop.store import checkpoint, heartbeat, records
+from rnndrop.store import checkpoint, files, heartbeat, records
+from rnndrop.store.files import DamagedRecordError, read_file
 from rnndrop.store.ownership import folder_of
-from rnndrop.store.records import DamagedRecordError, read_file, read_history
+from rnndrop.store.records import read_history
 from rnndrop.store.status import standing
 from rnndrop.sweeps.scheduler import plan_jobs
 from rnndrop.sweeps.tuning import DATABASE, space, tune
@@ -145,13 +146,13 @@ def test_8_a_beat_that_a_dead_process_has_left_goes(tmp_path: Path) -> None:
 def test_8_a_configuration_that_cannot_be_shown_stops_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = records.write_atomically
+    write = files.write_atomically
 
     def failing(path: Path, content: str | bytes, durable: bool = True) -> None:
         if path.name == records.CONFIG:
             raise OSError(5, "Input/output error")
         write(path, content, durable)
 
-    monkeypatch.setattr(records, "write_atomically", failing)
+    monkeypatch.setattr(files, "write_atomically", failing)
     record = rnndrop.run([*TINY, "trainer.epochs=1", f"output={tmp_path}"])
     assert record.status == "finished" and "cannot write config.yaml: Input/output error" in caplog.text

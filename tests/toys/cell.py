@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.recurrent.memory import hold
+from rnndrop.recurrent.memory_masks import hold
 
 ROW = CellSpec("toy_mgu", __name__, gates="fn", bias_inside=True)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnndrop.config.sources import Source
+from rnndrop.config.corpora import CorpusSpec
 from rnndrop.data.assemble import assemble
 from rnndrop.data.corpus import Corpus
 
-ROW = Source("toy_sentence", "language_model", __name__, fixed_vocabulary=True)
+ROW = CorpusSpec("toy_sentence", "language_model", __name__, fixed_vocabulary=True)
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "sleeps"]
 
 

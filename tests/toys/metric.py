@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnndrop.config.task import Metric
+from rnndrop.config.metrics import Metric
 
 ROW = Metric(
     "toy_chance",

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rnndrop.config import task as tables
+from rnndrop.config import metrics, tasks
+from rnndrop.config.corpora import CorpusSpec
 from rnndrop.config.schema import Config, DataSettings
-from rnndrop.config.sources import Source
 from rnndrop.dropout.masks import draw_masks, evaluation_masks
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.regressor import Regressor
@@ -21,9 +21,9 @@ from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
 from rnndrop.training.trainer import Step
 
-ROW = tables.Task("toy_even", __name__, idle=("trainer.window",))
-METRIC = tables.Metric("toy_error", "toy_even", "squared error")
-SOURCE = Source("toy_digits", "toy_even", __name__)
+ROW = tasks.TaskSpec("toy_even", __name__, idle=("trainer.window",))
+METRIC = metrics.Metric("toy_error", "toy_even", "squared error")
+CORPUS = CorpusSpec("toy_digits", "toy_even", __name__)
 OPTION = "# @package _global_\n# Count the even digits.\ntask: toy_even\ndata:\n  name: toy_digits\n"
 LENGTH = 6
 

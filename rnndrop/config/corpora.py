@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True)
-class Source:
+class CorpusSpec:
     """A corpus that `data=NAME` chooses.
 
     `module` has `load(settings)`, which takes the settings of `data` and returns what its `task` reads. `own_files`:
@@ -31,17 +31,17 @@ class Source:
         return found
 
 
-def _table(*rows: Source) -> dict[str, Source]:
+def _table(*rows: CorpusSpec) -> dict[str, CorpusSpec]:
     return {row.name: row for row in rows}
 
 
-SOURCES = _table(
-    Source("synthetic", "language_model", "rnndrop.data.synthetic", fixed_vocabulary=True),
-    Source("pydoc", "language_model", "rnndrop.data.english"),
-    Source("ptb", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
-    Source("wikitext2", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
-    Source("text", "language_model", "rnndrop.data.text", own_files=True, cut="one file"),
-    Source("movie_reviews", "sentiment", "rnndrop.data.movie_reviews", cut="always"),
-    Source("reviews", "sentiment", "rnndrop.data.movie_reviews", own_files=True, cut="always"),
+CORPORA = _table(
+    CorpusSpec("synthetic", "language_model", "rnndrop.data.synthetic", fixed_vocabulary=True),
+    CorpusSpec("pydoc", "language_model", "rnndrop.data.pydoc"),
+    CorpusSpec("ptb", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
+    CorpusSpec("wikitext2", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
+    CorpusSpec("text", "language_model", "rnndrop.data.text", own_files=True, cut="one file"),
+    CorpusSpec("movie_reviews", "sentiment", "rnndrop.data.movie_reviews", cut="always"),
+    CorpusSpec("reviews", "sentiment", "rnndrop.data.movie_reviews", own_files=True, cut="always"),
 )
 """A new corpus is one row here, a module, and `conf/data/NAME.yaml`."""

@@ -1,0 +1,76 @@
+"""The metrics by name: what a split is scored by. Every column, sort, plot and export of a report comes from here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a split is scored by: `test_<name>` in records and reports.
+
+    `title` names it to people, `header` stands after the split in a table (empty for the score of a task), and `note`
+    below the table. `of` works it out from that score and a configuration; None where it has no meaning, which is
+    without the setting that `needs` names. Without `of` it is the score itself, which training lowers and Monte-Carlo
+    evaluation samples.
+    """
+
+    name: str
+    task: str
+    title: str
+    header: str = ""
+    digits: int = 4
+    lower_is_better: bool = True
+    of: Callable[[float, Mapping[str, Any]], float | None] | None = None
+    needs: str = ""
+    note: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a report can be ranked by, the task's first choice first."""
+        names = tuple(f"{split}_{self.name}" for split in ("test", "valid", "train"))
+        return names if self.of else (*names, f"test_{self.name}_mc", f"valid_{self.name}_mc")
+
+
+def _bits(perplexity: float, config: Mapping[str, Any]) -> float | None:
+    """log2 of the perplexity of a model of characters."""
+    of_characters = config["data"].get("level") == "char"
+    return math.log2(perplexity) if of_characters and 0 < perplexity < math.inf else None
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("perplexity", "language_model", "perplexity"),
+        Metric(
+            "bits_per_character",
+            "language_model",
+            "bits per character",
+            "bits",
+            of=_bits,
+            needs="data.level=char",
+            note="bits: per character, log2 of the perplexity",
+        ),
+        Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings"),
+    )
+}
+"""A new metric is one row here. Those of one task stand together, its score first."""
+
+
+def metric_of(name: str) -> Metric:
+    """The metric that a column, as `test_rmse_mc`, or its bare name is of. Raises KeyError where it is none's."""
+    bare = next((name.removeprefix(f"{split}_") for split in SPLITS if name.startswith(f"{split}_")), name)
+    found = [metric for metric in METRICS.values() if bare == metric.name or bare.startswith(f"{metric.name}_")]
+    if not found:
+        raise KeyError(name)
+    return max(found, key=lambda metric: len(metric.name))
+
+
+def columns(task: str | None = None) -> list[str]:
+    """What a report can be ranked by: the columns of the metrics, of a task or of all."""
+    return [name for metric in METRICS.values() if task is None or metric.task == task for name in metric.columns]
