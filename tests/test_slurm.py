@@ -16,6 +16,7 @@ import pytest
 from scripts.kills import essences
 from tests.conftest import ROOT
 from tests.processes import running, wait_until
+from tests.warm import Warm
 
 SCRIPT = ROOT / "scripts" / "slurm_cluster.sh"
 GRID = [
@@ -53,7 +54,7 @@ def nodes_at_work(environment: dict[str, str]) -> set[str]:
     return set(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
 
 
-def test_a_node_dies_and_the_sweep_ends_as_a_local_one(tmp_path: Path, slurm: dict[str, str]) -> None:
+def test_a_node_dies_and_the_sweep_ends_as_a_local_one(tmp_path: Path, warm: Warm, slurm: dict[str, str]) -> None:
     grid = ["sweep", *GRID, "seed=range(2)", "trainer.epochs=30"]
     with running([*grid, *SLURM, "hydra.launcher.lost_after_s=30"], tmp_path, env=slurm) as process:
         wait_until(
@@ -67,9 +68,7 @@ def test_a_node_dies_and_the_sweep_ends_as_a_local_one(tmp_path: Path, slurm: di
     timings = [json.loads(path.read_text())["timing"] for path in tmp_path.rglob("record.json")]
     assert [timing["resumed_from_steps"] for timing in timings if timing["resumed_from_steps"]], "none was resumed"
 
-    with running([*grid, "output=local", "--jobs", "2"], tmp_path) as process:
-        process.communicate(timeout=400)
-    assert process.returncode == 0
+    assert warm.call([*grid, "output=local", "--jobs", "2"], tmp_path, timeout=400).returncode == 0
     assert len(found) == 4 and found == essences(tmp_path / "local")
 
 
