@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -185,29 +186,35 @@ class Trial:
         return f"not sound: {verdicts}" if verdicts else ""
 
 
+@cache
+def trials(scratch: Path) -> list[Trial]:
+    """Every variant in a folder of its own, made once for all that disturbs it."""
+    found = []
+    for number, variant in enumerate(variants(scratch)):
+        (place := scratch / f"variant-{number}").mkdir()
+        found.append(Trial(variant, place))
+    return found
+
+
 def crash_everywhere(scratch: Path, most: int, dice: random.Random) -> Iterator[tuple[str, int, list[str]]]:
     """Each variant, how often it was killed, and what was wrong; at each of its calls, or at `most`."""
-    for number, variant in enumerate(variants(scratch)):
-        (place := scratch / f"crash-{number}").mkdir()
-        trial = Trial(variant, place)
+    for trial in trials(scratch):
         points = range(1, len(trial.calls) + 1)
         chosen = sorted(dice.sample(points, min(most, len(points))))
         wrong = [f"call {at} ({trial.calls[at - 1]}): {problem}" for at in chosen if (problem := trial.crash(at))]
-        yield variant.name, len(chosen), wrong
+        yield trial.variant.name, len(chosen), wrong
 
 
 def kill_at_random(scratch: Path, count: int, dice: random.Random) -> Iterator[tuple[str, int, list[str]]]:
     """The same with `count` kills at random moments, several in a row, divided among the variants."""
-    found = variants(scratch)
-    for number, variant in enumerate(found):
-        (place := scratch / f"kill-{number}").mkdir()
-        trial = Trial(variant, place)
+    found = trials(scratch)
+    for number, trial in enumerate(found):
         hit, wrong = 0, []
         while hit < share(count, number, len(found)):
             more, problem = trial.kill(dice)
             hit += more
             wrong += [f"after {more} kills: {problem}"] if problem else []
-        yield variant.name, hit, wrong
+        yield trial.variant.name, hit, wrong
 
 
 def share(whole: int, number: int, parts: int) -> int:
@@ -217,10 +224,8 @@ def share(whole: int, number: int, parts: int) -> int:
 
 def fail_everywhere(scratch: Path, count: int, dice: random.Random) -> Iterator[tuple[str, int, list[str]]]:
     """The same with `count` errors, divided among the variants: once, or from there on."""
-    found = variants(scratch)
-    for number, variant in enumerate(found):
-        (place := scratch / f"fault-{number}").mkdir()
-        trial = Trial(variant, place)
+    found = trials(scratch)
+    for number, trial in enumerate(found):
         choices = list(product(range(1, len(trial.calls) + 1), ERRORS, (False, True)))
         chosen = dice.sample(choices, min(len(choices), share(count, number, len(found))))
         wrong = []
@@ -228,4 +233,4 @@ def fail_everywhere(scratch: Path, count: int, dice: random.Random) -> Iterator[
             if problem := trial.fail(at, error, lasting):
                 what = f"{errno.errorcode[error]} {'from' if lasting else 'at'} call {at} ({trial.calls[at - 1]})"
                 wrong.append(f"{what}: {problem}")
-        yield variant.name, len(chosen), wrong
+        yield trial.variant.name, len(chosen), wrong

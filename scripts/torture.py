@@ -49,9 +49,9 @@ def main() -> None:
     warm_up()
     print("| disturbed | how | times | went wrong |\n|---|---|---|---|", flush=True)
     went_wrong = 0
-    for part in parts:
-        disturb, full, short = PARTS[part]
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        for part in parts:
+            disturb, full, short = PARTS[part]
             dice, times = random.Random(options.seed), short if options.short else full
             for name, done, wrong in disturb(Path(folder).resolve(), times, dice):
                 print(f"| {name} | {part} | {done} | {len(wrong)} |", flush=True)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.pages import browser, chromium
-from tests.processes import RNNDROP
 from tests.warm import ROOT, Warm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # test processes share the machine
@@ -32,7 +31,7 @@ __all__ = ["ROOT", "browser", "chromium"]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-E2E = {"browser", "disk", "image", "installed", "slurm", "warm", "wheel"}
+E2E = {"browser", "disk", "image", "slurm", "warm", "wheel"}
 """The fixtures of what is no part of the process of the tests."""
 
 
@@ -65,19 +64,6 @@ def rnndrop(tmp_path: Path, warm: Warm) -> Command:
 
     def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         return warm.call(arguments, tmp_path, **{"COLUMNS": "120", **options})
-
-    return run
-
-
-@pytest.fixture
-def installed(tmp_path: Path) -> Command:
-    """The same with the installed command, in a process that the system starts: seconds, not a fraction of one."""
-
-    def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [RNNDROP, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=timeout,
-            env={**os.environ, "COLUMNS": "120"},
-        )  # fmt: skip
 
     return run
 

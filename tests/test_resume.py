@@ -224,6 +224,7 @@ def test_a_tracker_cannot_hurt_a_run(
     assert record.status == "finished" and "rnndrop[tensorboard]" in caplog.text
 
 
+@pytest.mark.e2e
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     command = ["run", *TINY, "trainer.epochs=2000", "trainer.checkpoint_seconds=0"]
     with running(command, tmp_path) as process:

@@ -118,6 +118,7 @@ def test_two_sweeps_over_one_folder_run_each_job_once(tmp_path: Path, warm: Warm
     assert statuses(tmp_path) == {"finished": 5}
 
 
+@pytest.mark.e2e
 def test_a_lock_survives_no_owner(tmp_path: Path) -> None:
     """kill -9 on the owner of a lock frees it."""
     config = compose([*TINY, f"output={tmp_path}"])

@@ -80,6 +80,7 @@ def test_without_matplotlib_one_message_says_what_to_install(monkeypatch: pytest
         plot([view_of("cell", "locked")], "", "")
 
 
+@pytest.mark.e2e
 def test_the_terminal_needs_no_matplotlib() -> None:
     code = "import sys, rnndrop.cli.masks; print('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -163,6 +163,7 @@ def complete(tmp_path: Path, words: str, place: int, shell: str = "bash") -> lis
     return done.stdout.split()
 
 
+@pytest.mark.e2e
 def test_bash_completes_groups_options_keys_and_runs(tmp_path: Path) -> None:
     assert "dropout=" in complete(tmp_path, "rnndrop run dropo", 2)
     assert "dropout.recurrent.kind=" in complete(tmp_path, "rnndrop sweep dropout.rec", 2)

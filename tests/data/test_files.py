@@ -72,6 +72,7 @@ def test_blocks_do_not_show_in_the_corpus(
     assert text.load(asked).fingerprint() == whole
 
 
+@pytest.mark.e2e
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc here")
 @pytest.mark.parametrize("level", ["word", "char"])
 @pytest.mark.parametrize("lines", ["lines", "one line"])

@@ -113,6 +113,7 @@ WITHOUT_LOCKS = (
 )
 
 
+@pytest.mark.e2e
 def test_5_5_without_locks_a_run_says_what_stands_for_them_and_goes_on(tmp_path: Path) -> None:
     done = python(f"{WITHOUT_LOCKS}{MAIN}", "run", *QUICK, f"output={tmp_path}")
     assert done.returncode == 0 and done.stdout.startswith("✓"), done.stderr
@@ -157,6 +158,7 @@ def test_5_5_one_process_at_a_time_without_locks(tmp_path: Path, no_flock: None)
         pass
 
 
+@pytest.mark.e2e
 def test_5_5_hosts_with_and_without_locks_keep_each_other_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".lock"
     take = f"from pathlib import Path\nfrom rnndrop.store.lock import held\nwith held(Path({str(path)!r})): "
@@ -369,6 +371,7 @@ def as_user(user: int, group: int, warm: Path, *commands: tuple[int, list[str]])
     return [(code, out, err) for code, out, err in json.loads(done.stdout)]
 
 
+@pytest.mark.e2e
 @pytest.mark.slow
 def test_5_2_two_users_in_one_folder(tmp_path: Path) -> None:
     if os.name != "posix" or os.geteuid() != 0:
@@ -720,6 +723,7 @@ def test_5_6_output_that_cannot_encode_a_sign_stops_nothing(
     assert json.loads(shown)["config"]["label"] == "größer"  # programs read it as it is
 
 
+@pytest.mark.e2e
 def test_5_6_the_c_locale(tmp_path: Path) -> None:
     overrides, _, _ = finished(tmp_path)
     plain = {**os.environ, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
@@ -782,6 +786,7 @@ def test_5_7_local_jobs_take_turns_on_the_gpus(
     assert used == [(here["number"], 0), (here["number"], 1), (here["number"], 0)]
 
 
+@pytest.mark.e2e
 def test_5_7_a_job_takes_the_place_of_the_one_that_ended(tmp_path: Path) -> None:
     first, second, third = plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1,2"])
     cluster = Cluster("local", {}, 2)

@@ -107,6 +107,7 @@ def test_6_output_that_cannot_be_written(few: Path, rnndrop: Command) -> None:
         refused(done, "No space left")
 
 
+@pytest.mark.e2e
 def test_6_a_deleted_current_folder(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     for command in ("run", "report", "ls", "run --cfg"):

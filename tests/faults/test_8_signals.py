@@ -93,6 +93,7 @@ def test_8_7_ignored_signals_stay_ignored(tmp_path: Path) -> None:
     assert record.status == "finished"
 
 
+@pytest.mark.e2e
 def test_8_12_workers_of_a_sweep_that_died_at_once_leave(tmp_path: Path) -> None:
     grid = ["sweep", *LONG, "trainer.epochs=2000", "seed=0,1", "--jobs", "2", f"output={tmp_path / 'runs'}"]
     with running(grid, tmp_path) as process:

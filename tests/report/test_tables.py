@@ -118,6 +118,7 @@ def test_a_terminal_gets_no_control_characters(nasty: Path) -> None:
     assert "\x1b" not in shown(nasty, "rich")
 
 
+@pytest.mark.e2e
 def test_latex_compiles(nasty: Path, tmp_path: Path) -> None:
     pdflatex = shutil.which("pdflatex")
     if not pdflatex:
