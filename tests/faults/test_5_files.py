@@ -47,7 +47,7 @@ from rnndrop.sweeps.workers import run_task
 from rnndrop.training.trainer import DivergedError
 from tests.conftest import TINY, Command
 from tests.processes import RNNDROP, wait_until
-from tests.test_resume import StopAt
+from tests.runs.test_resume import StopAt
 from tests.warm import Warm
 
 QUICK = [*TINY, "trainer.epochs=1", "evaluation.batch_size=200"]

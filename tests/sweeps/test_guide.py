@@ -28,7 +28,7 @@ def test_every_command_of_the_guide(rnndrop: Command, tmp_path: Path) -> None:
             arguments[arguments.index("--trials") + 1] = "2"
         if name == "show":
             arguments = [next(tmp_path.rglob("record.json")).parent.parent.name]
-        if "hydra/launcher=submitit_slurm" in arguments:  # tests/test_slurm.py runs it, where it can
+        if "hydra/launcher=submitit_slurm" in arguments:  # tests/sweeps/test_slurm.py runs it, where it can
             arguments.append("--dry-run")
         if name == "--install-completion":
             continue  # writes to the home folder

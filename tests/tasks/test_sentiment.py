@@ -25,7 +25,7 @@ from rnndrop.store import records
 from rnndrop.store.progress import RunObserver
 from rnndrop.tasks.sentiment import TASK
 from tests.reviews import SMALL, write
-from tests.test_resume import StopAt, essence, folder_of
+from tests.runs.test_resume import StopAt, essence, folder_of
 
 PLANS = ["none", "naive", "variational", "zoneout", "awd"]
 
