@@ -10,7 +10,6 @@ import pytest
 
 import rnndrop
 from rnndrop.errors import RequestError
-from rnndrop.runs import reevaluate
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
 from rnndrop.store.records import run_folder
@@ -51,7 +50,7 @@ def test_two_evaluations_at_once_both_stay(folder: Path, monkeypatch: pytest.Mon
         path.write_text(as_json(tree))
         return {"by_us": 2.0}
 
-    monkeypatch.setattr(reevaluate, "measure_modes", meanwhile)
+    monkeypatch.setattr("rnndrop.tasks.base.Task.measure", meanwhile)
     assert evaluate(folder, ["evaluation=cache"]).metrics.items() >= {("by_another", 1.0), ("by_us", 2.0)}
 
 
