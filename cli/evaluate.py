@@ -32,7 +32,7 @@ def evaluate(
     if samples is None and not overrides:
         samples = SAMPLES
     if samples is None and (masks != "pass" or embedding):
-        raise RequestError("--masks and --embedding are of Monte-Carlo evaluation: add --mc N.")
+        raise RequestError("--masks and --embedding belong to Monte-Carlo evaluation: add --mc N.")
     if samples is not None:
         mc = {"samples": samples, "masks": masks, "embedding": str(embedding).lower()}
         asked += [f"evaluation.mc.{name}={value}" for name, value in mc.items()]

@@ -74,11 +74,13 @@ Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="Only runs with KEY=VALUE[,VALUE], KEY!=VALUE or KEY<NUMBER; repeatable."),
 ]
-Last = Annotated[str | None, typer.Option(metavar="SPAN", help="Only runs recorded within 30m, 12h, 1d, 2w.")]
+Last = Annotated[
+    str | None, typer.Option(metavar="SPAN", help="Only runs recorded within this span, such as 30m, 12h, 1d or 2w.")
+]
 Ranked = Annotated[
     str | None,
     typer.Option(
-        help="What to rank by, as test_perplexity_mc; else test_perplexity or test_rmse.",
+        help="What to rank by, for example test_perplexity_mc. Default: test_perplexity or test_rmse.",
         autocompletion=_complete("metrics"),
     ),
 ]
@@ -95,7 +97,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -118,12 +122,12 @@ def sweep(
     overrides: Overrides = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many runs at a time.")] = 1,
     as_json: Json = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Run again what has finished before.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run finished runs again.")] = False,
 ) -> None:
-    """Run a grid: every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped, others go on."""
+    """Run every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped, interrupted ones resumed."""
     from . import sweep as command
 
     options = command.Options(jobs, as_json, dry_run, retry_failed, fail_fast, force)
@@ -131,13 +135,13 @@ def sweep(
 
 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many runs at a time.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")]
 Output = Annotated[str, typer.Option(metavar="FOLDER", help="Folder of the runs.")]
 
 
 @app.command(epilog="Example: rnndrop ablate variational --mode drop 'seed=range(5)' --jobs 2")
 def ablate(
-    plan: Annotated[str, typer.Argument(help="A dropout or an experiment.", autocompletion=_complete("plans"))],
+    plan: Annotated[str, typer.Argument(help="A dropout plan or an experiment.", autocompletion=_complete("plans"))],
     overrides: Overrides = None,
     mode: Annotated[Mode, typer.Option(help="drop: leave one location out; add: one location alone.")] = "drop",
     jobs: Jobs = 1,
@@ -145,7 +149,7 @@ def ablate(
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
 ) -> None:
-    """What is each location of a plan worth? Every variant runs with the same seeds (three unless given)."""
+    """Measure what each location of a plan is worth. Every variant runs with the same seeds (three by default)."""
     from . import ablate as command
     from .sweep import Options
 
@@ -156,13 +160,13 @@ def ablate(
 def reproduce(
     name: Annotated[str, typer.Argument(help="See `rnndrop ls reproduce`.", autocompletion=_complete("reproductions"))],
     overrides: Overrides = None,
-    scale: Annotated[Scale, typer.Option(help="full: as published; small: a stated reduction for two cores.")] = "full",
+    scale: Annotated[Scale, typer.Option(help="full: as published; small: reduced, for two cores.")] = "full",
     jobs: Jobs = 1,
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
 ) -> None:
-    """Run the rows of a paper and print ours beside the published: the difference, and whether it is tolerable."""
+    """Run the rows of a paper and compare them with the published numbers."""
     from . import reproduce as command
     from .sweep import Options
 
@@ -172,7 +176,9 @@ def reproduce(
 @app.command(epilog="Example: rnndrop tune dropout=variational 'dropout.recurrent.p=interval(0,0.7)' --trials 20")
 def tune(
     overrides: Overrides = None,
-    trials: Annotated[int, typer.Option(min=1, help="Finished and pruned trials, those of earlier calls too.")] = 20,
+    trials: Annotated[
+        int, typer.Option(min=1, help="How many trials, finished or pruned, including those of earlier calls.")
+    ] = 20,
     as_json: Json = False,
 ) -> None:
     """Search for the best rates with Optuna; trials that fall behind are pruned."""
@@ -187,7 +193,7 @@ def show(
     output: Output = "results/runs",
     as_json: Json = False,
 ) -> None:
-    """One run: what was changed, its numbers and curve, where it ran, and the command that gives it again."""
+    """Show one run: the changed settings, its numbers and curve, where it ran, and the command that repeats it."""
     from . import show as command
 
     raise typer.Exit(command.show(run, output, as_json))
@@ -197,10 +203,10 @@ def show(
 def watch(
     path: Folder = "results/runs",
     once: Annotated[bool, typer.Option("--once", help="Print the table and stop.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 2.0,
     as_json: Json = False,
 ) -> None:
-    """Running, finished and failed runs, live, from any terminal that sees the folder. Ctrl-C stops watching."""
+    """Show running, finished and failed runs, live, from any terminal that can read the folder. Ctrl-C stops it."""
     from . import watch as command
 
     raise typer.Exit(command.watch(path, once, as_json, every))
@@ -230,18 +236,18 @@ def doctor(
 )
 def report(
     path: Folder = "results/runs",
-    style: Annotated[Style, typer.Option("--format", help="Of the tables.")] = "rich",
+    style: Annotated[Style, typer.Option("--format", help="Format of the tables.")] = "rich",
     metric: Ranked = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Differences, paired by seed, from this dropout, run id or KEY=VALUE.")
+        str | None, typer.Option(help="Add differences, paired by seed, from this dropout, run id or KEY=VALUE.")
     ] = None,
     where: Where = None,
     last: Last = None,
-    sort: Annotated[str | None, typer.Option(help="Order by this column; -COLUMN turns it round.")] = None,
-    only_changed: Annotated[bool, typer.Option("--only-changed", help="Only the columns that vary.")] = False,
-    hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out what did not finish.")] = False,
+    sort: Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN reverses the order.")] = None,
+    only_changed: Annotated[bool, typer.Option("--only-changed", help="Show only the columns that vary.")] = False,
+    hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out runs that did not finish.")] = False,
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Add the uncertainty of the test set itself.")] = False,
-    published: Annotated[bool, typer.Option("--published", help="Add the published rows of these data.")] = False,
+    published: Annotated[bool, typer.Option("--published", help="Add published results on the same data.")] = False,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
 ) -> None:
@@ -270,17 +276,17 @@ def report(
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings of `evaluation`, as evaluation=cache; trainer.device.")
+        list[str] | None, typer.Argument(help="Settings of `evaluation`, such as evaluation=cache; or trainer.device.")
     ] = None,
     mc: Annotated[
-        int | None, typer.Option("--mc", min=1, help="Monte-Carlo samples; 100 where nothing is asked for.")
+        int | None, typer.Option("--mc", min=1, help="Monte-Carlo samples; 100 if nothing else is asked for.")
     ] = None,
-    masks: Annotated[Masks, typer.Option(help="How often masks are drawn: once a pass or once a window.")] = "pass",
+    masks: Annotated[Masks, typer.Option(help="How often masks are drawn: once per pass or once per window.")] = "pass",
     embedding: Annotated[bool, typer.Option("--embedding", help="Sample embedding dropout too.")] = False,
     output: Annotated[str, typer.Option(help="Folder of the runs.")] = "results/runs",
     as_json: Json = False,
 ) -> None:
-    """Evaluate a finished run by Monte Carlo, cache or dynamically, and add the result to its record."""
+    """Evaluate a finished run with Monte Carlo, a cache or dynamic evaluation; add the result to its record."""
     from . import evaluate as command
 
     command.evaluate(run, overrides or [], output, mc, masks, embedding, as_json)
@@ -289,9 +295,9 @@ def evaluate(
 @app.command(epilog="Example: rnndrop masks dropout=awd -o masks.png")
 def masks(
     overrides: Overrides = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the draw; the setting `seed` where not given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the draw. Default: the setting `seed`.")] = None,
     figure: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FIG", help="Plot to a .png, .svg or .pdf instead.")
+        str | None, typer.Option("--output", "-o", metavar="FIG", help="Write a .png, .svg or .pdf instead.")
     ] = None,
 ) -> None:
     """Draw the masks of a dropout plan: what is dropped where, and what shares a mask."""
@@ -311,17 +317,20 @@ def plot(
     kind: Annotated[Drawing, typer.Argument(help="What to draw.")],
     path: Folder = "results/runs",
     output: Annotated[
-        str | None, typer.Option("-o", "--output", metavar="FIG.{png,svg,pdf}", help="Without it: in the terminal.")
+        str | None,
+        typer.Option(
+            "-o", "--output", metavar="FIG.{png,svg,pdf}", help="File to write. Default: draw in the terminal."
+        ),
     ] = None,
     metric: Ranked = None,
-    baseline: Annotated[str | None, typer.Option(help="For forest; none unless given.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="For forest: what to compare with. Default: none.")] = None,
     location: Annotated[
         str | None, typer.Option(help="For rates: only this location.", autocompletion=_complete("locations"))
     ] = None,
     where: Where = None,
     last: Last = None,
 ) -> None:
-    """Draw learning curves, differences, rate responses, location × kind, or Monte-Carlo against deterministic."""
+    """Draw learning curves, differences, the effect of rates, location × kind, or Monte-Carlo scores."""
     from . import plot as command
 
     raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))
@@ -329,7 +338,7 @@ def plot(
 
 @app.command(epilog="Example: rnndrop ls dropout")
 def ls(
-    group: Annotated[Listed | None, typer.Argument(help="Everything unless given.")] = None,
+    group: Annotated[Listed | None, typer.Argument(help="Default: everything.")] = None,
 ) -> None:
     """List what can be chosen: `rnndrop run GROUP=NAME`, `rnndrop reproduce NAME`."""
     from rnndrop.config.compose import choices
@@ -354,7 +363,7 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What a setting means, what it takes, and what it is unless given."""
+    """Explain a setting: what it means, what it takes, and its default."""
     if key is None or key in typer.main.get_group(app).commands:
         app([*filter(None, [key]), "--help"])
     else:
@@ -382,7 +391,7 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("Interrupted. The same command does what is left.", file=sys.stderr)
+        print("Interrupted. The same command does the rest.", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()
@@ -402,4 +411,4 @@ def _check_current_folder() -> None:
     try:
         os.getcwd()  # noqa: PTH109
     except OSError:
-        raise RequestError("The current folder is no longer there: change to another one first.") from None
+        raise RequestError("The current folder no longer exists: change to another one first.") from None

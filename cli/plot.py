@@ -33,7 +33,9 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
         raise RequestError(f"None of the {found} runs in {path} has finished.")
     if runs["data_sha256"].nunique(dropna=False) > 1:
         names = ", ".join(runs["data"].unique())
-        raise RequestError(f"These runs saw different data ({names}): choose with --where data=… or data_sha256=…")
+        raise RequestError(
+            f"These runs used different data ({names}). Choose with --where data=… or --where data_sha256=…"
+        )
     metric = metric or f"test_{tasks(runs)[0].metric}"
     table = compare(runs, metric, (baseline or "none") if kind == "forest" else None)
     options = {"location": location} if kind == "rates" else {}

@@ -87,9 +87,11 @@ def resumable(force: bool = False) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         if force:
-            console.print("Interrupted. What had finished stays as it was; with --force all starts afresh.")
+            console.print(
+                "Interrupted. Finished runs are kept; with --force the same command starts from the beginning."
+            )
         else:
-            here = "here" if isinstance(error, Interrupted) else "the last checkpoint, where there is one"
+            here = "here" if isinstance(error, Interrupted) else "the last checkpoint, if there is one"
             console.print(f"Interrupted. The same command goes on from {here}.")
         raise SystemExit(130) from None
 

@@ -63,7 +63,9 @@ def report(request: Request) -> int:
     tables = [_table(request, shown, metric) for metric in metrics]
     if request.html:
         if len(tables) > 1:
-            raise RequestError("These runs are of several tasks, and a page shows one: --where task=sentiment")
+            raise RequestError(
+                "These runs belong to several tasks, and a page shows one. Choose it, as with --where task=sentiment."
+            )
         from rnndrop.report.page import write_page
 
         write_page(Path(request.html), tables[0], shown, metrics[0])
@@ -112,5 +114,5 @@ def load(path: str, conditions: list[str], span: str | None) -> tuple[pd.DataFra
     if span:
         chosen = last(chosen, span)
     if chosen.empty:
-        raise RequestError(f"None of the {len(runs)} runs in {path} meets --where or --last.")
+        raise RequestError(f"None of the {len(runs)} runs in {path} matches --where and --last.")
     return chosen, len(caught)

@@ -33,7 +33,7 @@ def reproduce(name: str, scale: Scale, overrides: Sequence[str], options: Option
         known = {job.folder: job for job in [*search, *(job for plan in table for job in plan.chosen)]}
         code = run_all(list(known.values()), silent, launcher)
         if later := sum(len(plan.seeds) for plan in table if plan.factor is None):
-            console.print(f"and {later} more, the seeds of what the search will choose")
+            console.print(f"and {later} more: the seeds of the rates that the search will choose")
         return code
     code = run_all(search, silent, launcher) if search else 0
     code = max(code, run_all([job for plan in table for job in plan.chosen], silent, launcher))

@@ -75,7 +75,7 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
             if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
                 _report(event.job, options)
             elif event.kind in ("died", "interrupted"):
-                console.print(f"{event.job.name}: its process died ({event.content}); it will go on")
+                console.print(f"{event.job.name}: its process died ({event.content}); the run will be resumed")
             elif event.kind == "unreadable":
                 console.print(f"{event.job.name}: {event.content}", soft_wrap=True)
             if console.is_terminal:
@@ -92,7 +92,9 @@ def _ask_to_cancel(count: int) -> bool:
     if not sys.stdin.isatty():
         return False
     try:
-        return typer.confirm(f"Cancel the {count} jobs? They take a checkpoint first. Otherwise they go on", err=True)
+        return typer.confirm(
+            f"Cancel the {count} jobs? They write a checkpoint first. Otherwise they keep running", err=True
+        )
     except (KeyboardInterrupt, typer.Abort):
         return False
 

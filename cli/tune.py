@@ -40,7 +40,9 @@ def search(overrides: Sequence[str], trials: int, as_json: bool) -> int:
         print(json.dumps({"study": study.study_name, "trials": rows, "measure": measure}, indent=1))
     elif best:
         print(f"✓ valid {digits.number(study.best_value)}   {shlex.join(['rnndrop', 'run', *best])}")
-        print(f"The seed that chose it makes this too good. Measure it with others: {measure}")
+        print(f"This score is too good: its seed also chose the settings. Measure them with others: {measure}")
     else:
-        console.print(f"No trial finished: all {len(study.trials)} diverged, failed or were pruned. Search elsewhere.")
+        console.print(
+            f"No trial finished: all {len(study.trials)} diverged, failed or were pruned. Search other ranges."
+        )
     return 0 if done else 1

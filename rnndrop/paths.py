@@ -12,4 +12,4 @@ def path_of(name: str) -> Path:
     try:
         return Path(name).expanduser()
     except RuntimeError:
-        raise RequestError(f"{name}: no home folder is known for it here; write the path out.") from None
+        raise RequestError(f"{name}: no home folder is known for it. Give the full path.") from None

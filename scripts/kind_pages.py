@@ -144,7 +144,7 @@ def _drawn(kind: Kind) -> str:
     if kind.varies <= {"gate", "out", "in"}:
         return f"{parts[0]} All steps and all sequences of the window share the weights, and so the mask."
     parts.append(
-        "It holds a value of its own for every step." if "time" in kind.varies else "Every step of the window sees it."
+        "It has a separate value for every step." if "time" in kind.varies else "Every step of the window sees it."
     )
     parts.append(
         "Each sequence of the batch has its own." if "batch" in kind.varies else "All sequences of the batch share it."
@@ -159,7 +159,7 @@ def _drawn(kind: Kind) -> str:
 def _evaluation(kind: Kind) -> str:
     """What evaluation does, from the fill."""
     if not kind.varies:
-        return "The identity."
+        return "The identity: nothing changes."
     if kind.fill == "previous":
         return (
             "The expectation, p in place of the mask: p · previous + (1−p) · new. Monte-Carlo evaluation"
@@ -180,7 +180,7 @@ def _evaluation(kind: Kind) -> str:
 def _plans(kind: Kind, plans: dict[str, list[Rule]]) -> str:
     """The plans with a rule of this kind, and how to ask for the kind itself."""
     if not kind.varies:
-        return "`dropout=none`, the default; every plan has it wherever it says nothing else."
+        return "`dropout=none`, the default; every plan has it at locations that it does not mention."
     lines = []
     for name, rules in plans.items():
         if used := [each for each in rules if each.kind == kind.name]:
@@ -207,11 +207,11 @@ Dropouts for recurrent networks as points of a small space:
 A **rule** is such a point, `dropout.LOCATION.{{kind,p,varies,noise,fill}}`; a **plan** is one rule for each location,
 `dropout=PLAN`. A kind is a named choice of `varies` and `fill`; each of the four may also be given by itself:
 `dropout.recurrent.varies=[batch,gate] dropout.recurrent.noise=gaussian dropout.recurrent.p=0.2`.
-The published ones that are here stand under [Kinds](#kinds). Not here: noise on the words themselves (Xie et al.
+The published ones are listed under [Kinds](#kinds). Not included: noise on the words themselves (Xie et al.
 2017), noise and rates that are learned (concrete and variational dropout), rates that change over training, masks
 correlated in time, losses between two masked passes (fraternal dropout, R-Drop), and dropping whole layers.
 
-What has no meaning is refused by name. `rnndrop masks dropout=PLAN` draws the masks of a plan, and
+A combination without a meaning is refused. `rnndrop masks dropout=PLAN` draws the masks of a plan, and
 [the notebook](explore_dropout.ipynb) shows in numbers what each does to a tensor.
 
 ## Locations
@@ -231,13 +231,13 @@ multiplies. `previous`: a Bernoulli(p) mask d keeps the previous value, d · pre
 `cell` and `state` alone, and evaluated at the expectation. **When.** All masks are drawn at the start of a BPTT window;
 one that varies over time has a value for every step, any other holds for the window and is new in the next.
 
-## Which kind may stand where
+## Which kind works where
 
 {_matrix()}
 
 ## Identities
 
-Rows of the table are related. With the same mask:
+Some rules are the same. With the same mask:
 
 | this | equals | because |
 |---|---|---|
@@ -315,7 +315,7 @@ def _kinds() -> str:
 def _matrix() -> str:
     names = [name for name in KINDS if name != "none"]
     rows = [(f"`{place}`", *("●" if name in kinds_at(place) else "" for name in names)) for place in LOCATIONS]
-    return "`none` may stand everywhere.\n\n" + _table(("", *(f"[`{n}`](kinds/{n}.md)" for n in names)), rows)
+    return "`none` works everywhere.\n\n" + _table(("", *(f"[`{n}`](kinds/{n}.md)" for n in names)), rows)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

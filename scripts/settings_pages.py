@@ -94,7 +94,7 @@ def _page() -> str:
 # Settings
 
 `rnndrop run KEY=VALUE …` changes a setting, `rnndrop help KEY` says what it means, and `rnndrop run --cfg` prints all.
-A default is what a plain `rnndrop run` has: a task, a corpus or a recipe may set another.
+The defaults are those of a plain `rnndrop run`; a task, a corpus or a recipe may set others.
 
 {_table(alone)}
 
@@ -129,7 +129,7 @@ def _dropout() -> str:
     )
     return f"""## `dropout`
 
-A plan is one rule a location. By default every kind is `none`, every p 0, and the rest null;
+A plan is one rule per location. By default every kind is `none`, every p 0, and the rest null;
 [the space of dropouts](space.md) says what each kind does.
 Options: {" ".join(f"`dropout={name}`" for name in choices("dropout"))}.
 

@@ -98,7 +98,7 @@ def record(overrides: list[str], config: Config, seed: int) -> tuple[Record, lis
         timing={"train_seconds": 8.0 * len(history), "tokens_per_second": 12_500.0},
         environment={"rnndrop": "0.1.0", "torch": "2.13.0+cpu", "python": "3.11.7", "host": "invented", "device": "cpu",
                      "device_name": "none", "threads": 1, "git_revision": "0" * 40, "git_dirty": False},
-        error="the loss of step 400 is nan nats a token" if status == "diverged" else None,
+        error="the loss of step 400 is nan nats per token" if status == "diverged" else None,
     )  # fmt: skip
     shape = np.random.default_rng(7).normal(0, 0.4, 500)  # hard and easy blocks, the same for every run
     noise = np.random.default_rng(number.getrandbits(32)).normal(0, 0.05, 500)

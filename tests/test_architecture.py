@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent / "rnndrop"
+PAGE = ROOT.parent / "docs" / "architecture.md"
 FLOORS = [
     ["errors", "stats", "values"],
     ["paths", "display", "extras"],
@@ -90,3 +92,24 @@ def test_what_is_light_never_imports_torch() -> None:
 
 def test_the_house_has_rooms() -> None:
     assert len(list(ROOT.glob("*.py"))) <= 6
+
+
+def test_the_page_has_the_same_rooms() -> None:
+    rows = re.findall(r"^\| ((?:`\w+` )+)\|", PAGE.read_text("utf-8"), re.MULTILINE)
+    assert [re.findall(r"\w+", row) for row in rows] == FLOORS
+
+
+def test_the_page_names_what_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)(?:: ([\w.]+))?`", PAGE.read_text("utf-8"))
+    assert len(named) > 20
+    for file, name in named:
+        path = next(path for path in (ROOT / file, ROOT.parent / file) if path.exists())
+        tree = ast.parse(path.read_text("utf-8"))
+        defined = {
+            f"{prefix}{node.name}"
+            for outer in [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+            for prefix in [f"{outer.name}." if isinstance(outer, ast.ClassDef) else ""]
+            for node in outer.body
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        }
+        assert not name or name in defined, f"{file}: {name}"

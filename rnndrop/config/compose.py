@@ -80,7 +80,7 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
         axes.pop(own.key, None)
         axes[own.key] = [own.text] if own.sweep is None else [f"{own.key}={value}" for value in _values(own)]
         if math.prod(map(len, axes.values())) > LIMIT:
-            raise RequestError(f"The grid has more than {LIMIT:,} runs. Part it, or take fewer values.")
+            raise RequestError(f"The grid has more than {LIMIT:,} runs. Split it, or give fewer values.")
     return [list(job) for job in product(*axes.values())]
 
 
@@ -154,8 +154,8 @@ def _check_environment(text: str) -> None:
     key = text.partition("=")[0].strip().lstrip("+")
     if "oc.env" in text and key not in _PATHS:
         raise RequestError(
-            f"{shorten(text, 100)}: what an environment variable holds would stand in the record. Only paths may name "
-            f"one: {' '.join(_PATHS)}"
+            f"{shorten(text, 100)}: the value of an environment variable would be written into the record. Only paths "
+            f"may use one: {' '.join(_PATHS)}"
         )
 
 
@@ -164,7 +164,7 @@ def _parsed(text: str) -> Override:
     from hydra.errors import HydraException
 
     if "\0" in text or text.encode(errors="ignore").decode() != text:
-        raise RequestError(f"{text!r} is no text: it has a byte that is not UTF-8, or NUL.")
+        raise RequestError(f"{text!r} is not text: it contains NUL or bytes that are not UTF-8.")
     key, equals, value = text.partition("=")
     try:
         found = private_hydra.parse(text)
@@ -176,9 +176,9 @@ def _parsed(text: str) -> Override:
         hint = _quoting(Override(text, key)) if equals else "\nA setting is KEY=VALUE; see `rnndrop run --cfg`."
         raise RequestError(f"Cannot read {shorten(repr(text), 200)}: {shorten(reason, 200)}.{hint}") from None
     if found.is_delete():
-        raise RequestError(f"{text}: a run needs every setting. Give another value, as {key.lstrip('~')}=….")
+        raise RequestError(f"{text}: a run needs every setting. Give another value: {key.lstrip('~')}=…")
     if found.package is not None:
-        raise RequestError(f"{text}: a group stands where it stands. Leave @{found.package} out.")
+        raise RequestError(f"{text}: a group cannot be moved to another place. Leave out @{found.package}.")
     several = found.is_sweep_override()
     if not several and _holds_sweep(found._value):
         raise RequestError(f"{text}: {_NESTED}")
@@ -228,7 +228,7 @@ def _values(own: Override) -> list[str]:
     several = own.sweep
     if isinstance(several, Glob):
         if own.key not in GROUPS:
-            raise RequestError(f"{own.text}: glob() is for the options of a group, as dropout=glob(*).")
+            raise RequestError(f"{own.text}: glob() is for the options of a group, such as dropout=glob(*).")
         values = several.filter(list(choices(own.key)))
     elif isinstance(several, RangeSweep):
         values = _numbers(own.text, several.start, several.stop, several.step)
@@ -240,7 +240,9 @@ def _values(own: Override) -> list[str]:
         if _is_text(own.key) and several.simple_form and len(typed) == len(values):
             values = typed  # 1e3 and 1000.0 are two texts
     else:
-        raise RequestError(f"{own.text}: interval() is for `rnndrop tune`. A sweep takes values, as a,b or range(…).")
+        raise RequestError(
+            f"{own.text}: interval() is for `rnndrop tune`. A sweep takes values, such as a,b or range(…)."
+        )
     if not values:
         raise RequestError(f"{own.text} names no value: nothing would run.{_valid(own.key)}")
     if getattr(several, "shuffle", False):
@@ -310,7 +312,7 @@ def _resolved(tree: dict[str, Any]) -> dict[str, Any]:
         where = f"{key}: " if (key := getattr(error, "full_key", None)) else ""
         reason = str(error).splitlines()[0] if str(error) else "it refers to itself"
         raise RequestError(
-            f"{where}cannot resolve ${{…}}: {reason}. A setting is named as ${{model.hidden}}."
+            f"{where}cannot resolve ${{…}}: {reason}. Refer to a setting as ${{model.hidden}}."
         ) from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}

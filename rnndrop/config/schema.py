@@ -116,7 +116,7 @@ class ModelSettings(Settings):
     hidden: Annotated[int, Field(ge=1, le=10**6)] = _setting("Units of a recurrent layer.", "model.hidden=400")
     layers: Annotated[int, Field(ge=1, le=1000)] = _setting("Recurrent layers.", "model.layers=1")
     embedding: Annotated[int, Field(ge=1, le=10**6)] | None = _setting(
-        "Width of the embedding; null: as model.hidden.", "model.embedding=100"
+        "Width of the embedding; null: the same as model.hidden.", "model.embedding=100"
     )
     tie_weights: bool = _setting("Whether the decoder shares the embedding matrix.", "model.tie_weights=true")
 
@@ -124,7 +124,7 @@ class ModelSettings(Settings):
 class RuleSettings(Settings):
     """The rule of one location."""
 
-    kind: str = _setting("What the mask varies over and what fills a hole, by one name.")
+    kind: str = _setting("One name for what the mask varies over and what fills a hole.")
     p: float = _setting("Probability of a hole (fill=previous: of keeping the previous value).")
     varies: tuple[str, ...] | None = _setting("The axes that the mask varies over; null: those of the kind.")
     noise: str | None = _setting("The mask's distribution; gaussian: N(1, p/(1-p)); null: bernoulli.")
@@ -132,7 +132,7 @@ class RuleSettings(Settings):
 
 
 class DropoutSettings(Settings):
-    """A named plan: one rule a location."""
+    """A named plan: one rule per location."""
 
     name: str = _setting("Name of the plan, as `dropout=NAME` sets it; the rules count, not the name.",
                          "dropout=variational")  # fmt: skip
@@ -152,7 +152,7 @@ class DropoutSettings(Settings):
 class TrainerSettings(Settings):
     """How the model is trained."""
 
-    epochs: Positive = _setting("Passes over the training text, at most.", "trainer.epochs=12")
+    epochs: Positive = _setting("Most passes over the training text.", "trainer.epochs=12")
     batch_size: Positive = _setting(
         "Columns into which the training text is cut; task=sentiment: chunks.", "trainer.batch_size=64"
     )
@@ -173,7 +173,7 @@ class TrainerSettings(Settings):
     )
     clip: Scale | None = _setting("Largest norm of the gradient; null: no clipping.", "trainer.clip=0.25")
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = _setting(
-        "Share of every weight that is taken off at each step, apart from the gradient.", "trainer.weight_decay=1e-6"
+        "Share of every weight that is subtracted at each step, besides the update.", "trainer.weight_decay=1e-6"
     )
     scaled_decay: bool = _setting(
         "Whether trainer.weight_decay is multiplied by the learning rate; for adamw it always is.",
@@ -186,13 +186,14 @@ class TrainerSettings(Settings):
         default=False,
     )
     ar: NotNegative = _setting(
-        "Activation regularisation: ar · mean((masked h)²) of the top layer joins the loss a token (AWD-LSTM: 2).",
+        "Activation regularisation: ar · mean((masked h)²) of the top layer is added to the loss per token "
+        "(AWD-LSTM: 2).",
         "trainer.ar=2",
         default=0.0,
     )
     tar: NotNegative = _setting(
-        "Temporal activation regularisation: tar · mean((h(t+1) - h(t))²) of the top layer joins the loss a token "
-        "(AWD-LSTM: 1).",
+        "Temporal activation regularisation: tar · mean((h(t+1) - h(t))²) of the top layer is added to the loss per "
+        "token (AWD-LSTM: 1).",
         "trainer.tar=1",
         default=0.0,
     )
@@ -202,36 +203,35 @@ class TrainerSettings(Settings):
         default=None,
     )
     finetune_epochs: Count = _setting(
-        "Epochs of fine-tuning, at most (AWD-LSTM): on from the best weights, averaging from the start, until the rule "
-        "of trainer.nonmono ends it; trainer.patience does not.",
+        "Most epochs of fine-tuning (AWD-LSTM): it starts from the best weights and averages from the beginning, until "
+        "the rule of trainer.nonmono ends it; trainer.patience does not.",
         "trainer.finetune_epochs=6",
         default=0,
     )
-    init: Scale = _setting("Every parameter starts uniform in (-init, init).", "trainer.init=0.05")
+    init: Scale = _setting("Every parameter is first drawn uniformly from (-init, init).", "trainer.init=0.05")
     init_by_width: bool = _setting(
-        "Whether recurrent layers of H units start uniform in (-1/√H, 1/√H) instead, as torch's do.",
+        "Whether recurrent layers of H units are drawn from (-1/√H, 1/√H) instead, as in torch.",
         "trainer.init_by_width=true",
         default=False,
     )
     patience: Positive | None = _setting(
-        "Epochs without a better valid score after which training ends; null: it goes on to trainer.epochs.",
+        "Epochs without a better valid score after which training ends; null: it always lasts trainer.epochs.",
         "trainer.patience=3",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = _setting(
-        "Where to compute; auto: on a GPU if there is one.", "trainer.device=cpu"
+        "Where to compute; auto: on a GPU if there is one, else on the CPU.", "trainer.device=cpu"
     )
     precision: Literal["float32", "tf32", "bf16"] = _setting(
         "What the factors of matrix products are rounded to; tf32 is for NVIDIA GPUs from Ampere on, bf16 is refused.",
         "trainer.precision=tf32",
         default="float32",
     )
-    threads: Positive | None = _setting("CPU threads; null: as torch finds them.", "trainer.threads=2")
+    threads: Positive | None = _setting("CPU threads; null: torch's default.", "trainer.threads=2")
     checkpoint_epochs: Positive | None = _setting(
-        "A checkpoint is written after every so many epochs; null: not by epochs.", "trainer.checkpoint_epochs=5"
+        "Epochs between checkpoints; null: not by epochs.", "trainer.checkpoint_epochs=5"
     )
     checkpoint_seconds: Annotated[float, Field(ge=0)] | None = _setting(
-        "A checkpoint is written every so many seconds, so that a run that is killed goes on from there; null: not by "
-        "time.",
+        "Seconds between checkpoints, from which a run that was killed resumes; null: not by time.",
         "trainer.checkpoint_seconds=300",
     )
     tensorboard: bool = _setting(
@@ -247,7 +247,7 @@ class MonteCarloSettings(Settings):
         "evaluation.mc.samples=100",
     )
     masks: Masks = _setting(
-        "How often masks are drawn: once a pass over the stream (Gal & Ghahramani) or once a window.",
+        "How often masks are drawn: once per pass over the stream (Gal & Ghahramani) or once per window.",
         "evaluation.mc.samples=100 evaluation.mc.masks=window",
     )
     embedding: bool = _setting(
@@ -259,7 +259,7 @@ class MonteCarloSettings(Settings):
 class CacheSettings(Settings):
     """The continuous cache of what followed similar states; the stream is one column."""
 
-    size: Count = _setting("Latest tokens in the cache; 0: no cache.", "evaluation.cache.size=500")
+    size: Count = _setting("How many of the latest tokens the cache holds; 0: no cache.", "evaluation.cache.size=500")
     theta: NotNegative = _setting(
         "How sharply the cache prefers similar states.", "evaluation=cache evaluation.cache.theta=0.2"
     )
@@ -324,12 +324,12 @@ class Config(Settings):
     )
     output: str = _setting("Folder of the runs.", "output=results/mine")
     label: str | None = _setting(
-        "A word about what a run is for, no part of its identity; null: none.", "label=first-try", default=None
+        "A name for what the run is for, not part of its identity; null: none.", "label=first-try", default=None
     )
 
     @property
     def plan(self) -> Plan:
-        """The dropout plan: one rule a location."""
+        """The dropout plan: one rule per location."""
         return _plan(self.dropout, self.model.cell, self.model.layers)
 
     @property

@@ -48,10 +48,10 @@ class TaskSpec:
         return [source.name for source in CORPORA.values() if source.task == self.name]
 
 
-_OF_REVIEWS = "it is of reviews."
-_ONE_NUMBER = "its decoder gives one number."
-_OF_A_STREAM = "it is of training on a stream."
-_READS = "it reads a stream of text, and reviews have none."
+_OF_REVIEWS = "it is for reviews."
+_ONE_NUMBER = "its decoder predicts one number."
+_OF_A_STREAM = "it is for training on one long text."
+_READS = "it reads one long text, and reviews are separate texts."
 
 TASKS = {
     task.name: task
@@ -75,7 +75,7 @@ TASKS = {
                 ),
                 "evaluation.cache.size": _READS,
                 "evaluation.dynamic.rule": _READS,
-                "data.train_tokens": "it cuts a stream of text, and reviews have none.",
+                "data.train_tokens": "it cuts one long text, and reviews are separate texts.",
             },
             needed=("data.split_by", "data.chunk_tokens"),
         ),

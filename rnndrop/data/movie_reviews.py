@@ -64,7 +64,9 @@ def load(settings: Any) -> Reviews:
 def _own(name: str | None) -> list[Rated]:
     """The reviews of a file with a line each: the rating, a tab, the text. Blank lines are skipped."""
     if not name:
-        raise RequestError("data=reviews needs your file: data.file=FILE, a line each: the rating, a tab, the text.")
+        raise RequestError(
+            "data=reviews needs your file: data.file=FILE, one review per line: the rating, a tab, the text."
+        )
     path = path_of(name)
     lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
     return [_rated(*line.partition("\t")[::2], f"{path}, line {number}") for number, line in lines]
@@ -112,8 +114,8 @@ def _downloaded() -> Path:
         except DownloadError as error:
             raise RequestError(
                 f"{MOVIE_REVIEWS.url}{ARCHIVE} could not be fetched: {error}\n"
-                f"Unpack it elsewhere, and name the folder that holds {', '.join(CRITICS)} by data.root=FOLDER or the "
-                f"environment variable {FOLDER_VARIABLE}."
+                f"Unpack it elsewhere, and name the folder that holds {', '.join(CRITICS)} with data.root=FOLDER or "
+                f"the environment variable {FOLDER_VARIABLE}."
             ) from None
         for name, content in found.items():
             keep(cache / name, content)

@@ -133,8 +133,8 @@ def cache_folder() -> Path:
         folder = Path("~")
     if not folder.is_absolute():
         raise RequestError(
-            "There is no home folder to keep a download in: name the folder that has the data by data.root=FOLDER or "
-            f"the environment variable {FOLDER_VARIABLE}, or one for downloads by XDG_CACHE_HOME."
+            "There is no home folder for downloads: name the folder that has the data with data.root=FOLDER or "
+            f"the environment variable {FOLDER_VARIABLE}, or a folder for downloads with XDG_CACHE_HOME."
         )
     return folder
 
@@ -160,7 +160,7 @@ def keep(path: Path, content: bytes) -> None:
         write_atomically(path, content)
     except OSError as error:
         raise RequestError(
-            f"Cannot keep a download at {path}: {error.strerror}. Name a folder by XDG_CACHE_HOME."
+            f"Cannot keep a download at {path}: {error.strerror}. Name a folder with XDG_CACHE_HOME."
         ) from None
 
 
@@ -187,10 +187,10 @@ def _difference(content: bytes, file: File, corpus: Published) -> str:
 def _needed(corpus: Published) -> str:
     files = "\n".join(f"  {file}" for file in corpus.files)
     return (
-        f"Needed are, from {corpus.url}\n{files}\n"
-        f"Either put them into a folder or its subfolder {corpus.folder}/, and name the folder by "
-        f"data.root=FOLDER or the environment variable {FOLDER_VARIABLE}; "
-        "or name no folder, and run once on a machine with network."
+        f"These files are needed, from {corpus.url}\n{files}\n"
+        f"Put them into a folder or its subfolder {corpus.folder}/, and name the folder with "
+        f"data.root=FOLDER or the environment variable {FOLDER_VARIABLE}. "
+        "Without a folder they are downloaded, which takes a network connection."
     )
 
 

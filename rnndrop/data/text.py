@@ -39,7 +39,7 @@ def load(settings: Any) -> Corpus:
     for split, tokens in zip(SPLITS, parts, strict=True):
         if (count := len(list(islice(tokens, 2)))) < 2:
             raise RequestError(
-                f"The {split} part has {count} token(s), and 2 are the least that can be predicted. "
+                f"The {split} part has {count} token(s), and at least 2 are needed. "
                 "Use more text or another data.split."
             )
     return assemble("text", settings.level, parts, settings.min_count)

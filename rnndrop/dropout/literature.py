@@ -56,7 +56,7 @@ KRUEGER = (
 
 ABOUT = {
     "none": About(
-        summary="No noise. Every other kind at p = 0 is this one, bit for bit.",
+        summary="No noise. Every other kind at p = 0 equals this one, bit for bit.",
         equation="x̃ = x",
         published=(f"{ZAREMBA}: the small model, non-regularised, with early stopping",),
         implementations=(
@@ -159,7 +159,7 @@ ABOUT = {
             "dynet drew its LSTM's masks once for a minibatch, and changed to once for a sentence, `locked`, in"
             " dynet#812.",
             "Its noise is not averaged over the batch: gradients vary more than with `locked` at the same rate. At"
-            " batch size 1 the two are the same.",
+            " batch size 1 the two are equal.",
         ),
         aliases=("batch-shared dropout",),
     ),

@@ -80,7 +80,7 @@ def views(config: Config, seed: int) -> list[View]:
     if not rules:
         raise RequestError(
             f"dropout={config.dropout.name} draws no mask for this model.\n"
-            "Choose a plan, rnndrop masks dropout=variational, or a rule, dropout.cell.kind=locked dropout.cell.p=0.5."
+            "Choose a plan (rnndrop masks dropout=variational) or a rule (dropout.cell.kind=locked dropout.cell.p=0.5)."
         )
     shown = []
     for rule in rules:

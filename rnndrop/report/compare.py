@@ -51,13 +51,13 @@ def compare(
     task = TASKS[measure.task]
     runs = runs[runs["task"] == task.name]
     if runs.empty:
-        raise RequestError(f"No run here has {metric}: none is of task={task.name}.")
+        raise RequestError(f"No run here has {metric}: none has task={task.name}.")
     if not (runs["status"] == "finished").any():
         raise RequestError(f"None of these {len(runs)} runs has finished.")
     if measure.of:
         runs = runs[runs[metric].notna().groupby(runs["run_id"]).transform("any")]
         if runs.empty:
-            raise RequestError(f"No run here has {metric}: none is of {measure.needs}.")
+            raise RequestError(f"No run here has {metric}: none has {measure.needs}.")
     runs = alike(placed(runs))
     metrics = [name for name in columns(task.name) if not metric_of(name).of or runs[name].notna().any()]
     table = _groups(runs, metrics, [*MEANS, f"test_{task.metric}_mc_stderr"], intervals)

@@ -92,7 +92,7 @@ def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
                 warnings.warn(f"left out {folder / RECORD}: {reason}", SkippedRecordWarning, stacklevel=2)
         if not runs.rows:
             what = f"No readable run in {path}" if skipped else f"No runs in {path}"
-            raise RequestError(f"{what}. Make some: rnndrop sweep dropout=none,naive,variational")
+            raise RequestError(f"{what}. To make some: rnndrop sweep dropout=none,naive,variational")
         for used, other in runs.contradictions:
             warnings.warn(f"left out {other}: it is not the same as {used}", SkippedRecordWarning, stacklevel=2)
         rows = list(runs.rows.values())

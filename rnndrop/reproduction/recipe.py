@@ -146,8 +146,8 @@ def _plan(reproduction: Reproduction, row: str, request: list[str]) -> Plan:
     own = f"seed={reproduction.search_seed}"
     if len(reproduction.factors) > 1 and any(f"seed={job.config.seed}" == own for job in next(iter(jobs.values()))):
         raise RequestError(
-            f"{own} chooses the rates of {reproduction.name}, so it is not among the seeds that are reported.\n"
-            f"Give others, as 'seed={reproduction.seeds}'."
+            f"{own} chooses the rates of {reproduction.name}, so it is not one of the seeds that are reported.\n"
+            f"Give others, such as 'seed={reproduction.seeds}'."
         )
     if len(candidates) == 1:
         return Plan(row, jobs, {})

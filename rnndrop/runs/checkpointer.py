@@ -46,7 +46,7 @@ class Checkpointer(RunObserver):
         if found.facts["device"] != self.circumstances["device"]:
             raise RequestError(
                 f"{self.folder}: its checkpoint was made on {found.facts['device']}, and another device draws other "
-                f"random numbers. Go on with trainer.device={found.facts['device']}, or start afresh with --force."
+                f"random numbers. Go on with trainer.device={found.facts['device']}, or start again with --force."
             )
         if self.settings.threads is None:  # sums depend on how they are divided
             torch.set_num_threads(found.facts["threads"])
@@ -92,7 +92,7 @@ class Checkpointer(RunObserver):
         except (OSError, files.UnreadableError) as error:
             reason = error.reason if isinstance(error, files.UnreadableError) else error.strerror
             log.warning(
-                "%s: no checkpoint at step %d: %s. Training goes on; the one before stays.",
+                "%s: no checkpoint at step %d: %s. Training goes on; the previous checkpoint is kept.",
                 self.folder, state.step, reason,
             )  # fmt: skip
         self._saved = time.monotonic()

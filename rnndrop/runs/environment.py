@@ -38,8 +38,8 @@ def check_precision(name: str, device: torch.device) -> None:
     """
     if name == "bf16":
         raise RequestError(
-            "trainer.precision=bf16: torch has no such products of float32 matrices. They would be exact on a CPU and"
-            " TF32's on a GPU. Use trainer.precision=float32, or tf32 on a GPU."
+            "trainer.precision=bf16: torch does not round float32 products to bf16. They would be exact on a CPU and"
+            " TF32 on a GPU. Use trainer.precision=float32, or tf32 on a GPU."
         )
     if name == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= _AMPERE):
         raise RequestError(

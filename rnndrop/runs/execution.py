@@ -97,8 +97,8 @@ class Execution:
 
     def _not_written(self, error: OSError) -> NotWrittenError:
         return NotWrittenError(
-            f"Cannot write the results of {self.folder}: {error.strerror}. Mend that, and the same command goes on from"
-            " the last checkpoint."
+            f"Cannot write the results of {self.folder}: {error.strerror}. Once that is fixed, the same command goes"
+            " on from the last checkpoint."
         )
 
     def _train(self, beating: Heartbeat, observer: RunObserver) -> Record:

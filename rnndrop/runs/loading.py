@@ -42,9 +42,11 @@ def trained(
     try:
         content = files.read_file(folder / records.WEIGHTS)
         if content is None:
-            raise RequestError(f"The weights of {folder} are not there.")
+            raise RequestError(f"The weights of {folder} are missing.")
         if not record.names(records.WEIGHTS, content):
-            raise RequestError(f"The weights in {folder} are not those of its record: damaged, or another run's.")
+            raise RequestError(
+                f"The weights in {folder} do not match its record: they are damaged or belong to another run."
+            )
         model.load_state_dict(load(content))
     except (files.DamagedRecordError, SafetensorError, RuntimeError) as error:
         raise RequestError(f"The weights of {folder} cannot be used: {error}") from None

@@ -83,4 +83,4 @@ class Guarded(RunObserver):
                 return act(*arguments)
         except Exception as error:  # whatever it is, the run is worth more
             self.observer = None
-            log.warning("%s is left out: %s", self.name, error)
+            log.warning("%s failed and is left out of the run: %s", self.name, error)

@@ -54,10 +54,10 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
     for override, key in zip(overrides, keys, strict=True):
         if key.partition(".")[0] != "evaluation" and key != "trainer.device":
-            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation`, and a device.")
+            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation` and a device.")
     wanted = compose(overrides)
     if not asked(wanted):
-        raise RequestError("Nothing is asked for: --mc N, evaluation=cache or evaluation=dynamic.")
+        raise RequestError("Nothing is asked for: give --mc N, evaluation=cache or evaluation=dynamic.")
     record, config, model, corpus = load(folder, wanted.trainer.device if "trainer.device" in keys else None)
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
     config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})

@@ -83,6 +83,6 @@ class Stop(RunObserver):
                 raise Interrupted(signum)
         elif self._signals == 2:
             if signum == signal.SIGINT:
-                os.write(2, b"Leaving as soon as the work is safe; once more to leave at once.\n")
+                os.write(2, b"Stopping as soon as the work is safe. Press Ctrl-C once more to stop at once.\n")
         else:
             raise KeyboardInterrupt

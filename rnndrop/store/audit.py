@@ -24,7 +24,7 @@ def audit(output: str | Path) -> Iterator[Verdict]:
     """A verdict for each run below `output`. Raises RequestError where there is none."""
     folders = records.run_folders(output)
     if not folders:
-        raise RequestError(f"No runs in {output}. Make some: rnndrop sweep dropout=none,naive,variational")
+        raise RequestError(f"No runs in {output}. To make some: rnndrop sweep dropout=none,naive,variational")
     return map(_verdict, folders)
 
 

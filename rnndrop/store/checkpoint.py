@@ -73,7 +73,7 @@ def load(folder: Path, owner: Any) -> Checkpoint | None:
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
             facts = json.loads(header["__metadata__"]["facts"])
             if facts.get("owner", owner) != owner:
-                log.warning("%s is of another run, copied here perhaps: it is not used.", path)
+                log.warning("%s belongs to another run, perhaps copied here; it is not used.", path)
                 continue
             # Cloned, because torch aligns what it allocates itself, and sums may depend on the alignment.
             tensors = {name: tensor.clone() for name, tensor in safetensors.torch.load(content).items()}
@@ -81,7 +81,7 @@ def load(folder: Path, owner: Any) -> Checkpoint | None:
         except UnreadableError:
             raise
         except (ValueError, KeyError, TypeError, SafetensorError) as error:
-            log.warning("%s is damaged (%s): going on from the one before.", path, error)
+            log.warning("%s is damaged (%s) and is not used.", path, error)
     return None
 
 

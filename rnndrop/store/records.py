@@ -151,7 +151,7 @@ def write_less(folder: Path, record: Record) -> None:
     """Write the record of a run that has not come to its end, unless the folder holds a finished one: that stays."""
     found = read_record(folder)
     if found and found.status == "finished":
-        log.warning("%s: %s this time; its finished record stays as it was.", folder, record.status)
+        log.warning("%s: %s this time; the finished record is kept.", folder, record.status)
     else:
         write_atomically(folder / RECORD, record.to_json())
 
@@ -222,7 +222,7 @@ def own_record_or_aside(folder: Path, owned: Callable[[Record], bool]) -> Record
         return own_record(folder, owned)
     except DamagedRecordError as problem:
         aside = folder / f"{RECORD}.damaged"
-        log.warning("%s: %s. It is kept as %s, and the run is run again.", folder / RECORD, problem, aside.name)
+        log.warning("%s: %s. It is kept as %s, and the run starts again.", folder / RECORD, problem, aside.name)
         try:
             (folder / RECORD).replace(aside)
         except OSError as error:

@@ -214,7 +214,7 @@ class Cluster:
                 self.scheduler.cancel(submitted.identity)
                 (job.folder / TICKET).unlink(missing_ok=True)
         elif self.submitted:
-            log.warning("%d jobs go on; the same command takes them up again.", len(self.submitted))
+            log.warning("%d jobs go on running; the same command picks them up again.", len(self.submitted))
         self.submitted.clear()
 
 

@@ -125,8 +125,8 @@ def _readable(optuna: Any, path: Path) -> Iterator[None]:
     except (SQLAlchemyError, optuna.exceptions.OptunaError, ValueError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
         raise RequestError(
-            f"The searches in {path} cannot be read: {reason}. Move that file away, and the same command searches anew;"
-            " the runs that have finished are used again."
+            f"The searches in {path} cannot be read: {reason}. Move that file away, and the same command starts a new"
+            " search; the runs that have finished are used again."
         ) from None
 
 

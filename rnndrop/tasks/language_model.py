@@ -41,7 +41,7 @@ log = logging.getLogger("rnndrop")
 class Windows:
     """The training stream (N,) in windows of `batch_size` columns, with the state carried from one to the next."""
 
-    metric, unit, averages = "perplexity", "nats a token", True
+    metric, unit, averages = "perplexity", "nats per token", True
 
     def __init__(
         self,

@@ -183,7 +183,7 @@ def broken(tmp_path: Path) -> Path:
         for seed in range(3):
             write_run(tmp_path, [f"dropout={plan}"], seed, test + seed)
     sgd = ["dropout=awd", "trainer.optimizer=sgd", "trainer.learning_rate=30", "trainer.clip=0.25", "trainer.epochs=50"]
-    write_run(tmp_path, sgd, 0, status="diverged", metrics={}, error="the loss of step 4 is nan nats a token")
+    write_run(tmp_path, sgd, 0, status="diverged", metrics={}, error="the loss of step 4 is nan nats per token")
     for job in jobs_of([[f"output={tmp_path}", *more] for more in (["trainer.batch_size=6000"], ["seed=3"])]):
         failure(job.config, job.overrides, "Traceback\nThe split is too short: lower the batch size")
     return tmp_path
@@ -200,7 +200,7 @@ def test_3_failures_are_below_the_table_and_shape_nothing(
     assert "3/4" in text  # of none, the seed that could not begin
     assert "tables" not in out and err == ""
     found = " ".join(after.split()).replace("% ", "").replace("\\", "")
-    for needle in ("nan nats a token", "The split is too short: lower the batch size", "rnndrop show", "/seed-0",
+    for needle in ("nan nats per token", "The split is too short: lower the batch size", "rnndrop show", "/seed-0",
                    f"--output {broken}"):  # fmt: skip
         assert needle in found, needle
 
