@@ -102,7 +102,9 @@ def test_an_observer_that_fails_is_left_out(
     monkeypatch.setattr(observer.Diary, "evaluated", lambda *_: 1 / 0)
     monkeypatch.setitem(OBSERVERS, *observer.ROW)
     assert rnndrop.run([*request_, "label=diary"]).status == "finished"
-    assert [line for line in caplog.messages if "left out" in line] == ["toy diary is left out: division by zero"]
+    assert [line for line in caplog.messages if "left out" in line] == [
+        "toy diary failed and is left out of the run: division by zero"
+    ]
 
 
 def test_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

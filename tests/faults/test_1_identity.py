@@ -359,7 +359,7 @@ def test_8_2_another_runs_checkpoint_is_not_used(tmp_path: Path, caplog: pytest.
         shutil.copytree(source, folder_of(compose([*asked, *more])))
         caplog.clear()
         record = rnndrop.run([*asked, *more])
-        assert "of another run" in caplog.text and record.timing["resumed_from_steps"] == []
+        assert "belongs to another run" in caplog.text and record.timing["resumed_from_steps"] == []
         assert record.metrics == rnndrop.run([*clean, *more]).metrics
     assert rnndrop.run(asked).timing["resumed_from_steps"]
 

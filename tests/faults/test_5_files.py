@@ -426,7 +426,7 @@ def test_5_3_a_forced_run_that_is_interrupted_leaves_the_finished_one(
         again(overrides, StopAt(7))
     after = content(folder)
     assert {name: after[name] for name in before} == before
-    assert "its finished record stays" in caplog.text
+    assert "the finished record is kept" in caplog.text
     assert rnndrop.run(overrides).status == "finished" and content(folder) == before  # and its checkpoints are gone
     assert again(overrides).timing["resumed_from_steps"] == []
 

@@ -48,7 +48,7 @@ def flip(path: Path, bit: int) -> None:
 def test_7_6_weights_with_a_flipped_bit_are_not_used(folder: Path, bit: int) -> None:
     before = read_record(folder)
     flip(folder / records.WEIGHTS, bit)
-    with pytest.raises(RequestError, match="not those of its record"):
+    with pytest.raises(RequestError, match="do not match its record"):
         evaluate(folder, ["evaluation=cache"])
     assert read_record(folder) == before
 
@@ -57,7 +57,7 @@ def test_7_6_another_seeds_files_are_not_used(folder: Path, made: list[Path], ca
     assert read_blocks(folder) is not None
     for name in (records.WEIGHTS, records.TEST_NLL):
         shutil.copy(made[1] / name, folder / name)
-    with pytest.raises(RequestError, match="not those of its record"):
+    with pytest.raises(RequestError, match="do not match its record"):
         evaluate(folder, ["evaluation=cache"])
     assert read_blocks(folder) is None and "not that of its record" in caplog.text
 
