@@ -19,7 +19,7 @@ from tests.conftest import TINY
 from tests.processes import running, wait_until
 from tests.warm import Warm
 
-LONG = ["data.train_tokens=20000", "model.hidden=32", "trainer.epochs=40", "trainer.threads=1", "trainer.device=cpu"]
+LONG = ["data.train_tokens=20000", "model.hidden=32", "trainer.epochs=2000", "trainer.threads=1", "trainer.device=cpu"]
 NO_CHECKPOINTS = ["trainer.checkpoint_seconds=null", "trainer.checkpoint_epochs=null"]
 
 
@@ -95,7 +95,7 @@ def test_8_7_ignored_signals_stay_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_8_12_workers_of_a_sweep_that_died_at_once_leave(tmp_path: Path) -> None:
-    grid = ["sweep", *LONG, "trainer.epochs=2000", "seed=0,1", "--jobs", "2", f"output={tmp_path / 'runs'}"]
+    grid = ["sweep", *LONG, "seed=0,1", "--jobs", "2", f"output={tmp_path / 'runs'}"]
     with running(grid, tmp_path) as process:
         wait_until(lambda: len(children(process.pid)) >= 2)
         workers = children(process.pid)
