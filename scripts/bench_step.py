@@ -4,10 +4,10 @@
 
 A step is forward, backward, clipping and SGD on one window of a 2-layer LSTM language model with 10,000 words. All
 contestants take turns in one process, round by round, so that what disturbs the machine disturbs all of them; a time
-is the median over the rounds, `ratio` is to `nn.LSTM` without dropout, `floor_ratio` is to the step's matrix products
-÷ the rate of a large product in the same rounds (the better of torch.mm and oneDNN), and `noise` is median ÷ minimum:
-well above 1.1, something else was using the machine. The masks of all plans have p = .5. Keras takes part where it can
-be imported.
+is the median over the rounds, `ratio` is to `nn.LSTM` without dropout in float32, `floor_ratio` is to the step's matrix
+products ÷ the rate of a large product of its precision in the same rounds (of float32 the better of torch.mm and
+oneDNN), and `noise` is median ÷ minimum: well above 1.1, something else was using the machine. The masks of all plans
+have p = .5. Keras takes part where it can be imported.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from rnndrop.training.optimizer import Update
 
 VOCABULARY, LAYERS, P, CLIP, RATE = 10_000, 2, 0.5, 5.0, 1.0
 BASELINE = "nn.LSTM"
+AUTOCAST = "nn.LSTM, autocast bf16"
 LARGE = 1536  # rows and columns of the product that measures the machine's rate
 
 Step = Callable[[], None]
@@ -111,7 +112,10 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
             for name, peak in peaks.items()
         ]
     square = torch.randn(LARGE, LARGE, device=size.device)
+    half = square.bfloat16()
     steps["large mm"], steps["large oneDNN"] = lambda: _ignore(square @ square), lambda: _ignore(linear(square, square))
+    if AUTOCAST in steps:
+        steps["large bf16"] = lambda: _ignore(half @ half)
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     wait = torch.cuda.synchronize if size.device.type == "cuda" else lambda: None
     for step in steps.values():
@@ -126,7 +130,10 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
             wait()
             times[name].append(clock() - start)
     medians = {name: statistics.median(taken) for name, taken in times.items()}
-    rate = 2 * LARGE**3 / min(medians["large mm"], medians["large oneDNN"])
+    full = 2 * LARGE**3 / min(medians["large mm"], medians["large oneDNN"])
+    rates = dict.fromkeys(wanted, full)
+    if AUTOCAST in wanted:
+        rates[AUTOCAST] = 2 * LARGE**3 / medians["large bf16"]
     return [
         {
             "name": name,
@@ -134,9 +141,9 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
             "threads": threads,
             "seconds": medians[name],
             "ratio": medians[name] / medians[BASELINE],
-            "floor_ratio": medians[name] * rate / size.flop,
+            "floor_ratio": medians[name] * rates[name] / size.flop,
             "noise": medians[name] / min(times[name]),
-            "gflops": rate / 1e9,
+            "gflops": rates[name] / 1e9,
         }
         for name in wanted
     ]
@@ -160,15 +167,14 @@ def peak_memory(step: Step) -> int:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows of one size, for people."""
     size = "H={hidden} window={window} batch={batch} V={vocabulary} threads={threads}".format(**rows[0])
-    rate = f", large product {rows[0]['gflops']:.0f} GFLOP/s" if "gflops" in rows[0] else ""
-    lines = [f"{size}{rate}, load {os.getloadavg()[0]:.1f}"]
+    lines = [f"{size}, load {os.getloadavg()[0]:.1f}"]
     for row in rows:
         if "peak_bytes" in row:
             lines.append(f"  {row['name']:<28}{row['peak_bytes'] / 2**20:9.1f} MiB{row['ratio']:8.2f}×")
         else:
             lines.append(
                 f"  {row['name']:<28}{row['seconds'] * 1e3:9.1f} ms{row['ratio']:8.2f}×"
-                f"{row['floor_ratio']:8.2f}× floor   noise {row['noise']:.2f}"
+                f"{row['floor_ratio']:8.2f}× floor   noise {row['noise']:.2f}   at {row['gflops']:.0f} GFLOP/s"
             )
     return "\n".join(lines)
 
@@ -177,6 +183,7 @@ def contestants() -> dict[str, Callable[[Size], Step]]:
     """All contestants by name: how to make their step."""
     peers: dict[str, Callable[[Size], Step]] = {
         BASELINE: lambda size: peer(size, TorchLSTM(size.hidden, 0.0)),
+        AUTOCAST: lambda size: peer(size, TorchLSTM(size.hidden, 0.0), autocast=True),
         "nn.LSTM, its own dropout": lambda size: peer(size, TorchLSTM(size.hidden, P)),
         "loop, Gal's masks": lambda size: peer(size, Loop(size.hidden, cells=False)),
         "LSTMCell loop, Gal's masks": lambda size: peer(size, Loop(size.hidden, cells=True)),
@@ -219,8 +226,8 @@ def ours(size: Size, dropout: Plan) -> Step:
     return step
 
 
-def peer(size: Size, recurrent: nn.Module) -> Step:
-    """The usual step around a recurrent module that maps (T, B, H) to (T, B, H)."""
+def peer(size: Size, recurrent: nn.Module, autocast: bool = False) -> Step:
+    """The usual step around a recurrent module from (T, B, H) to (T, B, H); `autocast`: in bf16, as torch has it."""
     model = nn.ModuleDict(
         {
             "embedding": nn.Embedding(size.vocabulary, size.hidden),
@@ -237,8 +244,10 @@ def peer(size: Size, recurrent: nn.Module) -> Step:
     optimizer = torch.optim.SGD(parameters, lr=RATE)
 
     def step() -> None:
-        logits = model["decoder"](recurrent(model["embedding"](size.tokens)))
-        F.cross_entropy(logits.flatten(0, 1), size.targets.flatten()).backward()
+        with torch.autocast(size.device.type, torch.bfloat16, enabled=autocast):
+            logits = model["decoder"](recurrent(model["embedding"](size.tokens)))
+            loss = F.cross_entropy(logits.flatten(0, 1), size.targets.flatten())
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
         optimizer.zero_grad()
