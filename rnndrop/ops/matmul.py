@@ -60,13 +60,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | 
 def outer(rows: Tensor, columns: Tensor) -> Tensor:
     """`rows.T @ columns` (O, I) for rows (N, O), columns (N, I): the gradient of a weight.
 
-    Of the two the narrower is transposed; the result may be a transposed matrix.
+    Of the two the narrower is transposed, unless the result, then transposed too, would be larger than them.
     """
     inner, out = rows.shape
     pays = WIDE or inner <= out  # else the copy costs more than it gains
     if not (pays and _can_use_onednn(rows, columns) and _is_faster(out, inner, columns.shape[1])):
         return torch.mm(rows.t(), columns)
-    if columns.shape[1] < out:
+    if columns.shape[1] < out <= inner:
         return linear(_transposed(columns), rows.t()).t()
     return linear(_transposed(rows), columns.t())
 
