@@ -116,8 +116,7 @@ def _steps(cell: Any) -> tuple[Step, Step]:
 
 def _compiled(function: Step) -> Step:
     """`function`, compiled at its first call; as it stands from then on if that fails."""
-    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"  # torch 2.6
-    setattr(torch._dynamo.config, limit, _STRUCTURES)
+    torch._dynamo.config.recompile_limit = _STRUCTURES
     chosen = torch.compile(function, fullgraph=True)
 
     def call(*arguments: Any) -> Any:

@@ -57,7 +57,7 @@ def compare(
     if measure.of:
         runs = runs[runs[metric].notna().groupby(runs["run_id"]).transform("any")]
         if runs.empty:
-            raise RequestError(f"No run here has {metric}: none has {measure.needs}.")
+            raise RequestError(f"No run here has {metric}: none that has finished has {measure.needs}.")
     runs = alike(placed(runs))
     metrics = [name for name in columns(task.name) if not metric_of(name).of or runs[name].notna().any()]
     table = _groups(runs, metrics, [*MEANS, f"test_{task.metric}_mc_stderr"], intervals)

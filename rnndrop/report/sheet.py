@@ -311,7 +311,9 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
             + f", * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}" * bool(tests)
         )
     if metric.startswith("test") and ours[metric].notna().any():
-        chosen, first = (int(ours[name].astype(float).argmin()) for name in (series.valid_of(metric), metric))
+        sign = 1 if metric_of(metric).lower_is_better else -1
+        chosen = int(ours[series.valid_of(metric)].astype(float).argmin())
+        first = int((sign * ours[metric].astype(float)).argmin())
         if chosen != first:
             notes.append(f"to choose by: valid is lowest for {series.labels(ours)[chosen]}")
     if "test_low" in ours:
