@@ -67,11 +67,11 @@ def outer(rows: Tensor, columns: Tensor) -> Tensor:
     if not (pays and _can_use_onednn(rows, columns) and _is_faster(out, inner, columns.shape[1])):
         return torch.mm(rows.t(), columns)
     if columns.shape[1] < out <= inner:
-        return linear(_transposed(columns), rows.t()).t()
-    return linear(_transposed(rows), columns.t())
+        return linear(transposed(columns), rows.t()).t()
+    return linear(transposed(rows), columns.t())
 
 
-def _transposed(x: Tensor) -> Tensor:
+def transposed(x: Tensor) -> Tensor:
     """x.T, contiguous. torch copies a transposed matrix with one thread, but not one in three dimensions."""
     return x.t().unsqueeze(0).contiguous().squeeze(0)
 

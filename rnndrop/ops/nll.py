@@ -1,9 +1,8 @@
 """The decoder's softmax and the negative log-likelihood of the targets; a target of -1 is padding.
 
-The logits of all tokens are never there at once: they are formed for a chunk of tokens that fits the cache, turned into
-exponentials in place, and what they give to the gradients is taken before the next chunk overwrites them. They lie
-with the words first, (V, N), as the products of the gradients want them, and are never divided by their sums: the
-few features are.
+The logits of all tokens are never there at once: they are formed for a chunk of tokens that fits the cache, become
+probabilities and then their own gradient in place, and what they give to the other gradients is taken before the next
+chunk.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.ops.matmul import linear, outer
+from rnndrop.ops.matmul import linear, outer, transposed
 
 PADDING = -1
 
-_CHUNK = {"cpu": 7 << 19, "other": 1 << 25}  # logits a chunk: 14 MiB of float32 on a CPU
-_BLOCK = {"cpu": 1 << 17, "other": 1 << 25}  # logits that become exponentials at a time: what a core's own cache holds
-_PLAIN = 1e-20, 1e30  # sums of exponentials that lost nothing, though no maximum was subtracted
+_CHUNK = {"cpu": 7 << 21, "other": 1 << 27}  # bytes of logits a chunk
+_SURE = 1e-30  # a probability that lost nothing to underflow
 
 
 def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
@@ -42,8 +40,8 @@ def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
     """-ln p of each target (T, B), in nats; 0 at padding. Never differentiated."""
     padding = targets == PADDING
     flat, to = features.flatten(0, 1), targets.masked_fill(padding, 0).flatten()
-    parts = [_exponentials(flat[rows], weight, bias, to[rows])[0] for rows in _chunks(flat, weight)]
-    return torch.cat(parts).view_as(targets).masked_fill_(padding, 0)
+    parts = [_log_probabilities(flat[rows], weight, bias, to[rows]) for rows in _chunks(flat, weight)]
+    return -torch.cat(parts).view_as(targets).masked_fill_(padding, 0)
 
 
 class _NLL(torch.autograd.Function):
@@ -51,21 +49,24 @@ class _NLL(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         loss = features.new_zeros(())
         need_features, need_weight, need_bias = ctx.needs_input_grad[:3]
+        chunks = list(_chunks(features, weight))
+        by_feature = bool(chunks) and features.shape[1] < chunks[0].stop  # the gradient of the weight as (H, V)
         to_features = torch.empty_like(features) if need_features else None
-        to_weight = None if not need_weight or len(features) else torch.zeros_like(weight)
+        to_weight = torch.zeros_like(weight) if need_weight and not chunks else None
         to_bias = torch.zeros_like(bias) if need_bias else None
-        for rows in _chunks(features, weight):
+        for rows in chunks:
             x, to = features[rows], targets[rows]
-            nll, e, sums = _exponentials(x, weight, bias, to)
-            loss += nll.sum()
-            e[to, torch.arange(len(to), device=to.device)] -= sums  # over the sums: the gradient of the logits
+            log_p, gradient = _gradient(x, weight, bias, to)
+            loss -= log_p.sum()
             if to_features is not None:
-                torch.div(outer(e, weight), sums.unsqueeze(1), out=to_features[rows])
+                to_features[rows] = linear(gradient, weight.t())
             if need_weight:
-                product = linear(e, (x / sums.unsqueeze(1)).t())
+                product = linear(transposed(x), gradient.t()) if by_feature else outer(gradient, x)
                 to_weight = product if to_weight is None else to_weight.add_(product)
             if to_bias is not None:
-                to_bias += torch.mv(e, 1 / sums)
+                to_bias += gradient.sum(0)
+        if to_weight is not None and by_feature:
+            to_weight = transposed(to_weight)
         ctx.gradients = to_features, to_weight, to_bias
         return loss
 
@@ -78,32 +79,28 @@ class _NLL(torch.autograd.Function):
         return *(None if part is None else part.mul_(loss) for part in gradients), None
 
 
-def _exponentials(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """For features x (N, H): -ln p of the targets (N,), exp(logits) (V, N) up to a factor a token, and their sums (N,).
+def _gradient(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """For features x (N, H): ln p of the targets (N,), and the gradient of -ln p by the logits (N, V)."""
+    logits = linear(x, weight, bias)
+    p = torch.softmax(logits, 1, out=logits if logits.device.type == "cpu" else None)
+    at = targets.unsqueeze(1)
+    of_target = p.gather(1, at)
+    log_p = of_target.log().squeeze(1)
+    if not bool((of_target > _SURE).all()):
+        lost = (of_target <= _SURE).squeeze(1)
+        log_p[lost] = _log_probabilities(x[lost], weight, bias, targets[lost])
+    return log_p, p.scatter_(1, at, of_target - 1)
 
-    The largest logit is subtracted only where the exponentials would be too large or too small without.
-    """
-    for shifted in (False, True):
-        logits = linear(weight, x)  # (V, N), without the bias
-        of_target = logits.gather(0, targets.unsqueeze(0)).squeeze(0) + bias[targets]
-        largest = (logits + bias.unsqueeze(1)).amax(0) if shifted else torch.zeros_like(of_target)
-        sums = torch.zeros_like(of_target)
-        for words in _slices(logits.shape[0], logits.shape[1], _BLOCK, logits):
-            block = logits[words].add_(bias[words].unsqueeze(1))
-            sums += (block.sub_(largest) if shifted else block).exp_().sum(0)
-        if shifted or bool(((sums > _PLAIN[0]) & (sums < _PLAIN[1])).all()):
-            break
-    return largest + sums.log() - of_target, logits, sums
+
+def _log_probabilities(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """For features x (N, H): ln p of the targets (N,)."""
+    return linear(x, weight, bias).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
 def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
-    """Slices of the rows of features (N, H), each with logits of a chunk."""
-    return _slices(len(features), len(weight), _CHUNK, features)
-
-
-def _slices(length: int, width: int, limits: dict[str, int], like: Tensor) -> Iterator[slice]:
-    """Nearly equal slices of `length` rows with `width` elements, for the limit of the device of `like`."""
-    limit = limits["cpu" if like.device.type == "cpu" else "other"]
+    """Nearly equal slices of the rows of features (N, H), each with logits of a chunk."""
+    length, width = len(features), len(weight) * features.element_size()
+    limit = _CHUNK["cpu" if features.device.type == "cpu" else "other"]
     parts = max(1, -(-length * width // limit))
     rows = max(1, -(-length // parts))
     return (slice(row, row + rows) for row in range(0, length, rows))

@@ -35,7 +35,7 @@ def plain(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, reduc
 def test_value_and_gradients(
     monkeypatch: pytest.MonkeyPatch, width: int, rows: int, padded: bool, dtype: torch.dtype, within: float
 ) -> None:
-    monkeypatch.setitem(nll._CHUNK, "cpu", rows * V)
+    monkeypatch.setitem(nll._CHUNK, "cpu", rows * V * dtype.itemsize)
     features, weight, bias, targets = problem(width, dtype)
     if padded:
         targets[-2:, 1] = PADDING
