@@ -43,18 +43,15 @@ def _is_faster(rows: int, inner: int, columns: int) -> bool:
     return WIDE or max(rows * inner, inner * columns, rows * columns) >= _SMALL
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, add: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias + add` for x (N, I), weight (O, I), bias (O,), add (N, O); the weight may be transposed."""
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`x @ weight.T + bias` for x (N, I), weight (O, I), bias (O,); the weight may be transposed."""
     packed = weight.is_mkldnn
     if packed or (_can_use_onednn(x, weight) and _is_faster(len(x), x.shape[1], len(weight))):
         assert _ONEDNN is not None
         if not (packed or weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # with other strides oneDNN falls back to a loop, hundreds of times slower
-        if add is None:
-            return _ONEDNN[0](x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
-        return _ONEDNN[0].binary(x, add, weight, bias, "add")  # type: ignore[no-any-return]
-    product = torch.mm(x, weight.t()) if bias is None else torch.addmm(bias, x, weight.t())
-    return product if add is None else product.add_(add)
+        return _ONEDNN[0](x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+    return torch.mm(x, weight.t()) if bias is None else torch.addmm(bias, x, weight.t())
 
 
 def outer(rows: Tensor, columns: Tensor) -> Tensor:
@@ -84,6 +81,6 @@ class Packed:
         packs = _can_use_onednn(weight, weight) and (WIDE or weight.numel() >= _PACK)
         self._weight = _ONEDNN[1](weight, rows) if _ONEDNN is not None and packs else weight
 
-    def linear(self, x: Tensor, add: Tensor | None = None) -> Tensor:
-        """`x @ weight.T + bias + add` for x (rows, I), add (rows, O)."""
-        return linear(x, self._weight, self._bias, add)
+    def linear(self, x: Tensor) -> Tensor:
+        """`x @ weight.T + bias` for x (rows, I)."""
+        return linear(x, self._weight, self._bias)

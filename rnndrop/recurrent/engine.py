@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from functools import cache
+from threading import Timer
+
 import torch
 from torch import Tensor
 
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import CELLS, CellSpec
 from rnndrop.dropout.masks import LayerMasks
+from rnndrop.recurrent import kernels
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.gate_product import product_kind
 from rnndrop.recurrent.reference import masked_weights, unroll
@@ -14,6 +19,10 @@ from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import LayerWeights
 
 LIBRARY = "library"  # the fused kernel of torch: nothing changes inside the recurrence
+_RUN = {"fused": run_fused, "compiled": run_sequence, "unrolled": unroll}
+_LONG = 0.7  # seconds after which the compilation of a cell is spoken of
+
+log = logging.getLogger("rnndrop")
 
 
 def run_layer(
@@ -24,25 +33,57 @@ def run_layer(
     `memory` are the cell's memories, h first, each (B, H). After them may stand what was read of h last, which a mask
     on the memory makes another: the window then goes on as if there had been no cut.
     """
-    if path(cell, masks, x.device) == LIBRARY:
+    way = _way(CELLS[cell], masks, x.device)
+    if way == LIBRARY:
         return _library(cell, x, memory, weights, masks)
-    spec = CELLS[cell]
-    run = run_fused if x.is_cuda else run_sequence if hasattr(spec.equations, "Trace") else unroll
-    return run(spec, x, memory, weights, masks)
+    return _RUN[way](CELLS[cell], x, memory, weights, masks)
 
 
 def path(cell: str, masks: LayerMasks, device: torch.device) -> str:
-    """What runs a layer with these masks, as records say it: "library", or our own function and its products."""
-    spec = CELLS[cell]
-    fused = bool(spec.library) and (spec.library_on_cpu or device.type != "cpu")
+    """What runs a layer with these masks, as records say it: "library", "unrolled", or our own steps and products."""
+    way = _way(CELLS[cell], masks, device)
+    if way in (LIBRARY, "unrolled"):
+        return way
+    return f"{way}: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"
+
+
+def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
+    """ "library", or one of `_RUN`."""
+    library = bool(spec.library) and (spec.library_on_cpu or device.type != "cpu")
     inside = (masks.recurrent, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
-    if fused and not per_gate and all(mask is None for mask in inside):
+    if library and not per_gate and all(mask is None for mask in inside):
         return LIBRARY
-    if device.type != "cuda" and not hasattr(spec.equations, "Trace"):
-        return "unrolled"
-    own = "fused" if device.type == "cuda" else "sequence"
-    return f"{own}: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"
+    if device.type == "cuda":
+        return "fused"
+    return "compiled" if device.type == "cpu" and compiles(spec.name) else "unrolled"
+
+
+@cache
+def compiles(cell: str) -> bool:
+    """Whether the steps of a cell can be compiled here; those that are not on disk yet are compiled now."""
+    spec = CELLS[cell]
+    if not hasattr(spec.equations, "Trace"):
+        return False
+    if not kernels.AVAILABLE:
+        log.warning("numba is not installed: torch takes the steps of %s, more slowly. pip install numba", cell)
+        return False
+    spoken = Timer(_LONG, log.info, [f"Compiling the steps of {cell}: once, for some seconds."])
+    spoken.daemon = True
+    spoken.start()
+    try:
+        one = torch.zeros(1, 1)
+        gates = torch.zeros(1, len(spec.gates))
+        trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, LayerMasks())
+        trace.step(0, gates)
+        trace.begin(one.unsqueeze(0), (None,) * spec.memories)
+        trace.back(0, one)
+    except Exception as error:
+        log.warning("numba fails (%s): torch takes the steps of %s, more slowly.", error, cell)
+        return False
+    finally:
+        spoken.cancel()
+    return True
 
 
 def _library(

@@ -24,12 +24,12 @@ class GateProduct(Protocol):
         """Lay the weight out for many products of `rows` rows."""
         ...
 
-    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        """The gates' inputs, plus `add`."""
+    def forward(self, x: Tensor, t: int | None) -> Tensor:
+        """The gates' inputs."""
         ...
 
-    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        """The gradient of x from that of the gates' inputs, plus `add`, which may be overwritten."""
+    def backward(self, gradient: Tensor, t: int | None) -> Tensor:
+        """The gradient of x from that of the gates' inputs."""
         ...
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
@@ -69,29 +69,28 @@ class _Matrix:
     def pack(self, rows: int) -> None:
         self._rows = rows
 
-    def forward(self, x: Tensor, add: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """x (…, I) → (…, O)."""
         if self._rows is None:
-            return _flat(x, self._weight, self._bias, add)
+            return _flat(x, self._weight, self._bias)
         if self._forward is None:
             self._forward = Packed(self._weight, self._bias, self._rows)
-        return self._forward.linear(x, add)
+        return self._forward.linear(x)
 
-    def backward(self, gradient: Tensor, add: Tensor | None) -> Tensor:
+    def backward(self, gradient: Tensor) -> Tensor:
         """Gradient (…, O) → (…, I)."""
         if self._rows is None:
-            return _flat(gradient, self._weight.t(), None, add)
+            return _flat(gradient, self._weight.t(), None)
         if self._weight.numel() < _PACK_BACKWARD:
-            return linear(gradient, self._weight.t(), None, add)
+            return linear(gradient, self._weight.t())
         if self._backward is None:
             self._backward = Packed(self._weight.t(), None, self._rows)
-        return self._backward.linear(gradient, add)
+        return self._backward.linear(gradient)
 
 
-def _flat(x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None) -> Tensor:
+def _flat(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (T, B, I) → (T, B, O)."""
-    product = linear(x.flatten(0, 1), weight, bias, None if add is None else add.flatten(0, 1))
-    return product.view(*x.shape[:2], -1)
+    return linear(x.flatten(0, 1), weight, bias).view(*x.shape[:2], -1)
 
 
 class _Dense:
@@ -102,15 +101,12 @@ class _Dense:
         self._mask = mask  # (T|1, B|1, I|1)
         self.pack = self._matrix.pack
 
-    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        return self._matrix.forward(_times(x, self._mask, t), add)
+    def forward(self, x: Tensor, t: int | None) -> Tensor:
+        return self._matrix.forward(_times(x, self._mask, t))
 
-    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        if self._mask is None:
-            return self._matrix.backward(gradient, add)
-        product = self._matrix.backward(gradient, None)
-        mask = _at(self._mask, t)
-        return product.mul_(mask) if add is None else add.addcmul_(product, mask)
+    def backward(self, gradient: Tensor, t: int | None) -> Tensor:
+        product = self._matrix.backward(gradient)
+        return product if self._mask is None else product.mul_(_at(self._mask, t))
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
         return outer(gradient.flatten(0, 1), _times(x, self._mask, None).flatten(0, 1))
@@ -124,12 +120,11 @@ class _KeptUnits:
         self._matrix = _Matrix(units.columns(weight), bias)  # (G·H, K)
         self.pack = self._matrix.pack
 
-    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        return self._matrix.forward(self._units.select(x), add)
+    def forward(self, x: Tensor, t: int | None) -> Tensor:
+        return self._matrix.forward(self._units.select(x))
 
-    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        product = self._matrix.backward(gradient, None).mul_(self._units.scale)
-        return self._units.spread(product) if add is None else add.index_add_(-1, self._units.indices, product)
+    def backward(self, gradient: Tensor, t: int | None) -> Tensor:
+        return self._units.spread(self._matrix.backward(gradient).mul_(self._units.scale))
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
         return self._units.spread(outer(gradient.flatten(0, 1), self._units.select(x).flatten(0, 1)))
@@ -147,15 +142,14 @@ class _PerGate:
         for product in self._products:
             product.pack(rows)
 
-    def forward(self, x: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        parts = self._split(add) if add is not None else [None] * len(self._products)
-        return torch.cat([p.forward(x, t, part) for p, part in zip(self._products, parts, strict=True)], -1)
+    def forward(self, x: Tensor, t: int | None) -> Tensor:
+        return torch.cat([product.forward(x, t) for product in self._products], -1)
 
-    def backward(self, gradient: Tensor, t: int | None, add: Tensor | None = None) -> Tensor:
-        for product, part in zip(self._products, self._split(gradient), strict=True):
-            add = product.backward(part, t, add)
-        assert add is not None
-        return add
+    def backward(self, gradient: Tensor, t: int | None) -> Tensor:
+        first, *others = (p.backward(part, t) for p, part in zip(self._products, self._split(gradient), strict=True))
+        for other in others:
+            first += other
+        return first
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
         parts = self._split(gradient)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.recurrent.gate_product import GateProduct
-from rnndrop.recurrent.memory_masks import Hold, at, hold
+from rnndrop.recurrent.kernels import gru_backward, gru_forward
+from rnndrop.recurrent.memory_masks import Hold, gradients_of_memory, hold, rows
 
 
 def step(
@@ -32,84 +32,43 @@ def step(
 
 
 class Trace:
-    """The steps of a window, kept for the way back. `gates` (T, B, 3·H) come in as what x(t) gives and bias_ih,
-    and hold r, z and tanh after their step."""
+    """The steps of a window, kept for the way back (`rnndrop.recurrent.weights.Trace`).
+
+    `gates` (T, B, 3·H) come in as what x(t) gives and bias_ih, and hold r, z and tanh after their step.
+    """
 
     def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks) -> None:
-        steps, batch, width = gates.shape[0], *memory[0].shape
-        self._gates = gates
-        self._by_gate = gates.view(steps, batch, 3, width)
-        self._update = masks.update
-        self._hold = Hold.of(masks.cell, masks.state)
-        self.reads = gates.new_empty(steps + 1, batch, width)  # reads[t]: what step t reads of h
-        self.reads[0] = memory[0]
-        self._kept = self.reads if self._hold is None else self.reads.clone()  # the h that z carries on
-        self._candidate = gates.new_empty(steps, batch, width)  # U h' where it enters n
+        steps, (batch, width) = len(gates), memory[0].shape
+        self.reads = gates.new_empty(steps + 1, batch, width)
+        candidate = gates.new_empty(steps, batch, width)  # U h' where it enters n
+        holds = Hold.of(memory[0], masks.cell, masks.state)
+        self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: the h' that z carries on
+        self.reads[0] = self._kept[0] = memory[0]
+        update = rows(memory[0].new_ones(1, 1, 1) if masks.update is None else masks.update, width)
+        self._arrays = [each.numpy() for each in (gates, candidate, self.reads, self._kept)]
+        self._masks = update, *holds
 
-    def step(self, t: int, product: GateProduct) -> None:
+    def step(self, t: int, product: Tensor) -> None:
         """The equations of `step`, in place."""
-        width = self.reads.shape[-1]
-        from_state = product.forward(self.reads[t], t)
-        self._gates[t, :, : 2 * width].add_(from_state[:, : 2 * width]).sigmoid_()
-        r, z, n = self._by_gate[t].unbind(1)
-        self._candidate[t] = from_state[:, 2 * width :]
-        n.addcmul_(r, self._candidate[t]).tanh_()
-        if self._update is not None:
-            n = n * at(self._update, t)
-        h = torch.lerp(n, self._kept[t], z, out=self.reads[t + 1])
-        if self._hold is not None:
-            kept, read = self._hold.at(t).forward(h, self._kept[t])
-            self._kept[t + 1], self.reads[t + 1] = kept, read
+        gru_forward(t, product.numpy(), *self._arrays, *self._masks)
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory (h,) after the last step."""
         return (self._kept[-1].clone(),)
 
-    def gradients(self, last: tuple[Tensor | None, ...]) -> Gradients:
-        """The way back, from the gradient of the last memory."""
-        r, z, n = self._by_gate.unbind(2)
-        d = torch.empty_like(self._by_gate)
-        d_r, d_z, d_n = d.unbind(2)
-        sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
-        masked_n, share = n, 1 - z
-        if self._update is not None:
-            masked_n, share = n * self._update, share * self._update
-        candidate = tanh_backward(share, n)  # by what tanh takes
-        sigmoid_backward(candidate * self._candidate, r, grad_input=d_r)
-        sigmoid_backward(self._kept[:-1] - masked_n, z, grad_input=d_z)
-        torch.mul(candidate, r, out=d_n)
-        return Gradients(d, candidate, z, self._hold, last[0])
+    def begin(self, output: Tensor, last: tuple[Tensor | None, ...]) -> None:
+        """Start the way back, from the gradients of what was read (T, B, H) and of the last memory."""
+        (self._to_h,) = gradients_of_memory(output, last)
+        steps, batch, width = output.shape
+        self.from_input, self.from_state = output.new_empty(2, steps, batch, 3 * width).unbind()
+        self._gradients = [each.numpy() for each in (output, self.from_input, self.from_state, self._to_h)]
 
+    def back(self, t: int, product: Tensor) -> Tensor:
+        """From the gradient (B, H) of h by step `t + 1` to that of what the gates of `t` take from h (B, 3·H)."""
+        gru_backward(t, product.numpy(), *self._gradients, *self._arrays, *self._masks)
+        gates: Tensor = self.from_state[t]
+        return gates
 
-class Gradients:
-    """The way back. `from_state` (T, B, 3·H) comes in as the local derivatives of all steps by h; `step` turns those
-    of its t into gradients."""
-
-    def __init__(self, gates: Tensor, candidate: Tensor, carry: Tensor, hold: Hold | None, last: Tensor | None) -> None:
-        self.from_state = gates.flatten(2)
-        self._by_gate = gates
-        self._candidate = candidate
-        self._carry = carry
-        self._hold = hold
-        self._kept = torch.zeros_like(candidate[0]) if last is None else last
-
-    def step(self, t: int, read: Tensor) -> Tensor:
-        """From the gradient (B, H) of what is read after step `t` to that of what its gates take from h (B, 3·H)."""
-        if self._hold is None:
-            h = read + self._kept
-            self._kept = h * self._carry[t]
-        else:
-            h, carried = self._hold.at(t).backward(self._kept, read)
-            self._kept = torch.addcmul(carried, h, self._carry[t])
-        self._by_gate[t].mul_(h.unsqueeze(1))
-        self._candidate[t].mul_(h)
-        return self.from_state[t]
-
-    @property
-    def from_input(self) -> Tensor:
-        """The gradients of what all gates take from x (T, B, 3·H)."""
-        return torch.cat([self._by_gate[:, :, :2], self._candidate.unsqueeze(2)], 2).flatten(2)
-
-    def memory(self, read: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of the first memory; `read` (B, H) is that of what the first step read."""
-        return (read + self._kept,)
+    def first(self, product: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of the first memory; `product` (B, H) is that of h by the first step."""
+        return (self._to_h + product,)

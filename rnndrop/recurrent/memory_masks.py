@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,44 +42,33 @@ def at(mask: Tensor, t: int) -> Tensor:
 
 
 class Hold(NamedTuple):
-    """What `hold` does, as coefficients (T|1, B|1, H|1).
+    """The masks on one memory as compiled steps take them: d and m (T|1, B|1, H) of `hold`, each for all of its fill.
 
-    kept = keep·new + carry·previous        read = show·new + recall·previous
+    Without a mask on it (`active` is false) the steps leave the memory alone.
     """
 
-    keep: Tensor
-    carry: Tensor
-    show: Tensor
-    recall: Tensor
+    active: bool
+    d: np.ndarray
+    m: np.ndarray
 
     @classmethod
-    def of(cls, *masks: MemoryMask | None) -> Hold | None:
-        """The coefficients of `masks`; None where there is no mask.
+    def of(cls, like: Tensor, *masks: MemoryMask | None) -> Hold:
+        """The masks on a memory such as `like` (B, H); what one of several holds is held."""
+        given = [mask for mask in masks if mask is not None]
+        d, m = like.new_zeros(1, 1, 1), like.new_ones(1, 1, 1)
+        for mask in given:
+            if mask.previous:
+                d = 1 - (1 - d) * (1 - mask.values)
+            else:
+                m = m * mask.values
+        return cls(bool(given), rows(d, like.shape[1]), rows(m, like.shape[1]))
 
-        `hold` is linear: they are what it makes of a new memory of 1 and of a previous one of 1.
-        """
-        if all(mask is None for mask in masks):
-            return None
-        like = next(mask.values for mask in masks if mask is not None)
-        one, zero = like.new_ones(1, 1, 1), like.new_zeros(1, 1, 1)
-        keep, show = hold(one, zero, *masks)
-        carry, recall = hold(zero, one, *masks)
-        return cls(keep, carry, show, recall)
 
-    def at(self, t: int) -> Hold:
-        """The coefficients (B|1, H|1) of step `t`."""
-        return Hold(*(at(part, t) for part in self))
+def rows(mask: Tensor, width: int) -> np.ndarray:
+    """A mask (T|1, B|1, H|1) with its rows written out, (T|1, B|1, H), as `rnndrop.recurrent.kernels` takes them."""
+    return mask.expand(*mask.shape[:2], width).contiguous().numpy()
 
-    def forward(self, new: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-        """What is kept and what is read."""
-        return (
-            torch.addcmul(self.carry * previous, self.keep, new),
-            torch.addcmul(self.recall * previous, self.show, new),
-        )
 
-    def backward(self, kept: Tensor, read: Tensor) -> tuple[Tensor, Tensor]:
-        """From the gradients of what is kept and read to those of the new and of the previous memory."""
-        return (
-            torch.addcmul(self.keep * kept, self.show, read),
-            torch.addcmul(self.carry * kept, self.recall, read),
-        )
+def gradients_of_memory(output: Tensor, last: tuple[Tensor | None, ...]) -> list[Tensor]:
+    """Those of the last memory, each (B, H), to be overwritten on the way back; `output` (T, B, H) is like them."""
+    return [torch.zeros_like(output[0]) if each is None else each.contiguous().clone() for each in last]

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.recurrent.gate_product import GateProduct
-from rnndrop.recurrent.memory_masks import Hold, hold
+from rnndrop.recurrent.kernels import rnn_backward, rnn_forward
+from rnndrop.recurrent.memory_masks import Hold, gradients_of_memory, hold
 
 
 def step(
@@ -24,50 +24,39 @@ def step(
 
 
 class Trace:
-    """The steps of a window, kept for the way back. `gates` (T, B, H) come in as what x(t) gives and both biases,
-    and hold h before any mask after their step."""
+    """The steps of a window, kept for the way back (`rnndrop.recurrent.weights.Trace`).
+
+    `gates` (T, B, H) come in as what x(t) gives and both biases, and hold h before any mask after their step.
+    """
 
     def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks) -> None:
-        self._gates = gates
-        self._hold = Hold.of(masks.cell, masks.state)
-        self.reads = gates.new_empty(gates.shape[0] + 1, *memory[0].shape)  # reads[t]: what step t reads of h
-        self.reads[0] = memory[0]
-        self._kept = memory[0]
+        self.reads = gates.new_empty(len(gates) + 1, *memory[0].shape)
+        holds = Hold.of(memory[0], masks.cell, masks.state)
+        self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: h before step t
+        self.reads[0] = self._kept[0] = memory[0]
+        self._gates = gates.numpy()
+        self._states = self.reads.numpy(), self._kept.numpy()
+        self._masks = holds
 
-    def step(self, t: int, product: GateProduct) -> None:
+    def step(self, t: int, product: Tensor) -> None:
         """The equation of `step`, in place."""
-        torch.tanh(product.forward(self.reads[t], t, self._gates[t]), out=self._gates[t])
-        read = self._gates[t]
-        if self._hold is not None:
-            self._kept, read = self._hold.at(t).forward(read, self._kept)
-        self.reads[t + 1] = read
+        rnn_forward(t, product.numpy(), self._gates, *self._states, *self._masks)
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory (h,) after the last step."""
-        return ((self.reads[-1] if self._hold is None else self._kept).clone(),)
+        return (self._kept[-1].clone(),)
 
-    def gradients(self, last: tuple[Tensor | None, ...]) -> Gradients:
-        """The way back, from the gradient of the last memory."""
-        return Gradients(1 - self._gates * self._gates, self._hold, last[0])
+    def begin(self, output: Tensor, last: tuple[Tensor | None, ...]) -> None:
+        """Start the way back, from the gradients of what was read (T, B, H) and of the last memory."""
+        (self._to_h,) = gradients_of_memory(output, last)
+        self.from_input = self.from_state = torch.empty_like(output)
+        self._gradients = [each.numpy() for each in (output, self.from_state, self._to_h)]
 
+    def back(self, t: int, product: Tensor) -> Tensor:
+        """From the gradient (B, H) of h by step `t + 1` to that of what tanh takes at step `t` (B, H)."""
+        rnn_backward(t, product.numpy(), *self._gradients, self._gates, *self._masks)
+        return self.from_state[t]
 
-class Gradients:
-    """The way back. `gates` (T, B, H) come in as the derivatives of all tanh; `step` turns those of its t into
-    gradients."""
-
-    def __init__(self, gates: Tensor, hold: Hold | None, last: Tensor | None) -> None:
-        self.from_input = self.from_state = gates
-        self._hold = hold
-        self._kept = torch.zeros_like(gates[0]) if last is None else last
-
-    def step(self, t: int, read: Tensor) -> Tensor:
-        """From the gradient (B, H) of what is read after step `t` to that of its gate (B, H)."""
-        if self._hold is None:
-            h, self._kept = read + self._kept, torch.zeros_like(read)
-        else:
-            h, self._kept = self._hold.at(t).backward(self._kept, read)
-        return self.from_state[t].mul_(h)
-
-    def memory(self, read: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of the first memory; `read` (B, H) is that of what the first step read."""
-        return (read + self._kept,)
+    def first(self, product: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of the first memory; `product` (B, H) is that of h by the first step."""
+        return (self._to_h + product,)

@@ -49,7 +49,7 @@ class _Sequence(torch.autograd.Function):
         trace = cell.equations.Trace(from_input.forward(x, None), memory, masks)
         trace.reads[0] = read
         for t in range(x.shape[0]):
-            trace.step(t, from_state)
+            trace.step(t, from_state.forward(trace.reads[t], t))
 
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
@@ -65,21 +65,18 @@ class _Sequence(torch.autograd.Function):
         trace = ctx.trace
         if output is None:
             output = torch.zeros_like(trace.reads[1:])
-        output = output.clone(memory_format=torch.contiguous_format)  # overwritten below
-
-        gradients = trace.gradients(last)
-        read = output[-1]
+        trace.begin(output.contiguous(), last)
+        product = torch.zeros_like(output[0])
         for t in reversed(range(x.shape[0])):
-            gates = gradients.step(t, read)
-            if t:
-                read = from_state.backward(gates, t, output[t - 1])
+            gates = trace.back(t, product)
+            if t or any(needs[4:]):
+                product = from_state.backward(gates, t)
         memory: tuple[Tensor | None, ...] = (None,) * len(needs[4:])
         if any(needs[4:]):
-            read = from_state.backward(gates, 0)
             apart = len(memory) > ctx.memories
-            memory = (*gradients.memory(torch.zeros_like(read)), read) if apart else gradients.memory(read)
+            memory = (*trace.first(torch.zeros_like(product)), product) if apart else trace.first(product)
 
-        to_input, to_state = gradients.from_input, gradients.from_state
+        to_input, to_state = trace.from_input, trace.from_state
         bias_ih = to_input.sum((0, 1))
         return (
             None,

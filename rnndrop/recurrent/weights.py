@@ -7,7 +7,6 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.recurrent.gate_product import GateProduct
 
 
 class LayerWeights(NamedTuple):
@@ -19,40 +18,34 @@ class LayerWeights(NamedTuple):
     bias_hh: Tensor  # (G·H,)
 
 
-class Gradients(Protocol):
-    """The way back through a window; see the cells."""
-
-    from_state: Tensor  # (T, B, G·H): gradients of the gates' inputs from h(t-1), once their step was taken
-
-    @property
-    def from_input(self) -> Tensor:
-        """Gradients (T, B, G·H) of the gates' inputs from x, once all steps were taken."""
-        ...
-
-    def step(self, t: int, read: Tensor) -> Tensor:
-        """From the gradient (B, H) of what is read after step `t` to that of the gates' inputs from h(t-1)."""
-        ...
-
-    def memory(self, read: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of the first memory; `read` (B, H) is that of what the first step read."""
-        ...
-
-
 class Trace(Protocol):
-    """The steps of a window, kept for the way back; see the cells."""
+    """The steps of a window, kept for the way back, and the way back through them; see the cells."""
 
-    reads: Tensor  # (T+1, B, H): what is read of h before each step and after the last
+    reads: Tensor  # (T+1, B, H): what is read of h before each step and after the last; the caller writes reads[0]
+    from_input: Tensor  # (T, B, G·H): gradients of the gates' inputs from x, once all steps were taken back
+    from_state: Tensor  # (T, B, G·H): of those from h(t-1), once their step was taken back
 
-    def step(self, t: int, product: GateProduct) -> None:
-        """Step `t`, after those before it; `product` gives the gates' inputs from h(t-1)."""
+    def step(self, t: int, product: Tensor) -> None:
+        """Step `t`, after those before it, from the gates' inputs from h(t-1) (B, G·H)."""
         ...
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory after the last step."""
         ...
 
-    def gradients(self, last: tuple[Tensor | None, ...]) -> Gradients:
-        """Start the way back from the gradients of the last memory."""
+    def begin(self, output: Tensor, last: tuple[Tensor | None, ...]) -> None:
+        """Start the way back, from the gradients of what was read (T, B, H) and of the last memory."""
+        ...
+
+    def back(self, t: int, product: Tensor) -> Tensor:
+        """Back through step `t`, after those behind it: the gradient of the gates' inputs from h(t-1) (B, G·H).
+
+        `product` (B, H) is the gradient of h by the gates of step `t + 1`, zero for the last.
+        """
+        ...
+
+    def first(self, product: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of the first memory; `product` (B, H) is that of h by the gates of the first step."""
         ...
 
 

@@ -114,10 +114,10 @@ def test_a_weight_that_changed_before_the_way_back_is_refused(cell: str) -> None
     ("cell", "place", "kind", "named"),
     [
         ("lstm", "output", "locked", "library"),
-        ("gru", "output", "locked", "sequence: input dense, recurrent dense"),
-        ("lstm", "recurrent", "locked", "sequence: input dense, recurrent dense"),
-        ("lstm", "recurrent", "locked_gates", "sequence: input dense, recurrent per gate"),
-        ("lstm", "recurrent", "shared", "sequence: input dense, recurrent kept units"),
+        ("gru", "output", "locked", "compiled: input dense, recurrent dense"),
+        ("lstm", "recurrent", "locked", "compiled: input dense, recurrent dense"),
+        ("lstm", "recurrent", "locked_gates", "compiled: input dense, recurrent per gate"),
+        ("lstm", "recurrent", "shared", "compiled: input dense, recurrent kept units"),
     ],
 )
 def test_the_record_names_the_path(tmp_path: Path, cell: str, place: str, kind: str, named: str) -> None:

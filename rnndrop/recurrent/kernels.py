@@ -1,0 +1,301 @@
+"""The cells' steps and the way back through them, compiled by numba at their first call and kept on disk.
+
+Each does in one pass what torch would do in a dozen operations. They take arrays of float32 or float64 from the `Trace`
+of a cell; b counts the sequences, j the units. Where numba is not there (`AVAILABLE`) nothing of this is called.
+All of it is in this file: numba notices when the file of a function changes, not those of what it calls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+try:
+    import numba
+    from numba.extending import overload
+except ImportError:
+    numba = None  # type: ignore[assignment]
+
+Array = Any  # of numpy
+AVAILABLE = numba is not None
+_REWRITES = {"contract", "nsz", "arcp"}  # of arithmetic: fused multiply-adds; a quotient as a product
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, to be compiled for the types of its arguments; without the lock of the interpreter while it runs."""
+    if numba is None:
+        return function
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _REWRITES}
+    try:
+        return numba.njit(**options, cache=True)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # there is no folder to keep it in: it is compiled in each process
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+
+
+def tanh(x: Any) -> Any:
+    """tanh(x), within 3e-7 in float32; NaN stays NaN."""
+    return math.tanh(x)
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), within 2e-7 in float32; NaN stays NaN."""
+    return 0.5 + 0.5 * math.tanh(0.5 * x)
+
+
+def _tanh_float32(x: Any) -> Any:
+    """A quotient of polynomials in x², with the coefficients of Eigen's `ptanh`; beyond ±7.9 it is ±1."""
+    float32 = np.float32
+    x = float32(-7.905) if x < float32(-7.905) else x
+    x = float32(7.905) if x > float32(7.905) else x
+    s = x * x
+    above = s * float32(-2.76076847742355e-16) + float32(2.00018790482477e-13)
+    above = s * above + float32(-8.60467152213735e-11)
+    above = s * above + float32(5.12229709037114e-08)
+    above = s * above + float32(1.48572235717979e-05)
+    above = s * above + float32(6.37261928875436e-04)
+    above = s * above + float32(4.89352455891786e-03)
+    below = s * float32(1.19825839466702e-06) + float32(1.18534705686654e-04)
+    below = s * below + float32(2.26843463243900e-03)
+    below = s * below + float32(4.89352518554385e-03)
+    return x * above / below
+
+
+def _sigmoid_float32(x: Any) -> Any:
+    half = np.float32(0.5)
+    return half + half * tanh(half * x)
+
+
+def _tanh_float64(x: Any) -> Any:
+    return math.tanh(x)
+
+
+def _sigmoid_float64(x: Any) -> Any:
+    return 0.5 + 0.5 * math.tanh(0.5 * x)
+
+
+if numba is not None:  # which of them compiled code calls
+
+    @overload(tanh, jit_options={"fastmath": _REWRITES})
+    def _tanh(x: Any) -> Callable[[Any], Any]:
+        return _tanh_float32 if x == numba.types.float32 else _tanh_float64
+
+    @overload(sigmoid, jit_options={"fastmath": _REWRITES})
+    def _sigmoid(x: Any) -> Callable[[Any], Any]:
+        return _sigmoid_float32 if x == numba.types.float32 else _sigmoid_float64
+
+
+@compiled
+def _row(mask: Array, t: int, b: int) -> Array:
+    """The row (H,) of a mask (T|1, B|1, H) at step `t` of sequence `b`."""
+    return mask[min(t, len(mask) - 1), min(b, mask.shape[1] - 1)]
+
+
+@compiled
+def _hold_read(t: int, b: int, d: Array, m: Array, read: Array, kept: Array) -> None:
+    """`hold` for a row: `read` (H,) comes in as the new memory, `kept` (T+1, B, H) has the previous one at `t`."""
+    d_row, m_row, previous, now = _row(d, t, b), _row(m, t, b), kept[t, b], kept[t + 1, b]
+    zero = read.dtype.type(0)
+    for j in range(len(read)):
+        held = read[j] + d_row[j] * (previous[j] - read[j])
+        now[j] = zero if m_row[j] == zero else held
+        read[j] = m_row[j] * held
+
+
+@compiled
+def _read_back(
+    t: int, b: int, product: Array, output: Array, kept: Array, new: Array, holds: bool, d: Array, m: Array,
+) -> None:  # fmt: skip
+    """The way back of a row through `_hold_read`: what is read of h gives `product` (B, H) and `output` (T, B, H).
+
+    `new` (H,) becomes the gradient of the new h; `kept` (B, H) comes in as that of what is kept, leaves as that of the
+    previous h.
+    """
+    by_product, by_output, by_kept = product[b], output[t, b], kept[b]
+    zero = new.dtype.type(0)
+    if holds:
+        d_row, m_row = _row(d, t, b), _row(m, t, b)
+        for j in range(len(new)):
+            by = by_kept[j]
+            held = m_row[j] * (by_product[j] + by_output[j]) + (zero if m_row[j] == zero else by)
+            by_kept[j] = d_row[j] * held
+            new[j] = held - by_kept[j]
+    else:
+        for j in range(len(new)):
+            new[j] = by_product[j] + by_output[j] + by_kept[j]
+            by_kept[j] = zero
+
+
+@compiled
+def lstm_forward(
+    t: int, product: Array, gates: Array, c: Array, tanh_c: Array, reads: Array, kept: Array, update: Array,
+    holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array, h_m: Array,
+) -> None:  # fmt: skip
+    """Step `t`, from U h' (B, 4·H)."""
+    for b in range(len(product)):
+        _lstm_cell(gates[t, b], product[b], _row(update, t, b), c[t, b], c[t + 1, b], tanh_c[t, b], reads[t + 1, b])
+        if holds_c:
+            _hold_c(c[t, b], c[t + 1, b], _row(c_d, t, b), _row(c_m, t, b))
+        if holds_h:
+            _hold_read(t, b, h_d, h_m, reads[t + 1, b], kept)
+
+
+@compiled
+def _lstm_cell(gates: Array, product: Array, update: Array, c: Array, new_c: Array, tanh_c: Array, h: Array) -> None:
+    """A row of a step, before any mask on a memory."""
+    H = len(h)
+    for j in range(H):
+        i = sigmoid(gates[j] + product[j])
+        f = sigmoid(gates[H + j] + product[H + j])
+        g = tanh(gates[2 * H + j] + product[2 * H + j])
+        o = sigmoid(gates[3 * H + j] + product[3 * H + j])
+        gates[j], gates[H + j], gates[2 * H + j], gates[3 * H + j] = i, f, g, o
+        new = f * c[j] + i * (g * update[j])
+        new_c[j] = new
+        tanh_c[j] = tanh(new)
+        h[j] = o * tanh_c[j]
+
+
+@compiled
+def _hold_c(c: Array, new_c: Array, d: Array, m: Array) -> None:
+    """`hold` of a row of c, of which what is kept alone matters."""
+    zero = c.dtype.type(0)
+    for j in range(len(c)):
+        held = new_c[j] + d[j] * (c[j] - new_c[j])
+        new_c[j] = zero if m[j] == zero else held
+
+
+@compiled
+def lstm_backward(
+    t: int, product: Array, output: Array, to_gates: Array, to_h: Array, to_c: Array, gates: Array, c: Array,
+    tanh_c: Array, update: Array, holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array, h_m: Array,
+) -> None:  # fmt: skip
+    """Back through step `t`: to_h and to_c (B, H) come in as the gradients of the memory after it and leave as those of
+    the memory before it, without what U h' takes of h."""
+    h, carried = np.empty_like(to_h[0]), np.empty_like(to_h[0])
+    for b in range(len(product)):
+        _read_back(t, b, product, output, to_h, h, holds_h, h_d, h_m)
+        if holds_c:
+            _hold_c_back(to_c[b], carried, _row(c_d, t, b), _row(c_m, t, b))
+        _lstm_cell_back(gates[t, b], _row(update, t, b), c[t, b], tanh_c[t, b], h, to_gates[t, b], to_c[b])
+        if holds_c:
+            to_c[b] += carried
+
+
+@compiled
+def _lstm_cell_back(
+    gates: Array, update: Array, c: Array, tanh_c: Array, to_h: Array, to_gates: Array, to_c: Array,
+) -> None:  # fmt: skip
+    """A row of a step's way back; `to_c` comes in as the gradient of c after it, leaves as that of c before it."""
+    H, one = len(to_h), to_h.dtype.type(1)
+    for j in range(H):
+        i, f, g, o = gates[j], gates[H + j], gates[2 * H + j], gates[3 * H + j]
+        new = to_c[j] + to_h[j] * o * (one - tanh_c[j] * tanh_c[j])
+        masked = new * update[j]
+        to_gates[j] = masked * g * i * (one - i)
+        to_gates[H + j] = new * c[j] * f * (one - f)
+        to_gates[2 * H + j] = masked * i * (one - g * g)
+        to_gates[3 * H + j] = to_h[j] * tanh_c[j] * o * (one - o)
+        to_c[j] = new * f
+
+
+@compiled
+def _hold_c_back(kept: Array, carried: Array, d: Array, m: Array) -> None:
+    """Of the gradient of c as it is kept, what is that of the new c, left in `kept`, and of the previous one."""
+    zero = kept.dtype.type(0)
+    for j in range(len(kept)):
+        held = kept[j]
+        held = zero if m[j] == zero else held
+        carried[j] = d[j] * held
+        kept[j] = held - carried[j]
+
+
+@compiled
+def gru_forward(
+    t: int, product: Array, gates: Array, candidate: Array, reads: Array, kept: Array, update: Array, holds: bool,
+    d: Array, m: Array,
+) -> None:  # fmt: skip
+    """Step `t`, from U h' and bias_hh (B, 3·H)."""
+    for b in range(len(product)):
+        _gru_cell(gates[t, b], product[b], _row(update, t, b), kept[t, b], candidate[t, b], reads[t + 1, b])
+        if holds:
+            _hold_read(t, b, d, m, reads[t + 1, b], kept)
+
+
+@compiled
+def _gru_cell(gates: Array, product: Array, update: Array, previous: Array, candidate: Array, h: Array) -> None:
+    """A row of a step, before any mask on the memory."""
+    H = len(h)
+    for j in range(H):
+        r = sigmoid(gates[j] + product[j])
+        z = sigmoid(gates[H + j] + product[H + j])
+        candidate[j] = product[2 * H + j]
+        n = tanh(gates[2 * H + j] + r * candidate[j])
+        gates[j], gates[H + j], gates[2 * H + j] = r, z, n
+        n *= update[j]
+        h[j] = n + z * (previous[j] - n)
+
+
+@compiled
+def gru_backward(
+    t: int, product: Array, output: Array, to_input: Array, to_state: Array, to_h: Array, gates: Array,
+    candidate: Array, reads: Array, kept: Array, update: Array, holds: bool, d: Array, m: Array,
+) -> None:  # fmt: skip
+    """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
+    memory before it, without what U h' takes of it."""
+    h = np.empty_like(to_h[0])
+    for b in range(len(product)):
+        _read_back(t, b, product, output, to_h, h, holds, d, m)
+        _gru_cell_back(
+            gates[t, b], _row(update, t, b), candidate[t, b], kept[t, b], h, to_input[t, b], to_state[t, b], to_h[b]
+        )
+
+
+@compiled
+def _gru_cell_back(
+    gates: Array, update: Array, candidate: Array, previous: Array, new: Array, to_input: Array, to_state: Array,
+    to_h: Array,
+) -> None:  # fmt: skip
+    """A row of a step's way back, from the gradient of the new h; what z carries on is added to `to_h`."""
+    H, one = len(new), new.dtype.type(1)
+    for j in range(H):
+        r, z, n = gates[j], gates[H + j], gates[2 * H + j]
+        to_n = new[j] * (one - z) * update[j] * (one - n * n)
+        to_r = to_n * candidate[j] * r * (one - r)
+        to_z = new[j] * (previous[j] - n * update[j]) * z * (one - z)
+        to_input[j] = to_state[j] = to_r
+        to_input[H + j] = to_state[H + j] = to_z
+        to_input[2 * H + j] = to_n
+        to_state[2 * H + j] = to_n * r
+        to_h[j] += new[j] * z
+
+
+@compiled
+def rnn_forward(
+    t: int, product: Array, gates: Array, reads: Array, kept: Array, holds: bool, d: Array, m: Array,
+) -> None:  # fmt: skip
+    """Step `t`, from U h' (B, H)."""
+    for b in range(len(product)):
+        gate, by_state, read = gates[t, b], product[b], reads[t + 1, b]
+        for j in range(len(gate)):
+            gate[j] = tanh(gate[j] + by_state[j])
+            read[j] = gate[j]
+        if holds:
+            _hold_read(t, b, d, m, read, kept)
+
+
+@compiled
+def rnn_backward(
+    t: int, product: Array, output: Array, to_gates: Array, to_h: Array, gates: Array, holds: bool, d: Array,
+    m: Array,
+) -> None:  # fmt: skip
+    """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
+    memory before it, without what U h' takes of it."""
+    h, one = np.empty_like(to_h[0]), output.dtype.type(1)
+    for b in range(len(product)):
+        gate, to_gate = gates[t, b], to_gates[t, b]
+        _read_back(t, b, product, output, to_h, h, holds, d, m)
+        for j in range(len(gate)):
+            to_gate[j] = h[j] * (one - gate[j] * gate[j])

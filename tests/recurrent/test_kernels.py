@@ -1,0 +1,107 @@
+"""The compiled steps: their functions, and what happens where numba cannot compile or is not there.
+
+That they equal the plain recurrence is in test_sequence.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rnndrop
+from rnndrop.recurrent import engine, kernels
+from rnndrop.recurrent.kernels import sigmoid, tanh
+from tests.recurrent.cases import drawn
+
+numba = pytest.importorskip("numba")
+CPU = torch.device("cpu")
+MASKED = {"recurrent": {"kind": "locked", "p": 0.5}, "cell": {"kind": "zoneout", "p": 0.3}}
+TINY = ["data=text", "trainer.epochs=1", "model.hidden=16", "trainer.device=cpu", "dropout=variational"]
+
+
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    engine.compiles.cache_clear()
+    yield
+    engine.compiles.cache_clear()
+
+
+def applied(function: Any, x: np.ndarray) -> np.ndarray:
+    @numba.njit  # type: ignore[untyped-decorator]
+    def each(x: Any) -> Any:
+        out = np.empty_like(x)
+        for i in range(len(x)):
+            out[i] = function(x[i])
+        return out
+
+    return each(x)
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(np.float32, 4e-7), (np.float64, 1e-15)])
+def test_tanh_and_sigmoid(dtype: Any, within: float) -> None:
+    x = np.concatenate([np.linspace(-30, 30, 20_001), [1e-30, -1e-8, 3e38, -3e38, np.inf, -np.inf]]).astype(dtype)
+    exact = x.astype(np.float64)
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(applied(sigmoid, x), 1 / (1 + np.exp(-exact)), rtol=0, atol=within)
+    np.testing.assert_allclose(applied(tanh, x), np.tanh(exact), rtol=within, atol=0)  # near 0 too
+    assert np.isnan(applied(tanh, np.array([np.nan], dtype))).all()
+    assert np.isnan(applied(sigmoid, np.array([np.nan], dtype))).all()
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_without_numba_a_run_goes_on_in_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be\n" * 40)
+    asked = [*TINY, f"data.file={tmp_path}/text.txt"]
+    with caplog.at_level(logging.INFO, "rnndrop"):
+        one = rnndrop.run([*asked, f"output={tmp_path}/compiled"])
+        engine.compiles.cache_clear()
+        monkeypatch.setattr(kernels, "AVAILABLE", False)
+        other = rnndrop.run([*asked, f"output={tmp_path}/plain"])
+    assert one.model["paths"][0].startswith("compiled") and other.model["paths"][0] == "unrolled"
+    assert other.metrics["test_perplexity"] == pytest.approx(one.metrics["test_perplexity"], rel=1e-4)
+    assert "numba is not installed" in caplog.text and "pip install numba" in caplog.text
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_where_numba_fails_a_run_goes_on_in_torch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rnndrop.recurrent.lstm.lstm_forward", full)
+    assert engine.path("lstm", drawn("lstm", MASKED), CPU) == "unrolled"
+    assert "lstm" in caplog.text and "No space left on device" in caplog.text
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_a_long_compilation_is_spoken_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(engine, "_LONG", 0.0)
+    with caplog.at_level(logging.INFO, "rnndrop"):
+        for _ in range(2):
+            engine.path("gru", drawn("gru", MASKED), CPU)
+    assert caplog.text.count("Compiling the steps of gru") <= 1
+
+
+@pytest.mark.e2e
+def test_where_nothing_can_be_kept_on_disk_it_is_compiled_each_time() -> None:
+    """As where neither the package's folder nor the home of the user can be written."""
+    script = (
+        "from numba.core.caching import CacheImpl\n"
+        "CacheImpl._locator_classes = []\n"
+        "from rnndrop.recurrent import engine\n"
+        "assert engine.compiles('rnn')\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
