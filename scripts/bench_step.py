@@ -40,7 +40,7 @@ from rnndrop.dropout.plan import Plan, plan
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.allocator import keep_memory
-from rnndrop.ops.matmul import linear
+from rnndrop.ops.matmul import has_bf16, linear, round_factors
 from rnndrop.ops.nll import nll_sum
 from rnndrop.training.optimizer import Update
 
@@ -114,7 +114,8 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
     square = torch.randn(LARGE, LARGE, device=size.device)
     half = square.bfloat16()
     steps["large mm"], steps["large oneDNN"] = lambda: _ignore(square @ square), lambda: _ignore(linear(square, square))
-    if AUTOCAST in steps:
+    halves = [name for name in wanted if name.endswith("bf16")]
+    if halves:
         steps["large bf16"] = lambda: _ignore(half @ half)
     clock = time.perf_counter if given.clock == "wall" else time.process_time
     wait = torch.cuda.synchronize if size.device.type == "cuda" else lambda: None
@@ -132,8 +133,8 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     full = 2 * LARGE**3 / min(medians["large mm"], medians["large oneDNN"])
     rates = dict.fromkeys(wanted, full)
-    if AUTOCAST in wanted:
-        rates[AUTOCAST] = 2 * LARGE**3 / medians["large bf16"]
+    if halves:
+        rates.update(dict.fromkeys(halves, 2 * LARGE**3 / medians["large bf16"]))
     return [
         {
             "name": name,
@@ -191,7 +192,11 @@ def contestants() -> dict[str, Callable[[Size], Step]]:
     }
     if importlib.util.find_spec("keras"):
         peers["Keras recurrent_dropout"] = lambda size: peer(size, Keras(size.hidden))
-    return {**peers, **{name: functools.partial(ours, dropout=dropout) for name, dropout in plans().items()}}
+    mine = {name: functools.partial(ours, dropout=dropout) for name, dropout in plans().items()}
+    rounded = {
+        f"{name}, bf16": functools.partial(ours, dropout=dropout, bf16=True) for name, dropout in plans().items()
+    }
+    return {**peers, **mine, **(rounded if has_bf16() else {})}
 
 
 def plans() -> dict[str, Plan]:
@@ -205,8 +210,8 @@ def plans() -> dict[str, Plan]:
     return found
 
 
-def ours(size: Size, dropout: Plan) -> Step:
-    """Our step, of the parts of which `rnndrop.training.trainer` is made."""
+def ours(size: Size, dropout: Plan, bf16: bool = False) -> Step:
+    """Our step, of the parts of which `rnndrop.training.trainer` is made; `bf16`: as with `trainer.precision=bf16`."""
     model = LanguageModel(ModelSettings("lstm", size.hidden, LAYERS, None, tie_weights=False), size.vocabulary)
     generator = torch.Generator(size.device).manual_seed(0)
     model.initialize(0.05, torch.Generator().manual_seed(0))
@@ -217,11 +222,13 @@ def ours(size: Size, dropout: Plan) -> Step:
     state = model.initial_state(size.batch)
 
     def step() -> None:
+        round_factors(bf16)
         masks = draw_masks(dropout, model.sizes, size.window, size.batch, generator)
         features, _ = model.features(size.tokens, state, masks)
         loss = nll_sum(features, *model.decoder_weights(masks), size.targets)
         (loss / size.targets.numel()).backward()
         update()
+        round_factors(False)
 
     return step
 

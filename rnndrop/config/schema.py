@@ -222,8 +222,9 @@ class TrainerSettings(Settings):
         "Where to compute; auto: on a GPU if there is one, else on the CPU.", "trainer.device=cpu"
     )
     precision: Literal["float32", "tf32", "bf16"] = _setting(
-        "What the factors of matrix products are rounded to; tf32 is for NVIDIA GPUs from Ampere on, bf16 is refused.",
-        "trainer.precision=tf32",
+        "What the factors of matrix products are rounded to, their sums being of float32: bf16 on CPUs that have such "
+        "products, tf32 on NVIDIA GPUs from Ampere on.",
+        "trainer.precision=bf16",
         default="float32",
     )
     threads: Positive | None = _setting("CPU threads; null: torch's default.", "trainer.threads=2")

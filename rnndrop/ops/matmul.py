@@ -4,10 +4,14 @@ On a CPU in float32 most of them go through oneDNN, which is what `nn.LSTM` uses
 the processor and on the shapes; the rules here are what was measured (docs/performance.md), and depend on nothing
 else, so that a machine always computes the same. oneDNN's operators are private to torch: where they are missing,
 everything falls back to `torch.mm`.
+
+In bf16 (`round_factors`) the factors of a product on a CPU are rounded, its sums are of float32, and the product is
+rounded again.
 """
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 import torch
@@ -19,12 +23,13 @@ def _onednn() -> tuple[Any, Any] | None:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     try:
-        return torch.ops.mkldnn._linear_pointwise, torch.ops.mkldnn._reorder_linear_weight
+        return torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._reorder_linear_weight.default
     except AttributeError:
         return None
 
 
 _ONEDNN = _onednn()
+_rounded = False  # whether factors are rounded to bf16
 WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"  # there oneDNN is always the faster one
 
 # `torch.mm` is the faster one, unless WIDE, …
@@ -32,9 +37,32 @@ _SMALL = 1 << 20  # … where the largest matrix of a product has fewer elements
 _PACK = 1 << 18  # … and, of a weight for many products with few rows, where the weight has fewer elements
 
 
+def round_factors(to_bf16: bool) -> None:
+    """From now on, round the factors of float32 products on a CPU to bf16, or do not."""
+    global _rounded
+    _rounded = to_bf16
+
+
+def rounds() -> bool:
+    """Whether factors are rounded to bf16 now."""
+    return _rounded
+
+
+def has_bf16() -> bool:
+    """Whether this processor multiplies bf16 itself; elsewhere such products are right, and slow."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return _ONEDNN is not None and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-any-return]
+
+
+def factor(x: Tensor) -> Tensor:
+    """`x` as the factor of a product. Products round theirs themselves; this is for one that enters several."""
+    return x.bfloat16() if _rounded and x.dtype == torch.float32 and x.device.type == "cpu" else x
+
+
 def _can_use_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether oneDNN has this product at all."""
-    on_cpu = x.dtype == torch.float32 and x.device.type == "cpu"
+    on_cpu = x.dtype in (torch.float32, torch.bfloat16) and x.device.type == "cpu"
     return _ONEDNN is not None and on_cpu and x.numel() > 0 and weight.numel() > 0
 
 
@@ -44,11 +72,14 @@ def _is_faster(rows: int, inner: int, columns: int) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x @ weight.T + bias` for x (N, I), weight (O, I), bias (O,); the weight may be transposed."""
-    packed = weight.is_mkldnn
-    if packed or (_can_use_onednn(x, weight) and _is_faster(len(x), x.shape[1], len(weight))):
+    """`x @ weight.T + bias` for x (N, I), weight (O, I), bias (O,); the weight may be transposed.
+
+    The product has the type of its rounded factors.
+    """
+    x, weight, bias = factor(x), factor(weight), None if bias is None else factor(bias)
+    if _can_use_onednn(x, weight) and _is_faster(len(x), x.shape[1], len(weight)):
         assert _ONEDNN is not None
-        if not (packed or weight.is_contiguous() or weight.t().is_contiguous()):
+        if not (weight.is_contiguous() or weight.t().is_contiguous()):
             weight = weight.contiguous()  # with other strides oneDNN falls back to a loop, hundreds of times slower
         return _ONEDNN[0](x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
     return torch.mm(x, weight.t()) if bias is None else torch.addmm(bias, x, weight.t())
@@ -57,8 +88,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def outer(rows: Tensor, columns: Tensor) -> Tensor:
     """`rows.T @ columns` (O, I) for rows (N, O), columns (N, I): the gradient of a weight.
 
-    Of the two the narrower is transposed, unless the result, then transposed too, would be larger than them.
+    Of the two the narrower is transposed, unless the result, then transposed too, would be larger than them. In bf16
+    none has to be, and the result is of float32.
     """
+    rows, columns = factor(rows), factor(columns)
+    if rows.dtype == torch.bfloat16:
+        return torch.mm(rows.t(), columns).float()
     inner, out = rows.shape
     pays = WIDE or inner <= out  # else the copy costs more than it gains
     if not (pays and _can_use_onednn(rows, columns) and _is_faster(out, inner, columns.shape[1])):
@@ -77,10 +112,13 @@ class Packed:
     """A weight (O, I) and bias (O,), laid out once for many products with few rows each."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
-        self._bias = bias
-        packs = _can_use_onednn(weight, weight) and (WIDE or weight.numel() >= _PACK)
-        self._weight = _ONEDNN[1](weight, rows) if _ONEDNN is not None and packs else weight
+        weight = factor(weight)
+        self._bias = None if bias is None else factor(bias)
+        self._packs = _can_use_onednn(weight, weight) and (WIDE or weight.numel() >= _PACK)
+        self._weight = _ONEDNN[1](weight, rows) if _ONEDNN is not None and self._packs else weight
 
     def linear(self, x: Tensor) -> Tensor:
         """`x @ weight.T + bias` for x (rows, I)."""
+        if _ONEDNN is not None and self._packs:
+            return _ONEDNN[0](factor(x), self._weight, self._bias, "none", [], "")  # type: ignore[no-any-return]
         return linear(x, self._weight, self._bias)

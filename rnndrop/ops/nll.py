@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.ops.matmul import linear, outer, transposed
+from rnndrop.ops.matmul import factor, linear, outer, transposed
 
 PADDING = -1
 
@@ -39,7 +39,8 @@ def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> 
 def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """-ln p of each target (T, B), in nats; 0 at padding. Never differentiated."""
     padding = targets == PADDING
-    flat, to = features.flatten(0, 1), targets.masked_fill(padding, 0).flatten()
+    flat, to = factor(features.flatten(0, 1)), targets.masked_fill(padding, 0).flatten()
+    weight = factor(weight)
     parts = [_log_probabilities(flat[rows], weight, bias, to[rows]) for rows in _chunks(flat, weight)]
     return -torch.cat(parts).view_as(targets).masked_fill_(padding, 0)
 
@@ -49,10 +50,12 @@ class _NLL(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         loss = features.new_zeros(())
         need_features, need_weight, need_bias = ctx.needs_input_grad[:3]
-        chunks = list(_chunks(features, weight))
-        by_feature = bool(chunks) and features.shape[1] < chunks[0].stop  # the gradient of the weight as (H, V)
         to_features = torch.empty_like(features) if need_features else None
-        to_weight = torch.zeros_like(weight) if need_weight and not chunks else None
+        features, weight = factor(features), factor(weight)
+        chunks = list(_chunks(features, weight))
+        # The gradient of the weight, as (H, V) first where that is cheaper: in bf16 products need no transposed factor.
+        by_feature = bool(chunks) and features.shape[1] < chunks[0].stop and features.dtype != torch.bfloat16
+        to_weight = weight.new_zeros(weight.shape, dtype=bias.dtype) if need_weight and not chunks else None
         to_bias = torch.zeros_like(bias) if need_bias else None
         for rows in chunks:
             x, to = features[rows], targets[rows]
@@ -83,18 +86,24 @@ def _gradient(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple
     """For features x (N, H): ln p of the targets (N,), and the gradient of -ln p by the logits (N, V)."""
     logits = linear(x, weight, bias)
     p = torch.softmax(logits, 1, out=logits if logits.device.type == "cpu" else None)
-    at = targets.unsqueeze(1)
-    of_target = p.gather(1, at)
-    log_p = of_target.log().squeeze(1)
+    at = torch.arange(len(targets), device=targets.device), targets
+    of_target = _wide(p[at])
+    log_p = of_target.log()
     if not bool((of_target > _SURE).all()):
-        lost = (of_target <= _SURE).squeeze(1)
+        lost = of_target <= _SURE
         log_p[lost] = _log_probabilities(x[lost], weight, bias, targets[lost])
-    return log_p, p.scatter_(1, at, of_target - 1)
+    p[at] = (of_target - 1).to(p.dtype)  # scatter_ would copy all of a matrix in bf16
+    return log_p, p
 
 
 def _log_probabilities(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """For features x (N, H): ln p of the targets (N,)."""
-    return linear(x, weight, bias).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+    return _wide(linear(x, weight, bias)).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """`x`, of float32 if it is of bf16."""
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnndrop.config.cells import CELLS, CellSpec
 from rnndrop.dropout.masks import LayerMasks
+from rnndrop.ops.matmul import factor, rounds
 from rnndrop.recurrent import kernels
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.gate_product import product_kind
@@ -49,6 +50,8 @@ def path(cell: str, masks: LayerMasks, device: torch.device) -> str:
 
 def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
     """ "library", or one of `_RUN`."""
+    if device.type == "cpu" and rounds() and compiles(spec.name):
+        return "compiled"  # torch's kernel takes float32 alone
     library = bool(spec.library) and (spec.library_on_cpu or device.type != "cpu")
     inside = (masks.recurrent, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
@@ -59,9 +62,13 @@ def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
     return "compiled" if device.type == "cpu" and compiles(spec.name) else "unrolled"
 
 
-@cache
 def compiles(cell: str) -> bool:
     """Whether the steps of a cell can be compiled here; those that are not on disk yet are compiled now."""
+    return _compiles(cell, rounds())
+
+
+@cache
+def _compiles(cell: str, bf16: bool) -> bool:
     spec = CELLS[cell]
     if not hasattr(spec.equations, "Trace"):
         return False
@@ -74,12 +81,13 @@ def compiles(cell: str) -> bool:
     try:
         one = torch.zeros(1, 1)
         gates = torch.zeros(1, len(spec.gates))
-        trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, LayerMasks())
-        trace.step(0, gates)
+        trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, one, LayerMasks(), None)
+        trace.step(0, factor(gates))
         trace.begin(one.unsqueeze(0), (None,) * spec.memories)
-        trace.back(0, one)
+        trace.back(0, factor(one))
     except Exception as error:
-        log.warning("numba fails (%s): torch takes the steps of %s, more slowly.", error, cell)
+        reason = str(error).partition("\n")[0]
+        log.warning("numba fails (%s): torch takes the steps of %s, more slowly.", reason, cell)
         return False
     finally:
         spoken.cancel()

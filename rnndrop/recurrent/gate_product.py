@@ -1,6 +1,7 @@
 """The products of a layer, x → the gates' inputs, under a mask on x: three ways, chosen by the mask's shape.
 
-All take x (B, I) at a step `t`, or (T, B, I) with `t` None, and gates (B, G·H) or (T, B, G·H) likewise.
+All take x (B, I) at a step `t`, or (T, B, I) with `t` None, and gates (B, G·H) or (T, B, G·H) likewise. In bf16 what a
+step gives is of bf16 still, as compiled steps take it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor
 
 from rnndrop.ops.kept_units import Kept, kept
-from rnndrop.ops.matmul import WIDE, Packed, linear, outer
+from rnndrop.ops.matmul import WIDE, Packed, factor, linear, outer
 from rnndrop.recurrent.memory_masks import at
 
-_PACK_BACKWARD = 1 << (22 if WIDE else 20)  # elements of a weight whose transposed layout pays within a window
+# Elements of a weight whose transposed layout pays within a window.
+_PACK_BACKWARD = {torch.bfloat16: 1 << 20, torch.float32: 1 << (22 if WIDE else 20)}
+# Elements of a weight up to which the products of all gates in a step are formed at once.
+_AT_ONCE = {torch.bfloat16: 1 << 21, torch.float32: 1 << 19}
 
 
 class GateProduct(Protocol):
@@ -37,13 +41,16 @@ class GateProduct(Protocol):
         ...
 
 
+DENSE = "dense"
+
+
 def product_kind(mask: Tensor | None) -> str:
     """Which product serves a mask (T|1, B|1, G|1, I|1): "dense", "per gate" or "kept units"."""
     if mask is None:
-        return "dense"
+        return DENSE
     if mask.shape[2] > 1:
         return "per gate"
-    return "dense" if kept(mask) is None else "kept units"
+    return DENSE if kept(mask) is None else "kept units"
 
 
 def gate_product(weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> GateProduct:
@@ -60,7 +67,7 @@ class _Matrix:
     """A weight (O, I) with its bias and, where it pays, its layouts for products with few rows."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        self._weight = weight
+        self._weight, self._dtype = factor(weight), weight.dtype
         self._bias = bias
         self._rows: int | None = None
         self._forward: Packed | None = None
@@ -72,7 +79,7 @@ class _Matrix:
     def forward(self, x: Tensor) -> Tensor:
         """x (…, I) → (…, O)."""
         if self._rows is None:
-            return _flat(x, self._weight, self._bias)
+            return self._flat(x, self._weight, self._bias)
         if self._forward is None:
             self._forward = Packed(self._weight, self._bias, self._rows)
         return self._forward.linear(x)
@@ -80,17 +87,16 @@ class _Matrix:
     def backward(self, gradient: Tensor) -> Tensor:
         """Gradient (…, O) → (…, I)."""
         if self._rows is None:
-            return _flat(gradient, self._weight.t(), None)
-        if self._weight.numel() < _PACK_BACKWARD:
+            return self._flat(gradient, self._weight.t(), None)
+        if self._weight.numel() < _PACK_BACKWARD.get(self._weight.dtype, 0):
             return linear(gradient, self._weight.t())
         if self._backward is None:
             self._backward = Packed(self._weight.t(), None, self._rows)
         return self._backward.linear(gradient)
 
-
-def _flat(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x (T, B, I) → (T, B, O)."""
-    return linear(x.flatten(0, 1), weight, bias).view(*x.shape[:2], -1)
+    def _flat(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x (T, B, I) → (T, B, O), of the type of the parameters."""
+        return linear(x.flatten(0, 1), weight, bias).view(*x.shape[:2], -1).to(self._dtype)
 
 
 class _Dense:
@@ -131,25 +137,40 @@ class _KeptUnits:
 
 
 class _PerGate:
-    """With one mask for each gate: one product for each gate."""
+    """With one mask for each gate: one product for each gate, those of a step at once where the weight is small."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
         gates = mask.shape[2]
         biases = [None] * gates if bias is None else bias.chunk(gates)
         self._products = [_Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))]
+        self._weight = factor(weight).view(gates, -1, weight.shape[1])  # (G, H, I)
+        self._bias = None if bias is None else factor(bias).view(gates, 1, -1)
+        self._mask = mask.transpose(1, 2)  # (T|1, G, B|1, I|1)
+        self._at_once = False
 
     def pack(self, rows: int) -> None:
+        self._at_once = self._weight.numel() <= _AT_ONCE.get(self._weight.dtype, 0)
         for product in self._products:
             product.pack(rows)
 
     def forward(self, x: Tensor, t: int | None) -> Tensor:
-        return torch.cat([product.forward(x, t) for product in self._products], -1)
+        if t is None or not self._at_once:
+            return torch.cat([product.forward(x, t) for product in self._products], -1)
+        products = torch.bmm(factor(x * at(self._mask, t)), self._weight.transpose(1, 2))  # (G, B, H)
+        if self._bias is not None:
+            products += self._bias
+        return products.transpose(0, 1).flatten(1)  # (B, G·H)
 
     def backward(self, gradient: Tensor, t: int | None) -> Tensor:
-        first, *others = (p.backward(part, t) for p, part in zip(self._products, self._split(gradient), strict=True))
-        for other in others:
-            first += other
-        return first
+        if t is None or not self._at_once:
+            first, *others = (
+                p.backward(part, t) for p, part in zip(self._products, self._split(gradient), strict=True)
+            )
+            for other in others:
+                first += other
+            return first
+        by_gate = factor(gradient).view(len(gradient), len(self._weight), -1).transpose(0, 1)  # (G, B, H)
+        return torch.bmm(by_gate, self._weight).mul_(at(self._mask, t)).sum(0)  # (B, I)
 
     def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
         parts = self._split(gradient)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.kernels import gru_backward, gru_forward
-from rnndrop.recurrent.memory_masks import Hold, gradients_of_memory, hold, rows
+from rnndrop.recurrent.memory_masks import Hold, array, feed, gradients_of_gates, gradients_of_memory, hold, rows
 
 
 def step(
@@ -37,20 +37,25 @@ class Trace:
     `gates` (T, B, 3·H) come in as what x(t) gives and bias_ih, and hold r, z and tanh after their step.
     """
 
-    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks) -> None:
-        steps, (batch, width) = len(gates), memory[0].shape
+    def __init__(
+        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
+    ) -> None:
+        steps, (batch, width) = len(gates), read.shape
         self.reads = gates.new_empty(steps + 1, batch, width)
         candidate = gates.new_empty(steps, batch, width)  # U h' where it enters n
-        holds = Hold.of(memory[0], masks.cell, masks.state)
+        holds = Hold.of(read, masks.cell, masks.state)
         self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: the h' that z carries on
-        self.reads[0] = self._kept[0] = memory[0]
-        update = rows(memory[0].new_ones(1, 1, 1) if masks.update is None else masks.update, width)
-        self._arrays = [each.numpy() for each in (gates, candidate, self.reads, self._kept)]
+        self._kept[0], self.reads[0] = memory[0], read
+        self.fed, feeds = feed(self.reads, fed)
+        update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, width)
+        self._arrays = gates.numpy(), candidate.numpy(), self._kept.numpy()
+        self._states = self.reads.numpy(), *feeds
         self._masks = update, *holds
+        self._feeds = feeds.mask
 
     def step(self, t: int, product: Tensor) -> None:
         """The equations of `step`, in place."""
-        gru_forward(t, product.numpy(), *self._arrays, *self._masks)
+        gru_forward(t, array(product), *self._arrays, *self._states, *self._masks)
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory (h,) after the last step."""
@@ -59,15 +64,13 @@ class Trace:
     def begin(self, output: Tensor, last: tuple[Tensor | None, ...]) -> None:
         """Start the way back, from the gradients of what was read (T, B, H) and of the last memory."""
         (self._to_h,) = gradients_of_memory(output, last)
-        steps, batch, width = output.shape
-        self.from_input, self.from_state = output.new_empty(2, steps, batch, 3 * width).unbind()
-        self._gradients = [each.numpy() for each in (output, self.from_input, self.from_state, self._to_h)]
+        self.from_input, self.from_state = gradients_of_gates(output, 3), gradients_of_gates(output, 3)
+        self._gradients = [array(each) for each in (output, self.from_input, self.from_state, self._to_h)]
 
     def back(self, t: int, product: Tensor) -> Tensor:
         """From the gradient (B, H) of h by step `t + 1` to that of what the gates of `t` take from h (B, 3·H)."""
-        gru_backward(t, product.numpy(), *self._gradients, *self._arrays, *self._masks)
-        gates: Tensor = self.from_state[t]
-        return gates
+        gru_backward(t, array(product), self._feeds, *self._gradients, *self._arrays, *self._masks)
+        return self.from_state[t]
 
     def first(self, product: Tensor) -> tuple[Tensor, ...]:
         """The gradient of the first memory; `product` (B, H) is that of h by the first step."""

@@ -1,8 +1,9 @@
 """The cells' steps and the way back through them, compiled by numba at their first call and kept on disk.
 
 Each does in one pass what torch would do in a dozen operations. They take arrays of float32 or float64 from the `Trace`
-of a cell; b counts the sequences, j the units. Where numba is not there (`AVAILABLE`) nothing of this is called.
-All of it is in this file: numba notices when the file of a function changes, not those of what it calls.
+of a cell, and products of that type or of bf16 (`value`); b counts the sequences, j the units. Where numba is not there
+(`AVAILABLE`) nothing of this is called. All of it is in this file: numba notices when the file of a function changes,
+not those of what it calls.
 """
 
 from __future__ import annotations
@@ -76,6 +77,33 @@ def _sigmoid_float64(x: Any) -> Any:
     return 0.5 + 0.5 * math.tanh(0.5 * x)
 
 
+def value(x: Any) -> Any:
+    """An element of a product: itself, or the float32 whose upper half are the bits of bf16 that an int16 holds."""
+    return x
+
+
+def put(array: Array, j: int, x: Any) -> None:
+    """Write an element of the factor of a product; as bf16, rounded to even, where the array is of int16."""
+    array[j] = x
+
+
+def _value_itself(x: Any) -> Any:
+    return x
+
+
+def _value_of_bits(x: Any) -> Any:
+    return np.int32(np.int32(x) << 16).view(np.float32)
+
+
+def _put_itself(array: Array, j: int, x: Any) -> None:
+    array[j] = x
+
+
+def _put_bits(array: Array, j: int, x: Any) -> None:
+    bits = np.float32(x).view(np.int32)
+    array[j] = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+
+
 if numba is not None:  # which of them compiled code calls
 
     @overload(tanh, jit_options={"fastmath": _REWRITES})
@@ -85,6 +113,14 @@ if numba is not None:  # which of them compiled code calls
     @overload(sigmoid, jit_options={"fastmath": _REWRITES})
     def _sigmoid(x: Any) -> Callable[[Any], Any]:
         return _sigmoid_float32 if x == numba.types.float32 else _sigmoid_float64
+
+    @overload(value)
+    def _value(x: Any) -> Callable[[Any], Any]:
+        return _value_of_bits if x == numba.types.int16 else _value_itself
+
+    @overload(put)
+    def _put(array: Array, j: int, x: Any) -> Callable[[Array, int, Any], None]:
+        return _put_bits if array.dtype == numba.types.int16 else _put_itself
 
 
 @compiled
@@ -105,33 +141,43 @@ def _hold_read(t: int, b: int, d: Array, m: Array, read: Array, kept: Array) -> 
 
 
 @compiled
+def _feed(t: int, b: int, read: Array, fed: Array, mask: Array) -> None:
+    """What the product of step `t + 1` takes of a row of what is read of h (T+1, B, H)."""
+    now, to, by = read[t + 1, b], fed[t + 1, b], _row(mask, t + 1, b)
+    for j in range(len(now)):
+        put(to, j, now[j] * by[j])
+
+
+@compiled
 def _read_back(
-    t: int, b: int, product: Array, output: Array, kept: Array, new: Array, holds: bool, d: Array, m: Array,
+    t: int, b: int, product: Array, feed: Array, output: Array, kept: Array, new: Array, holds: bool, d: Array,
+    m: Array,
 ) -> None:  # fmt: skip
-    """The way back of a row through `_hold_read`: what is read of h gives `product` (B, H) and `output` (T, B, H).
+    """The way back of a row through `_hold_read` and `_feed`: the gradient of what is read of h is that of what the
+    product takes (B, H), times its mask `feed`, and `output` (T, B, H).
 
     `new` (H,) becomes the gradient of the new h; `kept` (B, H) comes in as that of what is kept, leaves as that of the
     previous h.
     """
-    by_product, by_output, by_kept = product[b], output[t, b], kept[b]
+    by_product, by_output, by_kept, by_feed = product[b], output[t, b], kept[b], _row(feed, t + 1, b)
     zero = new.dtype.type(0)
     if holds:
         d_row, m_row = _row(d, t, b), _row(m, t, b)
         for j in range(len(new)):
             by = by_kept[j]
-            held = m_row[j] * (by_product[j] + by_output[j]) + (zero if m_row[j] == zero else by)
+            held = m_row[j] * (value(by_product[j]) * by_feed[j] + by_output[j]) + (zero if m_row[j] == zero else by)
             by_kept[j] = d_row[j] * held
             new[j] = held - by_kept[j]
     else:
         for j in range(len(new)):
-            new[j] = by_product[j] + by_output[j] + by_kept[j]
+            new[j] = value(by_product[j]) * by_feed[j] + by_output[j] + by_kept[j]
             by_kept[j] = zero
 
 
 @compiled
 def lstm_forward(
-    t: int, product: Array, gates: Array, c: Array, tanh_c: Array, reads: Array, kept: Array, update: Array,
-    holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array, h_m: Array,
+    t: int, product: Array, gates: Array, c: Array, tanh_c: Array, reads: Array, kept: Array, feeds: bool, fed: Array,
+    feed: Array, update: Array, holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array, h_m: Array,
 ) -> None:  # fmt: skip
     """Step `t`, from U h' (B, 4·H)."""
     for b in range(len(product)):
@@ -140,6 +186,8 @@ def lstm_forward(
             _hold_c(c[t, b], c[t + 1, b], _row(c_d, t, b), _row(c_m, t, b))
         if holds_h:
             _hold_read(t, b, h_d, h_m, reads[t + 1, b], kept)
+        if feeds:
+            _feed(t, b, reads, fed, feed)
 
 
 @compiled
@@ -147,10 +195,10 @@ def _lstm_cell(gates: Array, product: Array, update: Array, c: Array, new_c: Arr
     """A row of a step, before any mask on a memory."""
     H = len(h)
     for j in range(H):
-        i = sigmoid(gates[j] + product[j])
-        f = sigmoid(gates[H + j] + product[H + j])
-        g = tanh(gates[2 * H + j] + product[2 * H + j])
-        o = sigmoid(gates[3 * H + j] + product[3 * H + j])
+        i = sigmoid(gates[j] + value(product[j]))
+        f = sigmoid(gates[H + j] + value(product[H + j]))
+        g = tanh(gates[2 * H + j] + value(product[2 * H + j]))
+        o = sigmoid(gates[3 * H + j] + value(product[3 * H + j]))
         gates[j], gates[H + j], gates[2 * H + j], gates[3 * H + j] = i, f, g, o
         new = f * c[j] + i * (g * update[j])
         new_c[j] = new
@@ -169,14 +217,15 @@ def _hold_c(c: Array, new_c: Array, d: Array, m: Array) -> None:
 
 @compiled
 def lstm_backward(
-    t: int, product: Array, output: Array, to_gates: Array, to_h: Array, to_c: Array, gates: Array, c: Array,
-    tanh_c: Array, update: Array, holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array, h_m: Array,
+    t: int, product: Array, feed: Array, output: Array, to_gates: Array, to_h: Array, to_c: Array, gates: Array,
+    c: Array, tanh_c: Array, update: Array, holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array,
+    h_m: Array,
 ) -> None:  # fmt: skip
     """Back through step `t`: to_h and to_c (B, H) come in as the gradients of the memory after it and leave as those of
     the memory before it, without what U h' takes of h."""
     h, carried = np.empty_like(to_h[0]), np.empty_like(to_h[0])
     for b in range(len(product)):
-        _read_back(t, b, product, output, to_h, h, holds_h, h_d, h_m)
+        _read_back(t, b, product, feed, output, to_h, h, holds_h, h_d, h_m)
         if holds_c:
             _hold_c_back(to_c[b], carried, _row(c_d, t, b), _row(c_m, t, b))
         _lstm_cell_back(gates[t, b], _row(update, t, b), c[t, b], tanh_c[t, b], h, to_gates[t, b], to_c[b])
@@ -194,10 +243,10 @@ def _lstm_cell_back(
         i, f, g, o = gates[j], gates[H + j], gates[2 * H + j], gates[3 * H + j]
         new = to_c[j] + to_h[j] * o * (one - tanh_c[j] * tanh_c[j])
         masked = new * update[j]
-        to_gates[j] = masked * g * i * (one - i)
-        to_gates[H + j] = new * c[j] * f * (one - f)
-        to_gates[2 * H + j] = masked * i * (one - g * g)
-        to_gates[3 * H + j] = to_h[j] * tanh_c[j] * o * (one - o)
+        put(to_gates, j, masked * g * i * (one - i))
+        put(to_gates, H + j, new * c[j] * f * (one - f))
+        put(to_gates, 2 * H + j, masked * i * (one - g * g))
+        put(to_gates, 3 * H + j, to_h[j] * tanh_c[j] * o * (one - o))
         to_c[j] = new * f
 
 
@@ -214,14 +263,16 @@ def _hold_c_back(kept: Array, carried: Array, d: Array, m: Array) -> None:
 
 @compiled
 def gru_forward(
-    t: int, product: Array, gates: Array, candidate: Array, reads: Array, kept: Array, update: Array, holds: bool,
-    d: Array, m: Array,
+    t: int, product: Array, gates: Array, candidate: Array, kept: Array, reads: Array, feeds: bool, fed: Array,
+    feed: Array, update: Array, holds: bool, d: Array, m: Array,
 ) -> None:  # fmt: skip
     """Step `t`, from U h' and bias_hh (B, 3·H)."""
     for b in range(len(product)):
         _gru_cell(gates[t, b], product[b], _row(update, t, b), kept[t, b], candidate[t, b], reads[t + 1, b])
         if holds:
             _hold_read(t, b, d, m, reads[t + 1, b], kept)
+        if feeds:
+            _feed(t, b, reads, fed, feed)
 
 
 @compiled
@@ -229,9 +280,9 @@ def _gru_cell(gates: Array, product: Array, update: Array, previous: Array, cand
     """A row of a step, before any mask on the memory."""
     H = len(h)
     for j in range(H):
-        r = sigmoid(gates[j] + product[j])
-        z = sigmoid(gates[H + j] + product[H + j])
-        candidate[j] = product[2 * H + j]
+        r = sigmoid(gates[j] + value(product[j]))
+        z = sigmoid(gates[H + j] + value(product[H + j]))
+        candidate[j] = value(product[2 * H + j])
         n = tanh(gates[2 * H + j] + r * candidate[j])
         gates[j], gates[H + j], gates[2 * H + j] = r, z, n
         n *= update[j]
@@ -240,14 +291,14 @@ def _gru_cell(gates: Array, product: Array, update: Array, previous: Array, cand
 
 @compiled
 def gru_backward(
-    t: int, product: Array, output: Array, to_input: Array, to_state: Array, to_h: Array, gates: Array,
-    candidate: Array, reads: Array, kept: Array, update: Array, holds: bool, d: Array, m: Array,
+    t: int, product: Array, feed: Array, output: Array, to_input: Array, to_state: Array, to_h: Array, gates: Array,
+    candidate: Array, kept: Array, update: Array, holds: bool, d: Array, m: Array,
 ) -> None:  # fmt: skip
     """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
     memory before it, without what U h' takes of it."""
     h = np.empty_like(to_h[0])
     for b in range(len(product)):
-        _read_back(t, b, product, output, to_h, h, holds, d, m)
+        _read_back(t, b, product, feed, output, to_h, h, holds, d, m)
         _gru_cell_back(
             gates[t, b], _row(update, t, b), candidate[t, b], kept[t, b], h, to_input[t, b], to_state[t, b], to_h[b]
         )
@@ -265,37 +316,42 @@ def _gru_cell_back(
         to_n = new[j] * (one - z) * update[j] * (one - n * n)
         to_r = to_n * candidate[j] * r * (one - r)
         to_z = new[j] * (previous[j] - n * update[j]) * z * (one - z)
-        to_input[j] = to_state[j] = to_r
-        to_input[H + j] = to_state[H + j] = to_z
-        to_input[2 * H + j] = to_n
-        to_state[2 * H + j] = to_n * r
+        put(to_input, j, to_r)
+        put(to_input, H + j, to_z)
+        put(to_input, 2 * H + j, to_n)
+        put(to_state, j, to_r)
+        put(to_state, H + j, to_z)
+        put(to_state, 2 * H + j, to_n * r)
         to_h[j] += new[j] * z
 
 
 @compiled
 def rnn_forward(
-    t: int, product: Array, gates: Array, reads: Array, kept: Array, holds: bool, d: Array, m: Array,
+    t: int, product: Array, gates: Array, reads: Array, kept: Array, feeds: bool, fed: Array, feed: Array, holds: bool,
+    d: Array, m: Array,
 ) -> None:  # fmt: skip
     """Step `t`, from U h' (B, H)."""
     for b in range(len(product)):
         gate, by_state, read = gates[t, b], product[b], reads[t + 1, b]
         for j in range(len(gate)):
-            gate[j] = tanh(gate[j] + by_state[j])
+            gate[j] = tanh(gate[j] + value(by_state[j]))
             read[j] = gate[j]
         if holds:
             _hold_read(t, b, d, m, read, kept)
+        if feeds:
+            _feed(t, b, reads, fed, feed)
 
 
 @compiled
 def rnn_backward(
-    t: int, product: Array, output: Array, to_gates: Array, to_h: Array, gates: Array, holds: bool, d: Array,
-    m: Array,
+    t: int, product: Array, feed: Array, output: Array, to_gates: Array, to_h: Array, gates: Array, holds: bool,
+    d: Array, m: Array,
 ) -> None:  # fmt: skip
     """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
     memory before it, without what U h' takes of it."""
     h, one = np.empty_like(to_h[0]), output.dtype.type(1)
     for b in range(len(product)):
         gate, to_gate = gates[t, b], to_gates[t, b]
-        _read_back(t, b, product, output, to_h, h, holds, d, m)
+        _read_back(t, b, product, feed, output, to_h, h, holds, d, m)
         for j in range(len(gate)):
-            to_gate[j] = h[j] * (one - gate[j] * gate[j])
+            put(to_gate, j, h[j] * (one - gate[j] * gate[j]))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnndrop.dropout.masks import LayerMasks, MemoryMask
 from rnndrop.recurrent.kernels import lstm_backward, lstm_forward
-from rnndrop.recurrent.memory_masks import Hold, gradients_of_memory, hold, rows
+from rnndrop.recurrent.memory_masks import Hold, array, feed, gradients_of_gates, gradients_of_memory, hold, rows
 
 
 def step(
@@ -44,22 +44,26 @@ class Trace:
     `gates` (T, B, 4·H) come in as what x(t) gives and both biases, and hold i, f, tanh and o after their step.
     """
 
-    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks) -> None:
-        steps, (batch, width) = len(gates), memory[0].shape
+    def __init__(
+        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
+    ) -> None:
+        steps, (batch, width) = len(gates), read.shape
         self.reads = gates.new_empty(steps + 1, batch, width)
         self._c = gates.new_empty(steps + 1, batch, width)  # _c[t]: the memory before step t
         self._tanh_c = gates.new_empty(steps, batch, width)
-        hold_c, hold_h = Hold.of(memory[0], masks.cell), Hold.of(memory[0], _holes(masks.cell), masks.state)
+        hold_c, hold_h = Hold.of(read, masks.cell), Hold.of(read, _holes(masks.cell), masks.state)
         self._kept = torch.empty_like(self.reads) if hold_h.active else self.reads  # _kept[t]: h before step t
-        self.reads[0], self._c[0], self._kept[0] = memory[0], memory[1], memory[0]
-        update = rows(memory[0].new_ones(1, 1, 1) if masks.update is None else masks.update, width)
+        self._kept[0], self._c[0], self.reads[0] = memory[0], memory[1], read
+        self.fed, feeds = feed(self.reads, fed)
+        update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, width)
         self._arrays = gates.numpy(), self._c.numpy(), self._tanh_c.numpy()
-        self._states = self.reads.numpy(), self._kept.numpy()
+        self._states = self.reads.numpy(), self._kept.numpy(), *feeds
         self._masks = update, *hold_c, *hold_h
+        self._feeds = feeds.mask
 
     def step(self, t: int, product: Tensor) -> None:
         """The equations of `step`, in place."""
-        lstm_forward(t, product.numpy(), *self._arrays, *self._states, *self._masks)
+        lstm_forward(t, array(product), *self._arrays, *self._states, *self._masks)
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory (h, c) after the last step."""
@@ -68,12 +72,12 @@ class Trace:
     def begin(self, output: Tensor, last: tuple[Tensor | None, ...]) -> None:
         """Start the way back, from the gradients of what was read (T, B, H) and of the last memory."""
         self._to_h, self._to_c = gradients_of_memory(output, last)
-        self.from_input = self.from_state = output.new_empty(*output.shape[:2], 4 * output.shape[2])
-        self._gradients = [each.numpy() for each in (output, self.from_state, self._to_h, self._to_c)]
+        self.from_input = self.from_state = gradients_of_gates(output, 4)
+        self._gradients = [array(each) for each in (output, self.from_state, self._to_h, self._to_c)]
 
     def back(self, t: int, product: Tensor) -> Tensor:
         """From the gradient (B, H) of h by step `t + 1` to that of the gates of step `t` (B, 4·H)."""
-        lstm_backward(t, product.numpy(), *self._gradients, *self._arrays, *self._masks)
+        lstm_backward(t, array(product), self._feeds, *self._gradients, *self._arrays, *self._masks)
         return self.from_state[t]
 
     def first(self, product: Tensor) -> tuple[Tensor, ...]:

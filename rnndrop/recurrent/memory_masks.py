@@ -1,4 +1,4 @@
-"""How a mask acts on a memory (locations `cell` and `state`)."""
+"""How a mask acts on a memory (locations `cell` and `state`), and masks as compiled steps take them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.dropout.masks import MemoryMask
+from rnndrop.ops.matmul import factor
 
 
 def hold(new: Tensor, previous: Tensor, *masks: MemoryMask | None) -> tuple[Tensor, Tensor]:
@@ -64,9 +65,40 @@ class Hold(NamedTuple):
         return cls(bool(given), rows(d, like.shape[1]), rows(m, like.shape[1]))
 
 
+class Feed(NamedTuple):
+    """What recurrent products take of h, as compiled steps write it: `mask` (T|1, B|1, H) times what is read of h.
+
+    `fed` is (T+1, B, H), rounded as factors are. Where it is what is read of h (`active` is false) they leave it alone.
+    """
+
+    active: bool
+    fed: np.ndarray
+    mask: np.ndarray
+
+
+def feed(reads: Tensor, mask: Tensor | None) -> tuple[Tensor, Feed]:
+    """What recurrent products take, (T+1, B, H), and how steps write it; its first row is written from `reads` now."""
+    like, scale = factor(reads[0]), reads.new_ones(1, 1, 1) if mask is None else mask.squeeze(2)
+    active = mask is not None or like.dtype != reads.dtype
+    fed = torch.empty_like(reads, dtype=like.dtype) if active else reads
+    if active:
+        fed[0] = reads[0] * at(scale, 0)
+    return fed, Feed(active, array(fed), rows(scale, reads.shape[2]))
+
+
 def rows(mask: Tensor, width: int) -> np.ndarray:
     """A mask (T|1, B|1, H|1) with its rows written out, (T|1, B|1, H), as `rnndrop.recurrent.kernels` takes them."""
     return mask.expand(*mask.shape[:2], width).contiguous().numpy()
+
+
+def array(x: Tensor) -> np.ndarray:
+    """A tensor as compiled steps take it: of bf16 the bits, for numpy has no such type."""
+    return (x.view(torch.int16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def gradients_of_gates(output: Tensor, gates: int) -> Tensor:
+    """Room for those of a window, (T, B, G·H), for products; `output` is (T, B, H)."""
+    return output.new_empty(*output.shape[:2], gates * output.shape[2], dtype=factor(output[0]).dtype)
 
 
 def gradients_of_memory(output: Tensor, last: tuple[Tensor | None, ...]) -> list[Tensor]:

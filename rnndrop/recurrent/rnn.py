@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.recurrent.kernels import rnn_backward, rnn_forward
-from rnndrop.recurrent.memory_masks import Hold, gradients_of_memory, hold
+from rnndrop.recurrent.memory_masks import Hold, array, feed, gradients_of_gates, gradients_of_memory, hold
 
 
 def step(
@@ -29,18 +29,21 @@ class Trace:
     `gates` (T, B, H) come in as what x(t) gives and both biases, and hold h before any mask after their step.
     """
 
-    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks) -> None:
-        self.reads = gates.new_empty(len(gates) + 1, *memory[0].shape)
-        holds = Hold.of(memory[0], masks.cell, masks.state)
-        self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: h before step t
-        self.reads[0] = self._kept[0] = memory[0]
+    def __init__(
+        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
+    ) -> None:
+        self.reads = gates.new_empty(len(gates) + 1, *read.shape)
+        self._holds = Hold.of(read, masks.cell, masks.state)
+        self._kept = torch.empty_like(self.reads) if self._holds.active else self.reads  # _kept[t]: h before step t
+        self._kept[0], self.reads[0] = memory[0], read
+        self.fed, feeds = feed(self.reads, fed)
         self._gates = gates.numpy()
-        self._states = self.reads.numpy(), self._kept.numpy()
-        self._masks = holds
+        self._states = self.reads.numpy(), self._kept.numpy(), *feeds
+        self._feeds = feeds.mask
 
     def step(self, t: int, product: Tensor) -> None:
         """The equation of `step`, in place."""
-        rnn_forward(t, product.numpy(), self._gates, *self._states, *self._masks)
+        rnn_forward(t, array(product), self._gates, *self._states, *self._holds)
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory (h,) after the last step."""
@@ -49,12 +52,12 @@ class Trace:
     def begin(self, output: Tensor, last: tuple[Tensor | None, ...]) -> None:
         """Start the way back, from the gradients of what was read (T, B, H) and of the last memory."""
         (self._to_h,) = gradients_of_memory(output, last)
-        self.from_input = self.from_state = torch.empty_like(output)
-        self._gradients = [each.numpy() for each in (output, self.from_state, self._to_h)]
+        self.from_input = self.from_state = gradients_of_gates(output, 1)
+        self._gradients = [array(each) for each in (output, self.from_state, self._to_h)]
 
     def back(self, t: int, product: Tensor) -> Tensor:
         """From the gradient (B, H) of h by step `t + 1` to that of what tanh takes at step `t` (B, H)."""
-        rnn_backward(t, product.numpy(), *self._gradients, self._gates, *self._masks)
+        rnn_backward(t, array(product), self._feeds, *self._gradients, self._gates, *self._holds)
         return self.from_state[t]
 
     def first(self, product: Tensor) -> tuple[Tensor, ...]:

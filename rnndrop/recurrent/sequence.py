@@ -16,8 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.recurrent.gate_product import gate_product
-from rnndrop.recurrent.memory_masks import begin
+from rnndrop.ops.matmul import factor
+from rnndrop.recurrent.gate_product import DENSE, gate_product, product_kind
+from rnndrop.recurrent.memory_masks import at, begin
 from rnndrop.recurrent.reference import masked_weights
 from rnndrop.recurrent.weights import LayerWeights
 
@@ -41,19 +42,23 @@ class _Sequence(torch.autograd.Function):
         inside = cell.bias_inside
         bias = weights.bias_ih if inside else weights.bias_ih + weights.bias_hh
         from_input = gate_product(weights.weight_ih, bias, masks.input, len(cell.gates))
+        fed = masks.recurrent if product_kind(masks.recurrent) == DENSE else None  # the steps apply this mask
         from_state = gate_product(
-            weights.weight_hh, weights.bias_hh if inside else None, masks.recurrent, len(cell.gates)
+            weights.weight_hh,
+            weights.bias_hh if inside else None,
+            masks.recurrent if fed is None else None,
+            len(cell.gates),
         )
         from_state.pack(x.shape[1])
 
-        trace = cell.equations.Trace(from_input.forward(x, None), memory, masks)
-        trace.reads[0] = read
-        for t in range(x.shape[0]):
-            trace.step(t, from_state.forward(trace.reads[t], t))
+        trace = cell.equations.Trace(from_input.forward(x, None), memory, read, masks, fed)
+        for t, taken in enumerate(trace.fed[:-1].unbind()):
+            trace.step(t, from_state.forward(taken, t))
 
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
         ctx.trace, ctx.products, ctx.memories = trace, (from_input, from_state), cell.memories
+        ctx.first = None if fed is None else at(fed.squeeze(2), 0)  # the mask on what the first step takes
         return trace.reads[1:], *trace.memory()
 
     @staticmethod
@@ -66,25 +71,28 @@ class _Sequence(torch.autograd.Function):
         if output is None:
             output = torch.zeros_like(trace.reads[1:])
         trace.begin(output.contiguous(), last)
-        product = torch.zeros_like(output[0])
+        product = factor(torch.zeros_like(output[0]))
         for t in reversed(range(x.shape[0])):
             gates = trace.back(t, product)
             if t or any(needs[4:]):
                 product = from_state.backward(gates, t)
         memory: tuple[Tensor | None, ...] = (None,) * len(needs[4:])
         if any(needs[4:]):
+            product = product.to(output.dtype)
+            if ctx.first is not None:
+                product = product * ctx.first
             apart = len(memory) > ctx.memories
             memory = (*trace.first(torch.zeros_like(product)), product) if apart else trace.first(product)
 
         to_input, to_state = trace.from_input, trace.from_state
-        bias_ih = to_input.sum((0, 1))
+        bias_ih = to_input.sum((0, 1)).to(x.dtype)
         return (
             None,
             None,
             from_input.backward(to_input, None) if needs_x else None,
             from_input.weight_gradient(to_input, x) if needs[0] else None,
-            from_state.weight_gradient(to_state, trace.reads[:-1]) if needs[1] else None,
+            from_state.weight_gradient(to_state, trace.fed[:-1]) if needs[1] else None,
             bias_ih,
-            bias_ih if to_state is to_input else to_state.sum((0, 1)),
+            bias_ih if to_state is to_input else to_state.sum((0, 1)).to(x.dtype),
             *memory,
         )

@@ -21,7 +21,8 @@ class LayerWeights(NamedTuple):
 class Trace(Protocol):
     """The steps of a window, kept for the way back, and the way back through them; see the cells."""
 
-    reads: Tensor  # (T+1, B, H): what is read of h before each step and after the last; the caller writes reads[0]
+    reads: Tensor  # (T+1, B, H): what is read of h before each step and after the last
+    fed: Tensor  # (T+1, B, H): what recurrent products take of it
     from_input: Tensor  # (T, B, G·H): gradients of the gates' inputs from x, once all steps were taken back
     from_state: Tensor  # (T, B, G·H): of those from h(t-1), once their step was taken back
 
@@ -61,6 +62,12 @@ class Equations(Protocol):
         """One step of the recurrence; see the cells."""
         ...
 
-    def Trace(self, gates: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks) -> Trace:  # noqa: N802
-        """Start a window; `gates` (T, B, G·H) are the gates' inputs from x, and are overwritten."""
+    def Trace(  # noqa: N802
+        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
+    ) -> Trace:
+        """Start a window from `memory` and from what the first step reads of h (B, H).
+
+        `gates` (T, B, G·H) are the gates' inputs from x, and are overwritten; `fed` (T|1, B|1, 1, H|1) is the mask on
+        what recurrent products take, None where they have their own or none.
+        """
         ...

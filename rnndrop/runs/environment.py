@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from rnndrop.errors import RequestError
+from rnndrop.ops import matmul
+from rnndrop.recurrent import engine
 
 
 def device(name: str) -> torch.device:
@@ -26,32 +28,37 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-_PRECISIONS = {"float32": "highest", "tf32": "high", "bf16": "medium"}  # torch's words
 _AMPERE = 8  # the first generation of NVIDIA's GPUs with TF32, as torch counts them
 
 
-def check_precision(name: str, device: torch.device) -> None:
-    """Raises RequestError where `trainer.precision` would not be what a run on `device` computes with.
+def check_precision(name: str, device: torch.device, cell: str) -> None:
+    """Raises RequestError where `trainer.precision` would not be what a model of this cell computes with on `device`.
 
-    torch rounds the factors of float32 products on NVIDIA's GPUs alone, and to TF32 whatever it is asked for
-    (`torch.set_float32_matmul_precision`).
+    torch rounds the factors of float32 products on NVIDIA's GPUs alone, to TF32 (`torch.set_float32_matmul_precision`);
+    to bf16 our own products round theirs on a CPU (`rnndrop.ops.matmul`), around the compiled steps of a cell.
     """
-    if name == "bf16":
-        raise RequestError(
-            "trainer.precision=bf16: torch does not round float32 products to bf16. They would be exact on a CPU and"
-            " TF32 on a GPU. Use trainer.precision=float32, or tf32 on a GPU."
-        )
     if name == "tf32" and not (device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= _AMPERE):
         raise RequestError(
             f"trainer.precision=tf32 changes nothing on this {device.type} device. Use trainer.precision=float32, or an"
             " NVIDIA GPU from Ampere on (trainer.device=cuda)."
         )
+    if name != "bf16":
+        return
+    if device.type != "cpu":
+        wrong = f"is for CPUs, not for this {device.type} device"
+    elif not matmul.has_bf16():
+        wrong = "would be slow: this processor has no bf16 products (AVX512-BF16 or AMX)"
+    elif not engine.compiles(cell):
+        wrong = f"needs the compiled steps of a cell, and model.cell={cell} has none here (pip install numba)"
+    else:
+        return
+    raise RequestError(f"trainer.precision=bf16 {wrong}. Use trainer.precision=float32, or tf32 on an NVIDIA GPU.")
 
 
 @contextmanager
 def computing(precision: str, threads: int | None) -> Iterator[None]:
     """Compute as `trainer.precision` says and with so many threads (None: those there are); afterwards as before."""
-    found, restore = torch.get_num_threads(), _precision_as_it_is()
+    found, restore, rounded = torch.get_num_threads(), _precision_as_it_is(), matmul.rounds()
     try:
         if threads:
             torch.set_num_threads(threads)
@@ -60,12 +67,14 @@ def computing(precision: str, threads: int | None) -> Iterator[None]:
     finally:
         torch.set_num_threads(found)
         restore()
+        matmul.round_factors(rounded)
 
 
 def set_precision(name: str) -> None:
     """Let the products of float32 matrices round their factors as `trainer.precision` says, where the device can."""
-    torch.set_float32_matmul_precision(_PRECISIONS[name])
-    torch.backends.cudnn.allow_tf32 = name != "float32"  # torch's default allows it in cuDNN's recurrent kernels
+    matmul.round_factors(name == "bf16")
+    torch.set_float32_matmul_precision("high" if name == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = name == "tf32"  # torch's default allows it in cuDNN's recurrent kernels
 
 
 def _precision_as_it_is() -> Callable[[], None]:

@@ -38,7 +38,7 @@ class Execution:
         self.config, self.folder, self.stop = config, folder, Stop()
         keep_memory()
         self.device = environment.device(config.trainer.device)
-        environment.check_precision(config.trainer.precision, self.device)
+        environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         self.corpus, fingerprint = load_corpus(config.data)
         self.task = task_named(config.task)
         self.task.check(self.corpus, config)

@@ -29,6 +29,8 @@ from rnndrop.evaluation.perplexity import perplexity
 from rnndrop.evaluation.ratings import of_mean, rmse
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
+from rnndrop.ops import matmul
+from rnndrop.recurrent import engine
 from rnndrop.recurrent.engine import run_layer
 from rnndrop.recurrent.weights import LayerWeights
 from rnndrop.runs import environment, reevaluate
@@ -197,10 +199,11 @@ def test_2_5_a_record_names_the_estimator_of_its_monte_carlo_scores(
     assert (record.metrics["test_perplexity_mc_stderr"] is None) == (samples == 1)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "tf32"])
-def test_2_6_a_precision_that_a_cpu_does_not_have_is_refused(tmp_path: Path, precision: str) -> None:
-    with pytest.raises(RequestError, match=rf"trainer.precision={precision}.*Use trainer.precision=float32"):
-        rnndrop.run([*TINY, f"trainer.precision={precision}", f"output={tmp_path}"])
+def test_2_6_a_precision_that_a_cpu_does_not_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "has_bf16", lambda: False)
+    for precision in ("bf16", "tf32"):
+        with pytest.raises(RequestError, match=rf"trainer.precision={precision}.*Use trainer.precision=float32"):
+            rnndrop.run([*TINY, f"trainer.precision={precision}", f"output={tmp_path}"])
     assert not [path for path in tmp_path.rglob("*") if path.name in (records.CONFIG, records.RECORD)]
 
 
@@ -212,17 +215,24 @@ def test_2_6_on_a_gpu_that_is_refused_which_it_does_not_have(
     for name in ("float32", "tf32", "bf16"):
         if name in refused:
             with pytest.raises(RequestError, match=name):
-                environment.check_precision(name, torch.device("cuda"))
+                environment.check_precision(name, torch.device("cuda"), "lstm")
         else:
-            environment.check_precision(name, torch.device("cuda"))
+            environment.check_precision(name, torch.device("cuda"), "lstm")
+
+
+def test_2_6_bf16_is_refused_where_the_steps_of_a_cell_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "has_bf16", lambda: True)
+    monkeypatch.setattr(engine, "compiles", lambda cell: False)
+    with pytest.raises(RequestError, match=r"trainer.precision=bf16 needs .*model.cell=lstm"):
+        environment.check_precision("bf16", torch.device("cpu"), "lstm")
 
 
 def test_2_6_records_of_such_runs_can_still_be_read_and_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment, "check_precision", lambda name, device: None)  # as it was
+    monkeypatch.setattr(environment, "check_precision", lambda name, device, cell: None)  # as it was
     with environment.computing("float32", None):
-        record = rnndrop.run([*TINY, "trainer.epochs=1", "trainer.precision=bf16", f"output={tmp_path}"])
+        record = rnndrop.run([*TINY, "trainer.epochs=1", "trainer.precision=tf32", f"output={tmp_path}"])
         monkeypatch.undo()
         assert len(rnndrop.load_runs(tmp_path)) == 1
         folder = records.run_folder(tmp_path, record.run_id, 0)

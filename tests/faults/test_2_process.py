@@ -33,7 +33,7 @@ def test_2_10_threads_and_precision_are_restored(tmp_path: Path, monkeypatch: py
 
         evaluate(folder_of(compose(asked)), ["evaluation=cache"])
         assert state() == mine
-        for wrong in ("trainer.precision=bf16", "data.train_tokens=999999999"):
+        for wrong in ("trainer.precision=tf32", "data.train_tokens=999999999"):
             with pytest.raises(RequestError):
                 rnndrop.run([*asked, wrong])
             assert state() == mine

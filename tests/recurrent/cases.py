@@ -42,11 +42,11 @@ def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = t
 
 
 def outcome(
-    run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64, read: bool = False
+    run: Any, cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64, read: bool = False, scale: float = 1.0
 ) -> list[Tensor]:
     """Output, last memory, and the gradients of a random sum of them by x, every weight and the first memory.
 
-    `read`: the first step reads another h than the one that was kept.
+    `read`: the first step reads another h than the one that was kept. `scale`: of what goes in.
     """
     generator = torch.Generator().manual_seed(5)
 
@@ -55,7 +55,9 @@ def outcome(
 
     gates = len(CELLS[cell].gates)
     shapes = [(T, B, D), (gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
-    x, *rest = (random(*shape).requires_grad_() for shape in [*shapes, *[(B, H)] * (CELLS[cell].memories + read)])
+    x, *rest = (
+        (scale * random(*shape)).requires_grad_() for shape in [*shapes, *[(B, H)] * (CELLS[cell].memories + read)]
+    )
     output, last = run(CELLS[cell], x, tuple(rest[4:]), LayerWeights(*rest[:4]), masks)
     results = [output, *last]
     total = torch.stack([(part * random(*part.shape)).sum() for part in results]).sum()

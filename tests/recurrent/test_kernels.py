@@ -18,7 +18,7 @@ import torch
 
 import rnndrop
 from rnndrop.recurrent import engine, kernels
-from rnndrop.recurrent.kernels import sigmoid, tanh
+from rnndrop.recurrent.kernels import put, sigmoid, tanh, value
 from tests.recurrent.cases import drawn
 
 numba = pytest.importorskip("numba")
@@ -29,9 +29,9 @@ TINY = ["data=text", "trainer.epochs=1", "model.hidden=16", "trainer.device=cpu"
 
 @pytest.fixture
 def asked_anew() -> Iterator[None]:
-    engine.compiles.cache_clear()
+    engine._compiles.cache_clear()
     yield
-    engine.compiles.cache_clear()
+    engine._compiles.cache_clear()
 
 
 def applied(function: Any, x: np.ndarray) -> np.ndarray:
@@ -56,6 +56,23 @@ def test_tanh_and_sigmoid(dtype: Any, within: float) -> None:
     assert np.isnan(applied(sigmoid, np.array([np.nan], dtype))).all()
 
 
+def test_bf16_is_read_and_written_as_torch_does() -> None:
+    @numba.njit  # type: ignore[untyped-decorator]
+    def written(x: Any, bits: Any, back: Any) -> None:
+        for j in range(len(x)):
+            put(bits, j, x[j])
+            back[j] = value(bits[j])
+
+    odd = [0.0, -0.0, 1.00390625, 1.01171875, 3.3e38, 1e-40, np.inf, -np.inf]  # the second and third are halfway
+    x = np.concatenate([np.random.default_rng(0).normal(size=1000), odd]).astype(np.float32)
+    bits, back = np.empty(len(x), np.int16), np.empty_like(x)
+    written(x, bits, back)
+    truth = torch.from_numpy(x).bfloat16()
+    assert torch.equal(torch.from_numpy(bits).view(torch.bfloat16), truth) and np.array_equal(
+        back, truth.float().numpy()
+    )
+
+
 @pytest.mark.usefixtures("asked_anew")
 def test_without_numba_a_run_goes_on_in_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -64,7 +81,7 @@ def test_without_numba_a_run_goes_on_in_torch(
     asked = [*TINY, f"data.file={tmp_path}/text.txt"]
     with caplog.at_level(logging.INFO, "rnndrop"):
         one = rnndrop.run([*asked, f"output={tmp_path}/compiled"])
-        engine.compiles.cache_clear()
+        engine._compiles.cache_clear()
         monkeypatch.setattr(kernels, "AVAILABLE", False)
         other = rnndrop.run([*asked, f"output={tmp_path}/plain"])
     assert one.model["paths"][0].startswith("compiled") and other.model["paths"][0] == "unrolled"
