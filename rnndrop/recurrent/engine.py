@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnndrop.config.cells import CELLS, CellSpec
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.ops.matmul import factor, rounds
+from rnndrop.ops.matmul import factor, round_factors, rounds
 from rnndrop.recurrent import kernels
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.gate_product import product_kind
@@ -50,7 +50,7 @@ def path(cell: str, masks: LayerMasks, device: torch.device) -> str:
 
 def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
     """ "library", or one of `_RUN`."""
-    if device.type == "cpu" and rounds() and compiles(spec.name):
+    if device.type == "cpu" and rounds() and compiles(spec.name, bf16=True):
         return "compiled"  # torch's kernel takes float32 alone
     library = bool(spec.library) and (spec.library_on_cpu or device.type != "cpu")
     inside = (masks.recurrent, masks.update, masks.cell, masks.state)
@@ -59,16 +59,12 @@ def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
         return LIBRARY
     if device.type == "cuda":
         return "fused"
-    return "compiled" if device.type == "cpu" and compiles(spec.name) else "unrolled"
-
-
-def compiles(cell: str) -> bool:
-    """Whether the steps of a cell can be compiled here; those that are not on disk yet are compiled now."""
-    return _compiles(cell, rounds())
+    return "compiled" if device.type == "cpu" and compiles(spec.name, bf16=rounds()) else "unrolled"
 
 
 @cache
-def _compiles(cell: str, bf16: bool) -> bool:
+def compiles(cell: str, bf16: bool) -> bool:
+    """Whether the steps of a cell can be compiled here, for products in bf16 or not; what is not on disk is now."""
     spec = CELLS[cell]
     if not hasattr(spec.equations, "Trace"):
         return False
@@ -78,6 +74,8 @@ def _compiles(cell: str, bf16: bool) -> bool:
     spoken = Timer(_LONG, log.info, [f"Compiling the steps of {cell}: once, for some seconds."])
     spoken.daemon = True
     spoken.start()
+    before = rounds()
+    round_factors(bf16)
     try:
         one = torch.zeros(1, 1)
         gates = torch.zeros(1, len(spec.gates))
@@ -90,6 +88,7 @@ def _compiles(cell: str, bf16: bool) -> bool:
         log.warning("numba fails (%s): torch takes the steps of %s, more slowly.", reason, cell)
         return False
     finally:
+        round_factors(before)
         spoken.cancel()
     return True
 

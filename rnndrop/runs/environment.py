@@ -48,7 +48,7 @@ def check_precision(name: str, device: torch.device, cell: str) -> None:
         wrong = f"is for CPUs, not for this {device.type} device"
     elif not matmul.has_bf16():
         wrong = "would be slow: this processor has no bf16 products (AVX512-BF16 or AMX)"
-    elif not engine.compiles(cell):
+    elif not engine.compiles(cell, bf16=True):
         wrong = f"needs the compiled steps of a cell, and model.cell={cell} has none here (pip install numba)"
     else:
         return

@@ -222,7 +222,7 @@ def test_2_6_on_a_gpu_that_is_refused_which_it_does_not_have(
 
 def test_2_6_bf16_is_refused_where_the_steps_of_a_cell_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matmul, "has_bf16", lambda: True)
-    monkeypatch.setattr(engine, "compiles", lambda cell: False)
+    monkeypatch.setattr(engine, "compiles", lambda cell, bf16: False)
     with pytest.raises(RequestError, match=r"trainer.precision=bf16 needs .*model.cell=lstm"):
         environment.check_precision("bf16", torch.device("cpu"), "lstm")
 
