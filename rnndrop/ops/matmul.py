@@ -12,6 +12,7 @@ rounded again.
 from __future__ import annotations
 
 import platform
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ def _onednn() -> tuple[Any, Any] | None:
 
 
 _ONEDNN = _onednn()
-_rounded = False  # whether factors are rounded to bf16
+_rounded = ContextVar("rounded", default=False)  # whether factors are rounded to bf16; each thread has its own
 WIDE = torch.backends.cpu.get_cpu_capability() == "AVX512"  # there oneDNN is always the faster one
 
 # `torch.mm` is the faster one, unless WIDE, …
@@ -38,14 +39,13 @@ _PACK = 1 << 18  # … and, of a weight for many products with few rows, where t
 
 
 def round_factors(to_bf16: bool) -> None:
-    """From now on, round the factors of float32 products on a CPU to bf16, or do not."""
-    global _rounded
-    _rounded = to_bf16
+    """From now on, round the factors of float32 products on a CPU to bf16, or do not; in this thread alone."""
+    _rounded.set(to_bf16)
 
 
 def rounds() -> bool:
     """Whether factors are rounded to bf16 now."""
-    return _rounded
+    return _rounded.get()
 
 
 def has_bf16() -> bool:
@@ -57,7 +57,7 @@ def has_bf16() -> bool:
 
 def factor(x: Tensor) -> Tensor:
     """`x` as the factor of a product. Products round theirs themselves; this is for one that enters several."""
-    return x.bfloat16() if _rounded and x.dtype == torch.float32 and x.device.type == "cpu" else x
+    return x.bfloat16() if _rounded.get() and x.dtype == torch.float32 and x.device.type == "cpu" else x
 
 
 def _can_use_onednn(x: Tensor, weight: Tensor) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from rnndrop.config.schema import Config
+from rnndrop.ops.matmul import has_bf16
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus
 from rnndrop.store.lock import HELD, held
@@ -57,13 +58,16 @@ def _versions(config: Config) -> str:
         except PackageNotFoundError:
             return f"no {package}"
 
-    packages = ("rnndrop", "torch", "hydra-core", "optuna", "submitit", "tensorboard")
+    packages = ("rnndrop", "torch", "numba", "hydra-core", "optuna", "submitit", "tensorboard")
     return f"python {environment.describe(torch.device('cpu'))['python']} · " + " · ".join(map(of, packages))
 
 
 def _device(config: Config) -> str:
-    facts = environment.describe(environment.device(config.trainer.device))
-    return f"{facts['device']} · {facts['device_name']}"
+    device = environment.device(config.trainer.device)
+    environment.check_precision(config.trainer.precision, device, config.model.cell)
+    facts = environment.describe(device)
+    bf16 = " · bf16 products" if device.type == "cpu" and has_bf16() else ""
+    return f"{facts['device']} · {facts['device_name']}{bf16}"
 
 
 def _threads(config: Config) -> str:
@@ -98,6 +102,11 @@ def _data(config: Config) -> str:
 
 def _step(config: Config) -> str:
     """Train on two steps; time the second."""
+    with environment.computing(config.trainer.precision, config.trainer.threads):
+        return _timed_step(config)
+
+
+def _timed_step(config: Config) -> str:
     task = task_named(config.task)
     corpus, facts = load_corpus(config.data)
     model = task.build(config, corpus, environment.device(config.trainer.device))

@@ -15,7 +15,7 @@ import torch
 
 from rnndrop.errors import RequestError
 from rnndrop.ops import matmul
-from rnndrop.recurrent import engine
+from rnndrop.recurrent import engine, kernels
 
 
 def device(name: str) -> torch.device:
@@ -111,6 +111,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "rnndrop": version("rnndrop"),
         "torch": str(torch.__version__),
         "numpy": version("numpy"),
+        "numba": version("numba") if kernels.AVAILABLE else None,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": platform.node(),

@@ -11,11 +11,13 @@ import torch
 from torch.nn import functional as F
 
 import rnndrop
+from rnndrop.config.compose import compose
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.ops import matmul
 from rnndrop.ops.nll import nll_sum, token_nll
 from rnndrop.recurrent.engine import path, run_layer
 from rnndrop.recurrent.sequence import run_sequence
+from rnndrop.runs.doctor import Finding, examine
 from tests.conftest import TINY
 from tests.recurrent.cases import MEMORY_PAIRS, POINTS, drawn, outcome
 
@@ -88,3 +90,14 @@ def test_a_run_in_bf16(tmp_path: Path) -> None:
             and record.metrics[name] != plain.metrics[name]
         )
     assert not matmul.rounds()
+
+
+def test_doctor_says_whether_a_precision_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def device() -> Finding:
+        found = {each.name: each for each in examine(compose([*TINY, "trainer.precision=bf16", "trainer.device=cpu"]))}
+        assert found["step"].sound
+        return found["device"]
+
+    assert device().sound and "bf16 products" in device().detail
+    monkeypatch.setattr(matmul, "has_bf16", lambda: False)
+    assert not device().sound and "Use trainer.precision=float32" in device().detail
