@@ -41,16 +41,16 @@ class GateProduct(Protocol):
         ...
 
 
-DENSE = "dense"
+PER_GATE = "per gate"
 
 
 def product_kind(mask: Tensor | None) -> str:
     """Which product serves a mask (T|1, B|1, G|1, I|1): "dense", "per gate" or "kept units"."""
     if mask is None:
-        return DENSE
+        return "dense"
     if mask.shape[2] > 1:
-        return "per gate"
-    return DENSE if kept(mask) is None else "kept units"
+        return PER_GATE
+    return "dense" if kept(mask) is None else "kept units"
 
 
 def gate_product(weight: Tensor, bias: Tensor | None, mask: Tensor | None, gates: int) -> GateProduct:

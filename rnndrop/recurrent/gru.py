@@ -46,16 +46,15 @@ class Trace:
         holds = Hold.of(read, masks.cell, masks.state)
         self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: the h' that z carries on
         self._kept[0], self.reads[0] = memory[0], read
-        self.fed, feeds = feed(self.reads, fed)
+        self.fed, taken = feed(self.reads, fed)
         update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, width)
-        self._arrays = gates.numpy(), candidate.numpy(), self._kept.numpy()
-        self._states = self.reads.numpy(), *feeds
-        self._masks = update, *holds
-        self._feeds = feeds.mask
+        self._arrays = gates.numpy(), candidate.numpy()
+        self._reads, self._history = self.reads.numpy(), self._kept.numpy()
+        self._masks = tuple(taken), update, tuple(holds)
 
     def step(self, t: int, product: Tensor) -> None:
         """The equations of `step`, in place."""
-        gru_forward(t, array(product), *self._arrays, *self._states, *self._masks)
+        gru_forward(t, array(product), *self._arrays, self._reads, self._history, *self._masks)
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory (h,) after the last step."""
@@ -69,7 +68,7 @@ class Trace:
 
     def back(self, t: int, product: Tensor) -> Tensor:
         """From the gradient (B, H) of h by step `t + 1` to that of what the gates of `t` take from h (B, 3·H)."""
-        gru_backward(t, array(product), self._feeds, *self._gradients, *self._arrays, *self._masks)
+        gru_backward(t, array(product), *self._gradients, *self._arrays, self._history, *self._masks)
         return self.from_state[t]
 
     def first(self, product: Tensor) -> tuple[Tensor, ...]:

@@ -1,9 +1,11 @@
 """The cells' steps and the way back through them, compiled by numba at their first call and kept on disk.
 
 Each does in one pass what torch would do in a dozen operations. They take arrays of float32 or float64 from the `Trace`
-of a cell, and products of that type or of bf16 (`value`); b counts the sequences, j the units. Where numba is not there
-(`AVAILABLE`) nothing of this is called. All of it is in this file: numba notices when the file of a function changes,
-not those of what it calls.
+of a cell, and products of that type or of bf16 (`value`); b counts the sequences, j the units. `feed` and `hold` are
+those of `rnndrop.recurrent.memory_masks` as plain tuples, which reach compiled code sooner than named ones.
+
+Where numba is not there (`AVAILABLE`) nothing of this is called. All of it is in this file: numba notices when the file
+of a function changes, not those of what it calls.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ try:
 except ImportError:
     numba = None  # type: ignore[assignment]
 
-Array = Any  # of numpy
+Array = Any  # of numpy, or a tuple with some
 AVAILABLE = numba is not None
 _REWRITES = {"contract", "nsz", "arcp"}  # of arithmetic: fused multiply-adds; a quotient as a product
 
@@ -130,8 +132,9 @@ def _row(mask: Array, t: int, b: int) -> Array:
 
 
 @compiled
-def _hold_read(t: int, b: int, d: Array, m: Array, read: Array, kept: Array) -> None:
+def _hold_read(t: int, b: int, hold: Array, read: Array, kept: Array) -> None:
     """`hold` for a row: `read` (H,) comes in as the new memory, `kept` (T+1, B, H) has the previous one at `t`."""
+    _, d, m = hold
     d_row, m_row, previous, now = _row(d, t, b), _row(m, t, b), kept[t, b], kept[t + 1, b]
     zero = read.dtype.type(0)
     for j in range(len(read)):
@@ -141,57 +144,71 @@ def _hold_read(t: int, b: int, d: Array, m: Array, read: Array, kept: Array) -> 
 
 
 @compiled
-def _feed(t: int, b: int, read: Array, fed: Array, mask: Array) -> None:
-    """What the product of step `t + 1` takes of a row of what is read of h (T+1, B, H)."""
-    now, to, by = read[t + 1, b], fed[t + 1, b], _row(mask, t + 1, b)
-    for j in range(len(now)):
-        put(to, j, now[j] * by[j])
+def _feed(t: int, b: int, feed: Array, read: Array) -> None:
+    """What the product of step `t + 1` takes of a row of what is read of h (H,)."""
+    _, fed, mask, gathers, taken, _ = feed
+    to, by = fed[t + 1, b], _row(mask, t + 1, b)
+    if gathers:
+        for k in range(len(taken)):
+            put(to, k, read[taken[k]] * by[taken[k]])
+    else:
+        for j in range(len(read)):
+            put(to, j, read[j] * by[j])
 
 
 @compiled
 def _read_back(
-    t: int, b: int, product: Array, feed: Array, output: Array, kept: Array, new: Array, holds: bool, d: Array,
-    m: Array,
+    t: int, b: int, product: Array, output: Array, feed: Array, hold: Array, kept: Array, new: Array
 ) -> None:  # fmt: skip
-    """The way back of a row through `_hold_read` and `_feed`: the gradient of what is read of h is that of what the
-    product takes (B, H), times its mask `feed`, and `output` (T, B, H).
+    """The way back of a row through `_feed` and `_hold_read`.
 
-    `new` (H,) becomes the gradient of the new h; `kept` (B, H) comes in as that of what is kept, leaves as that of the
-    previous h.
+    What is read of h has its gradient by `output` (T, B, H) and by what the next product takes of it, `product` (B, K).
+    `new` (H,) becomes the gradient of the new h; `kept` (B, H) comes in as that of what is kept, and leaves as that of
+    the previous h.
     """
-    by_product, by_output, by_kept, by_feed = product[b], output[t, b], kept[b], _row(feed, t + 1, b)
+    _, _, mask, gathers, _, places = feed
+    holds, d, m = hold
+    by_product, by_output, by_kept, by_feed = product[b], output[t, b], kept[b], _row(mask, t + 1, b)
     zero = new.dtype.type(0)
+    if gathers:
+        for j in range(len(new)):
+            new[j] = value(by_product[places[j]]) * by_feed[j] + by_output[j]
+    else:
+        for j in range(len(new)):
+            new[j] = value(by_product[j]) * by_feed[j] + by_output[j]
     if holds:
         d_row, m_row = _row(d, t, b), _row(m, t, b)
         for j in range(len(new)):
             by = by_kept[j]
-            held = m_row[j] * (value(by_product[j]) * by_feed[j] + by_output[j]) + (zero if m_row[j] == zero else by)
+            held = m_row[j] * new[j] + (zero if m_row[j] == zero else by)
             by_kept[j] = d_row[j] * held
             new[j] = held - by_kept[j]
     else:
         for j in range(len(new)):
-            new[j] = value(by_product[j]) * by_feed[j] + by_output[j] + by_kept[j]
+            new[j] += by_kept[j]
             by_kept[j] = zero
 
 
 @compiled
 def lstm_forward(
-    t: int, product: Array, gates: Array, c: Array, tanh_c: Array, reads: Array, kept: Array, feeds: bool, fed: Array,
-    feed: Array, update: Array, holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array, h_m: Array,
+    t: int, product: Array, gates: Array, c: Array, tanh_c: Array, reads: Array, kept: Array, feed: Array,
+    update: Array, hold_c: Array, hold_h: Array,
 ) -> None:  # fmt: skip
     """Step `t`, from U h' (B, 4·H)."""
     for b in range(len(product)):
         _lstm_cell(gates[t, b], product[b], _row(update, t, b), c[t, b], c[t + 1, b], tanh_c[t, b], reads[t + 1, b])
-        if holds_c:
-            _hold_c(c[t, b], c[t + 1, b], _row(c_d, t, b), _row(c_m, t, b))
-        if holds_h:
-            _hold_read(t, b, h_d, h_m, reads[t + 1, b], kept)
-        if feeds:
-            _feed(t, b, reads, fed, feed)
+        if hold_c[0]:
+            _hold_c(c[t, b], c[t + 1, b], _row(hold_c[1], t, b), _row(hold_c[2], t, b))
+        if hold_h[0]:
+            _hold_read(t, b, hold_h, reads[t + 1, b], kept)
+        if feed[0]:
+            _feed(t, b, feed, reads[t + 1, b])
 
 
 @compiled
-def _lstm_cell(gates: Array, product: Array, update: Array, c: Array, new_c: Array, tanh_c: Array, h: Array) -> None:
+def _lstm_cell(
+    gates: Array, product: Array, update: Array, c: Array, new_c: Array, tanh_c: Array, h: Array
+) -> None:  # fmt: skip
     """A row of a step, before any mask on a memory."""
     H = len(h)
     for j in range(H):
@@ -217,25 +234,24 @@ def _hold_c(c: Array, new_c: Array, d: Array, m: Array) -> None:
 
 @compiled
 def lstm_backward(
-    t: int, product: Array, feed: Array, output: Array, to_gates: Array, to_h: Array, to_c: Array, gates: Array,
-    c: Array, tanh_c: Array, update: Array, holds_c: bool, c_d: Array, c_m: Array, holds_h: bool, h_d: Array,
-    h_m: Array,
+    t: int, product: Array, output: Array, to_gates: Array, to_h: Array, to_c: Array, gates: Array, c: Array,
+    tanh_c: Array, feed: Array, update: Array, hold_c: Array, hold_h: Array,
 ) -> None:  # fmt: skip
     """Back through step `t`: to_h and to_c (B, H) come in as the gradients of the memory after it and leave as those of
     the memory before it, without what U h' takes of h."""
     h, carried = np.empty_like(to_h[0]), np.empty_like(to_h[0])
     for b in range(len(product)):
-        _read_back(t, b, product, feed, output, to_h, h, holds_h, h_d, h_m)
-        if holds_c:
-            _hold_c_back(to_c[b], carried, _row(c_d, t, b), _row(c_m, t, b))
+        _read_back(t, b, product, output, feed, hold_h, to_h, h)
+        if hold_c[0]:
+            _hold_c_back(to_c[b], carried, _row(hold_c[1], t, b), _row(hold_c[2], t, b))
         _lstm_cell_back(gates[t, b], _row(update, t, b), c[t, b], tanh_c[t, b], h, to_gates[t, b], to_c[b])
-        if holds_c:
+        if hold_c[0]:
             to_c[b] += carried
 
 
 @compiled
 def _lstm_cell_back(
-    gates: Array, update: Array, c: Array, tanh_c: Array, to_h: Array, to_gates: Array, to_c: Array,
+    gates: Array, update: Array, c: Array, tanh_c: Array, to_h: Array, to_gates: Array, to_c: Array
 ) -> None:  # fmt: skip
     """A row of a step's way back; `to_c` comes in as the gradient of c after it, leaves as that of c before it."""
     H, one = len(to_h), to_h.dtype.type(1)
@@ -263,16 +279,16 @@ def _hold_c_back(kept: Array, carried: Array, d: Array, m: Array) -> None:
 
 @compiled
 def gru_forward(
-    t: int, product: Array, gates: Array, candidate: Array, kept: Array, reads: Array, feeds: bool, fed: Array,
-    feed: Array, update: Array, holds: bool, d: Array, m: Array,
+    t: int, product: Array, gates: Array, candidate: Array, reads: Array, kept: Array, feed: Array, update: Array,
+    hold: Array,
 ) -> None:  # fmt: skip
     """Step `t`, from U h' and bias_hh (B, 3·H)."""
     for b in range(len(product)):
         _gru_cell(gates[t, b], product[b], _row(update, t, b), kept[t, b], candidate[t, b], reads[t + 1, b])
-        if holds:
-            _hold_read(t, b, d, m, reads[t + 1, b], kept)
-        if feeds:
-            _feed(t, b, reads, fed, feed)
+        if hold[0]:
+            _hold_read(t, b, hold, reads[t + 1, b], kept)
+        if feed[0]:
+            _feed(t, b, feed, reads[t + 1, b])
 
 
 @compiled
@@ -291,14 +307,14 @@ def _gru_cell(gates: Array, product: Array, update: Array, previous: Array, cand
 
 @compiled
 def gru_backward(
-    t: int, product: Array, feed: Array, output: Array, to_input: Array, to_state: Array, to_h: Array, gates: Array,
-    candidate: Array, kept: Array, update: Array, holds: bool, d: Array, m: Array,
+    t: int, product: Array, output: Array, to_input: Array, to_state: Array, to_h: Array, gates: Array,
+    candidate: Array, kept: Array, feed: Array, update: Array, hold: Array,
 ) -> None:  # fmt: skip
     """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
     memory before it, without what U h' takes of it."""
     h = np.empty_like(to_h[0])
     for b in range(len(product)):
-        _read_back(t, b, product, feed, output, to_h, h, holds, d, m)
+        _read_back(t, b, product, output, feed, hold, to_h, h)
         _gru_cell_back(
             gates[t, b], _row(update, t, b), candidate[t, b], kept[t, b], h, to_input[t, b], to_state[t, b], to_h[b]
         )
@@ -326,32 +342,28 @@ def _gru_cell_back(
 
 
 @compiled
-def rnn_forward(
-    t: int, product: Array, gates: Array, reads: Array, kept: Array, feeds: bool, fed: Array, feed: Array, holds: bool,
-    d: Array, m: Array,
-) -> None:  # fmt: skip
+def rnn_forward(t: int, product: Array, gates: Array, reads: Array, kept: Array, feed: Array, hold: Array) -> None:
     """Step `t`, from U h' (B, H)."""
     for b in range(len(product)):
         gate, by_state, read = gates[t, b], product[b], reads[t + 1, b]
         for j in range(len(gate)):
             gate[j] = tanh(gate[j] + value(by_state[j]))
             read[j] = gate[j]
-        if holds:
-            _hold_read(t, b, d, m, read, kept)
-        if feeds:
-            _feed(t, b, reads, fed, feed)
+        if hold[0]:
+            _hold_read(t, b, hold, read, kept)
+        if feed[0]:
+            _feed(t, b, feed, read)
 
 
 @compiled
 def rnn_backward(
-    t: int, product: Array, feed: Array, output: Array, to_gates: Array, to_h: Array, gates: Array, holds: bool,
-    d: Array, m: Array,
+    t: int, product: Array, output: Array, to_gates: Array, to_h: Array, gates: Array, feed: Array, hold: Array
 ) -> None:  # fmt: skip
     """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
     memory before it, without what U h' takes of it."""
     h, one = np.empty_like(to_h[0]), output.dtype.type(1)
     for b in range(len(product)):
         gate, to_gate = gates[t, b], to_gates[t, b]
-        _read_back(t, b, product, feed, output, to_h, h, holds, d, m)
+        _read_back(t, b, product, output, feed, hold, to_h, h)
         for j in range(len(gate)):
             put(to_gate, j, h[j] * (one - gate[j] * gate[j]))

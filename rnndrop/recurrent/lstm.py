@@ -54,12 +54,11 @@ class Trace:
         hold_c, hold_h = Hold.of(read, masks.cell), Hold.of(read, _holes(masks.cell), masks.state)
         self._kept = torch.empty_like(self.reads) if hold_h.active else self.reads  # _kept[t]: h before step t
         self._kept[0], self._c[0], self.reads[0] = memory[0], memory[1], read
-        self.fed, feeds = feed(self.reads, fed)
+        self.fed, taken = feed(self.reads, fed)
         update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, width)
         self._arrays = gates.numpy(), self._c.numpy(), self._tanh_c.numpy()
-        self._states = self.reads.numpy(), self._kept.numpy(), *feeds
-        self._masks = update, *hold_c, *hold_h
-        self._feeds = feeds.mask
+        self._states = self.reads.numpy(), self._kept.numpy()
+        self._masks = tuple(taken), update, tuple(hold_c), tuple(hold_h)
 
     def step(self, t: int, product: Tensor) -> None:
         """The equations of `step`, in place."""
@@ -77,7 +76,7 @@ class Trace:
 
     def back(self, t: int, product: Tensor) -> Tensor:
         """From the gradient (B, H) of h by step `t + 1` to that of the gates of step `t` (B, 4·H)."""
-        lstm_backward(t, array(product), self._feeds, *self._gradients, *self._arrays, *self._masks)
+        lstm_backward(t, array(product), *self._gradients, *self._arrays, *self._masks)
         return self.from_state[t]
 
     def first(self, product: Tensor) -> tuple[Tensor, ...]:

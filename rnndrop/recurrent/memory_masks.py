@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.dropout.masks import MemoryMask
+from rnndrop.ops.kept_units import kept
 from rnndrop.ops.matmul import factor
 
 
@@ -68,22 +69,37 @@ class Hold(NamedTuple):
 class Feed(NamedTuple):
     """What recurrent products take of h, as compiled steps write it: `mask` (T|1, B|1, H) times what is read of h.
 
-    `fed` is (T+1, B, H), rounded as factors are. Where it is what is read of h (`active` is false) they leave it alone.
+    `fed` is (T+1, B, K), rounded as factors are, with the K units whose indices are `taken`; `places` (H,) are where
+    they stand in it. The indices count if `gathers`; else all units are taken. If not `active`, what is read of h is
+    taken as it is.
     """
 
     active: bool
     fed: np.ndarray
     mask: np.ndarray
+    gathers: bool
+    taken: np.ndarray
+    places: np.ndarray
 
 
 def feed(reads: Tensor, mask: Tensor | None) -> tuple[Tensor, Feed]:
-    """What recurrent products take, (T+1, B, H), and how steps write it; its first row is written from `reads` now."""
-    like, scale = factor(reads[0]), reads.new_ones(1, 1, 1) if mask is None else mask.squeeze(2)
+    """What recurrent products take under a mask (T|1, B|1, 1, H|1), its first row written, and how steps write it.
+
+    Units that the mask drops for the whole batch and window are not taken.
+    """
+    units, scale = kept(mask), reads.new_ones(1, 1, 1) if mask is None else mask.squeeze(2)
+    like = factor(reads if units is None else reads[..., : len(units.indices)])
     active = mask is not None or like.dtype != reads.dtype
-    fed = torch.empty_like(reads, dtype=like.dtype) if active else reads
+    fed = torch.empty_like(like, memory_format=torch.contiguous_format) if active else reads
+    taken, places = torch.arange(1), torch.zeros(1, dtype=torch.int64)
+    if units is not None:
+        taken, places = units.indices, torch.zeros(units.width, dtype=torch.int64)
+        places[taken] = torch.arange(len(taken))
     if active:
-        fed[0] = reads[0] * at(scale, 0)
-    return fed, Feed(active, array(fed), rows(scale, reads.shape[2]))
+        first = reads[0] * at(scale, 0)
+        fed[0] = first if units is None else first[:, taken]
+    held = rows(scale, reads.shape[2])
+    return fed, Feed(active, array(fed), held, units is not None, taken.numpy(), places.numpy())
 
 
 def rows(mask: Tensor, width: int) -> np.ndarray:

@@ -33,17 +33,17 @@ class Trace:
         self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
     ) -> None:
         self.reads = gates.new_empty(len(gates) + 1, *read.shape)
-        self._holds = Hold.of(read, masks.cell, masks.state)
-        self._kept = torch.empty_like(self.reads) if self._holds.active else self.reads  # _kept[t]: h before step t
+        holds = Hold.of(read, masks.cell, masks.state)
+        self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: h before step t
         self._kept[0], self.reads[0] = memory[0], read
-        self.fed, feeds = feed(self.reads, fed)
+        self.fed, taken = feed(self.reads, fed)
         self._gates = gates.numpy()
-        self._states = self.reads.numpy(), self._kept.numpy(), *feeds
-        self._feeds = feeds.mask
+        self._states = self.reads.numpy(), self._kept.numpy()
+        self._masks = tuple(taken), tuple(holds)
 
     def step(self, t: int, product: Tensor) -> None:
         """The equation of `step`, in place."""
-        rnn_forward(t, array(product), self._gates, *self._states, *self._holds)
+        rnn_forward(t, array(product), self._gates, *self._states, *self._masks)
 
     def memory(self) -> tuple[Tensor, ...]:
         """The memory (h,) after the last step."""
@@ -57,7 +57,7 @@ class Trace:
 
     def back(self, t: int, product: Tensor) -> Tensor:
         """From the gradient (B, H) of h by step `t + 1` to that of what tanh takes at step `t` (B, H)."""
-        rnn_backward(t, array(product), self._feeds, *self._gradients, self._gates, *self._holds)
+        rnn_backward(t, array(product), *self._gradients, self._gates, *self._masks)
         return self.from_state[t]
 
     def first(self, product: Tensor) -> tuple[Tensor, ...]:

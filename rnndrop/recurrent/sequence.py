@@ -16,8 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
+from rnndrop.ops.kept_units import kept
 from rnndrop.ops.matmul import factor
-from rnndrop.recurrent.gate_product import DENSE, gate_product, product_kind
+from rnndrop.recurrent.gate_product import PER_GATE, gate_product, product_kind
 from rnndrop.recurrent.memory_masks import at, begin
 from rnndrop.recurrent.reference import masked_weights
 from rnndrop.recurrent.weights import LayerWeights
@@ -42,9 +43,11 @@ class _Sequence(torch.autograd.Function):
         inside = cell.bias_inside
         bias = weights.bias_ih if inside else weights.bias_ih + weights.bias_hh
         from_input = gate_product(weights.weight_ih, bias, masks.input, len(cell.gates))
-        fed = masks.recurrent if product_kind(masks.recurrent) == DENSE else None  # the steps apply this mask
+        # The steps apply a mask that all gates share, and products take the units that it keeps.
+        fed = masks.recurrent if product_kind(masks.recurrent) != PER_GATE else None
+        units = kept(fed)
         from_state = gate_product(
-            weights.weight_hh,
+            weights.weight_hh if units is None else units.columns(weights.weight_hh),
             weights.bias_hh if inside else None,
             masks.recurrent if fed is None else None,
             len(cell.gates),
@@ -58,7 +61,7 @@ class _Sequence(torch.autograd.Function):
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
         ctx.trace, ctx.products, ctx.memories = trace, (from_input, from_state), cell.memories
-        ctx.first = None if fed is None else at(fed.squeeze(2), 0)  # the mask on what the first step takes
+        ctx.fed, ctx.units = fed, units
         return trace.reads[1:], *trace.memory()
 
     @staticmethod
@@ -71,7 +74,7 @@ class _Sequence(torch.autograd.Function):
         if output is None:
             output = torch.zeros_like(trace.reads[1:])
         trace.begin(output.contiguous(), last)
-        product = factor(torch.zeros_like(output[0]))
+        product = factor(torch.zeros_like(trace.fed[0], dtype=output.dtype))
         for t in reversed(range(x.shape[0])):
             gates = trace.back(t, product)
             if t or any(needs[4:]):
@@ -79,19 +82,22 @@ class _Sequence(torch.autograd.Function):
         memory: tuple[Tensor | None, ...] = (None,) * len(needs[4:])
         if any(needs[4:]):
             product = product.to(output.dtype)
-            if ctx.first is not None:
-                product = product * ctx.first
+            product = product if ctx.units is None else ctx.units.spread(product)
+            product = product if ctx.fed is None else product * at(ctx.fed.squeeze(2), 0)
             apart = len(memory) > ctx.memories
             memory = (*trace.first(torch.zeros_like(product)), product) if apart else trace.first(product)
 
         to_input, to_state = trace.from_input, trace.from_state
+        weight_hh = from_state.weight_gradient(to_state, trace.fed[:-1]) if needs[1] else None
+        if weight_hh is not None and ctx.units is not None:
+            weight_hh = ctx.units.spread(weight_hh)
         bias_ih = to_input.sum((0, 1)).to(x.dtype)
         return (
             None,
             None,
             from_input.backward(to_input, None) if needs_x else None,
             from_input.weight_gradient(to_input, x) if needs[0] else None,
-            from_state.weight_gradient(to_state, trace.fed[:-1]) if needs[1] else None,
+            weight_hh,
             bias_ih,
             bias_ih if to_state is to_input else to_state.sum((0, 1)).to(x.dtype),
             *memory,
