@@ -85,22 +85,31 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.mm(x, weight.t()) if bias is None else torch.addmm(bias, x, weight.t())
 
 
-def outer(rows: Tensor, columns: Tensor) -> Tensor:
-    """`rows.T @ columns` (O, I) for rows (N, O), columns (N, I): the gradient of a weight.
+class Rows:
+    """A matrix (N, O) that enters several products; what is transposed of it is so once."""
 
-    Of the two the narrower is transposed, unless the result, then transposed too, would be larger than them. In bf16
-    none has to be, and the result is of float32.
-    """
-    rows, columns = factor(rows), factor(columns)
-    if rows.dtype == torch.bfloat16:
-        return torch.mm(rows.t(), columns).float()
-    inner, out = rows.shape
-    pays = WIDE or inner <= out  # else the copy costs more than it gains
-    if not (pays and _can_use_onednn(rows, columns) and _is_faster(out, inner, columns.shape[1])):
-        return torch.mm(rows.t(), columns)
-    if columns.shape[1] < out <= inner:
-        return linear(transposed(columns), rows.t()).t()
-    return linear(transposed(rows), columns.t())
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = factor(rows)
+        self._transposed: Tensor | None = None
+
+    def outer(self, columns: Tensor) -> Tensor:
+        """`rows.T @ columns` (O, I) for columns (N, I): the gradient of a weight.
+
+        Of the two the narrower is transposed, unless the result, then transposed too, would be larger than them. In
+        bf16 none has to be, and the result is of float32.
+        """
+        rows, columns = self.rows, factor(columns)
+        if rows.dtype == torch.bfloat16:
+            return torch.mm(rows.t(), columns).float()
+        inner, out = rows.shape
+        pays = WIDE or inner <= out  # else the copy costs more than it gains
+        if not (pays and _can_use_onednn(rows, columns) and _is_faster(out, inner, columns.shape[1])):
+            return torch.mm(rows.t(), columns)
+        if columns.shape[1] < out <= inner:
+            return linear(transposed(columns), rows.t()).t()
+        if self._transposed is None:
+            self._transposed = transposed(rows)
+        return linear(self._transposed, columns.t())
 
 
 def transposed(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnndrop.ops.matmul import factor, linear, outer, transposed
+from rnndrop.ops.matmul import Rows, factor, linear, transposed
 
 PADDING = -1
 
@@ -64,7 +64,7 @@ class _NLL(torch.autograd.Function):
             if to_features is not None:
                 to_features[rows] = linear(gradient, weight.t())
             if need_weight:
-                product = linear(transposed(x), gradient.t()) if by_feature else outer(gradient, x)
+                product = linear(transposed(x), gradient.t()) if by_feature else Rows(gradient).outer(x)
                 to_weight = product if to_weight is None else to_weight.add_(product)
             if to_bias is not None:
                 to_bias += gradient.sum(0)

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
+from rnndrop.ops.matmul import Rows
 from rnndrop.recurrent.gate_product import gate_product
 from rnndrop.recurrent.memory_masks import begin
 from rnndrop.recurrent.reference import at_step, masked_weights
@@ -85,8 +86,8 @@ class _Fused(torch.autograd.Function):
             None,
             None,
             from_x.backward(gates_x, None) if needs_x else None,
-            from_x.weight_gradient(gates_x, x) if needs[0] else None,
-            from_h.weight_gradient(gates_h, torch.stack(reads[:-1])) if needs[1] else None,
+            from_x.weight_gradient(Rows(gates_x.flatten(0, 1)), x) if needs[0] else None,
+            from_h.weight_gradient(Rows(gates_h.flatten(0, 1)), torch.stack(reads[:-1])) if needs[1] else None,
             gates_x.sum((0, 1)),
             gates_h.sum((0, 1)),
             *((*memory, read) if len(needs) > 4 + cell.memories else (memory[0] + read, *memory[1:])),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.ops.kept_units import Kept, kept
-from rnndrop.ops.matmul import WIDE, Packed, factor, linear, outer
+from rnndrop.ops.matmul import WIDE, Packed, Rows, factor, linear
 from rnndrop.recurrent.memory_masks import at
 
 # Elements of a weight whose transposed layout pays within a window.
@@ -36,8 +36,8 @@ class GateProduct(Protocol):
         """The gradient of x from that of the gates' inputs."""
         ...
 
-    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
-        """The gradient of the weight (G·H, I) from those of all gates' inputs (T, B, G·H) and x (T, B, I)."""
+    def weight_gradient(self, gradient: Rows, x: Tensor) -> Tensor:
+        """The gradient of the weight (G·H, I) from those of all gates' inputs (T·B, G·H) and x (T, B, I)."""
         ...
 
 
@@ -114,8 +114,8 @@ class _Dense:
         product = self._matrix.backward(gradient)
         return product if self._mask is None else product.mul_(_at(self._mask, t))
 
-    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
-        return outer(gradient.flatten(0, 1), _times(x, self._mask, None).flatten(0, 1))
+    def weight_gradient(self, gradient: Rows, x: Tensor) -> Tensor:
+        return gradient.outer(_times(x, self._mask, None).flatten(0, 1))
 
 
 class _KeptUnits:
@@ -132,8 +132,8 @@ class _KeptUnits:
     def backward(self, gradient: Tensor, t: int | None) -> Tensor:
         return self._units.spread(self._matrix.backward(gradient).mul_(self._units.scale))
 
-    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
-        return self._units.spread(outer(gradient.flatten(0, 1), self._units.select(x).flatten(0, 1)))
+    def weight_gradient(self, gradient: Rows, x: Tensor) -> Tensor:
+        return self._units.spread(gradient.outer(self._units.select(x).flatten(0, 1)))
 
 
 class _PerGate:
@@ -172,8 +172,8 @@ class _PerGate:
         by_gate = factor(gradient).view(len(gradient), len(self._weight), -1).transpose(0, 1)  # (G, B, H)
         return torch.bmm(by_gate, self._weight).mul_(at(self._mask, t)).sum(0)  # (B, I)
 
-    def weight_gradient(self, gradient: Tensor, x: Tensor) -> Tensor:
-        parts = self._split(gradient)
+    def weight_gradient(self, gradient: Rows, x: Tensor) -> Tensor:
+        parts = map(Rows, self._split(gradient.rows))
         return torch.cat([p.weight_gradient(part, x) for p, part in zip(self._products, parts, strict=True)])
 
     def _split(self, gates: Tensor) -> tuple[Tensor, ...]:

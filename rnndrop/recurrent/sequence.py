@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.ops.kept_units import kept
-from rnndrop.ops.matmul import factor
+from rnndrop.ops.matmul import Rows, factor
 from rnndrop.recurrent.gate_product import PER_GATE, gate_product, product_kind
 from rnndrop.recurrent.memory_masks import at, begin
 from rnndrop.recurrent.reference import masked_weights
@@ -88,7 +88,9 @@ class _Sequence(torch.autograd.Function):
             memory = (*trace.first(torch.zeros_like(product)), product) if apart else trace.first(product)
 
         to_input, to_state = trace.from_input, trace.from_state
-        weight_hh = from_state.weight_gradient(to_state, trace.fed[:-1]) if needs[1] else None
+        rows_input = Rows(to_input.flatten(0, 1))  # (T·B, G·H)
+        rows_state = rows_input if to_state is to_input else Rows(to_state.flatten(0, 1))
+        weight_hh = from_state.weight_gradient(rows_state, trace.fed[:-1]) if needs[1] else None
         if weight_hh is not None and ctx.units is not None:
             weight_hh = ctx.units.spread(weight_hh)
         bias_ih = to_input.sum((0, 1)).to(x.dtype)
@@ -96,7 +98,7 @@ class _Sequence(torch.autograd.Function):
             None,
             None,
             from_input.backward(to_input, None) if needs_x else None,
-            from_input.weight_gradient(to_input, x) if needs[0] else None,
+            from_input.weight_gradient(rows_input, x) if needs[0] else None,
             weight_hh,
             bias_ih,
             bias_ih if to_state is to_input else to_state.sum((0, 1)).to(x.dtype),
