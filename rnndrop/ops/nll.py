@@ -107,9 +107,9 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
-    """Nearly equal slices of the rows of features (N, H), each with logits of a chunk."""
+    """Nearly equal slices of the rows of features (N, H), each with logits of a chunk, or as many as the weight has."""
     length, width = len(features), len(weight) * features.element_size()
-    limit = _CHUNK["cpu" if features.device.type == "cpu" else "other"]
+    limit = max(_CHUNK["cpu" if features.device.type == "cpu" else "other"], weight.nbytes)
     parts = max(1, -(-length * width // limit))
     rows = max(1, -(-length // parts))
     return (slice(row, row + rows) for row in range(0, length, rows))

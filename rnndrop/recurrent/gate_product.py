@@ -6,17 +6,18 @@ step gives is of bf16 still, as compiled steps take it.
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rnndrop.ops.kept_units import Kept, kept
-from rnndrop.ops.matmul import WIDE, Packed, Rows, factor, linear
+from rnndrop.ops.matmul import WIDE, Packed, Rows, factor, linear, transposed
 from rnndrop.recurrent.memory_masks import at
 
-# Elements of a weight whose transposed layout pays within a window.
-_PACK_BACKWARD = {torch.bfloat16: 1 << 20, torch.float32: 1 << (22 if WIDE else 20)}
+# Elements of a weight from which its transposed layout pays within a window.
+_PACK_BACKWARD = {torch.bfloat16: 1 << 20, torch.float32: math.inf if WIDE else 1 << 20}
 # Elements of a weight up to which the products of all gates in a step are formed at once.
 _AT_ONCE = {torch.bfloat16: 1 << 21, torch.float32: 1 << 19}
 
@@ -88,10 +89,10 @@ class _Matrix:
         """Gradient (…, O) → (…, I)."""
         if self._rows is None:
             return self._flat(gradient, self._weight.t(), None)
-        if self._weight.numel() < _PACK_BACKWARD.get(self._weight.dtype, 0):
+        if self._weight.numel() < _PACK_BACKWARD.get(self._weight.dtype, math.inf):
             return linear(gradient, self._weight.t())
         if self._backward is None:
-            self._backward = Packed(self._weight.t(), None, self._rows)
+            self._backward = Packed(transposed(self._weight), None, self._rows)
         return self._backward.linear(gradient)
 
     def _flat(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -28,7 +28,7 @@ def plain(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, reduc
     return F.cross_entropy(logits, targets.flatten(), ignore_index=PADDING, reduction=reduction)
 
 
-@pytest.mark.parametrize("width", [5, 50])  # fewer and more than the tokens
+@pytest.mark.parametrize("width", [5, 12, 50])  # fewer than the tokens of a chunk, as many, and more than all
 @pytest.mark.parametrize("rows", [1, 7, 100])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
