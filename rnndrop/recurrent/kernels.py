@@ -49,11 +49,11 @@ def sigmoid(x: Any) -> Any:
 
 
 def _tanh_float32(x: Any) -> Any:
-    """A quotient of polynomials in x², with the coefficients of Eigen's `ptanh`; beyond ±7.9 it is ±1."""
+    """A quotient of polynomials in x², with the coefficients of Eigen's `ptanh`; beyond ±9 it is ±1."""
     float32 = np.float32
-    x = float32(-7.905) if x < float32(-7.905) else x
-    x = float32(7.905) if x > float32(7.905) else x
-    s = x * x
+    near = float32(-7.905) if x < float32(-7.905) else x
+    near = float32(7.905) if near > float32(7.905) else near
+    s = near * near
     above = s * float32(-2.76076847742355e-16) + float32(2.00018790482477e-13)
     above = s * above + float32(-8.60467152213735e-11)
     above = s * above + float32(5.12229709037114e-08)
@@ -63,7 +63,9 @@ def _tanh_float32(x: Any) -> Any:
     below = s * float32(1.19825839466702e-06) + float32(1.18534705686654e-04)
     below = s * below + float32(2.26843463243900e-03)
     below = s * below + float32(4.89352518554385e-03)
-    return x * above / below
+    y = near * above / below
+    y = float32(-1) if x < float32(-9) else y
+    return float32(1) if x > float32(9) else y
 
 
 def _sigmoid_float32(x: Any) -> Any:
@@ -136,9 +138,9 @@ def _hold_read(t: int, b: int, hold: Array, read: Array, kept: Array) -> None:
     """`hold` for a row: `read` (H,) comes in as the new memory, `kept` (T+1, B, H) has the previous one at `t`."""
     _, d, m = hold
     d_row, m_row, previous, now = _row(d, t, b), _row(m, t, b), kept[t, b], kept[t + 1, b]
-    zero = read.dtype.type(0)
+    zero, one = read.dtype.type(0), read.dtype.type(1)
     for j in range(len(read)):
-        held = read[j] + d_row[j] * (previous[j] - read[j])
+        held = d_row[j] * previous[j] + (one - d_row[j]) * read[j]  # what is held stays the same to the last bit
         now[j] = zero if m_row[j] == zero else held
         read[j] = m_row[j] * held
 
@@ -226,9 +228,9 @@ def _lstm_cell(
 @compiled
 def _hold_c(c: Array, new_c: Array, d: Array, m: Array) -> None:
     """`hold` of a row of c, of which what is kept alone matters."""
-    zero = c.dtype.type(0)
+    zero, one = c.dtype.type(0), c.dtype.type(1)
     for j in range(len(c)):
-        held = new_c[j] + d[j] * (c[j] - new_c[j])
+        held = d[j] * c[j] + (one - d[j]) * new_c[j]
         new_c[j] = zero if m[j] == zero else held
 
 

@@ -52,6 +52,7 @@ def test_tanh_and_sigmoid(dtype: Any, within: float) -> None:
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(applied(sigmoid, x), 1 / (1 + np.exp(-exact)), rtol=0, atol=within)
     np.testing.assert_allclose(applied(tanh, x), np.tanh(exact), rtol=within, atol=0)  # near 0 too
+    np.testing.assert_array_equal(applied(sigmoid, np.array([40, -80], dtype)), [1, 0])  # a gate can be open, or shut
     assert np.isnan(applied(tanh, np.array([np.nan], dtype))).all()
     assert np.isnan(applied(sigmoid, np.array([np.nan], dtype))).all()
 

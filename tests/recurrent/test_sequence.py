@@ -127,3 +127,13 @@ def test_the_record_names_the_path(tmp_path: Path, cell: str, place: str, kind: 
          "trainer.device=cpu", f"model={cell}", f"dropout.{place}.kind={kind}", f"dropout.{place}.p=0.5"]
     )  # fmt: skip
     assert record.model["paths"] == [named, named]
+
+
+@every_cell
+def test_what_zoneout_holds_stays_the_same_to_the_last_bit(cell: str) -> None:
+    masks = drawn(cell, {"state": {"kind": "zoneout", "p": 0.5}}, torch.float32)
+    output = outcome(run_sequence, cell, masks, torch.float32)[0]
+    assert masks.state is not None
+    held = masks.state.values[1:] == 1
+    assert held.any() and torch.equal(output[1:][held], output[:-1][held])
+    assert not (output[1:] == output[:-1])[~held].any()
