@@ -7,7 +7,7 @@ contestants take turns in one process, round by round, so that what disturbs the
 is the median over the rounds, `ratio` is to `nn.LSTM` without dropout in float32, `floor_ratio` is to the step's matrix
 products ÷ the rate of a large product of its precision in the same rounds (of float32 the better of torch.mm and
 oneDNN), and `noise` is median ÷ minimum: well above 1.1, something else was using the machine. The masks of all plans
-have p = .5. Keras takes part where it can be imported.
+have p = .5; in bf16 they take part where the processor has such products, Keras where it can be imported.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as in the command; read once
 
 import torch
 import yaml
+from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,6 +48,7 @@ from rnndrop.training.optimizer import Update
 VOCABULARY, LAYERS, P, CLIP, RATE = 10_000, 2, 0.5, 5.0, 1.0
 BASELINE = "nn.LSTM"
 AUTOCAST = "nn.LSTM, autocast bf16"
+ROUNDED = ", bf16"  # the end of a plan's name with `trainer.precision=bf16`
 LARGE = 1536  # rows and columns of the product that measures the machine's rate
 
 Step = Callable[[], None]
@@ -80,6 +82,8 @@ def main() -> None:
             print(table(found), end="\n\n", flush=True)
     if given.json:
         print(json.dumps(rows, indent=1))
+    elif len(given.hidden) > 1 and not given.memory:
+        print(summary(rows))
 
 
 class Size:
@@ -114,7 +118,7 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
     square = torch.randn(LARGE, LARGE, device=size.device)
     half = square.bfloat16()
     steps["large mm"], steps["large oneDNN"] = lambda: _ignore(square @ square), lambda: _ignore(linear(square, square))
-    halves = [name for name in wanted if name.endswith("bf16")]
+    halves = [name for name in wanted if name == AUTOCAST or name.endswith(ROUNDED)]
     if halves:
         steps["large bf16"] = lambda: _ignore(half @ half)
     clock = time.perf_counter if given.clock == "wall" else time.process_time
@@ -178,6 +182,24 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"{row['floor_ratio']:8.2f}× floor   noise {row['noise']:.2f}   at {row['gflops']:.0f} GFLOP/s"
             )
     return "\n".join(lines)
+
+
+def summary(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of what a step takes, ÷ that of `nn.LSTM` in float32: by H, in float32 and in bf16.
+
+    Of the rows of one number of threads, window, batch and vocabulary. `nn.LSTM` in bf16 is that under autocast.
+    """
+    sizes = sorted({row["hidden"] for row in rows})
+    ratios: dict[str, dict[tuple[int, bool], float]] = {}
+    for row in rows:
+        name, bf16 = row["name"].removesuffix(ROUNDED), row["name"].endswith(ROUNDED)
+        if row["name"] == AUTOCAST:
+            name, bf16 = BASELINE, True
+        ratios.setdefault(name, {})[row["hidden"], bf16] = row["ratio"]
+    columns = [(hidden, bf16) for bf16 in (False, True) for hidden in sizes]
+    heads = ["÷ nn.LSTM", *(f"H={hidden}" for hidden in sizes), *(f"bf16, {hidden}" for hidden in sizes)]
+    body = [[name, *(found.get(column) for column in columns)] for name, found in ratios.items()]
+    return tabulate(body, heads, tablefmt="github", floatfmt=".2f")
 
 
 def contestants() -> dict[str, Callable[[Size], Step]]:
