@@ -21,7 +21,7 @@ from rnndrop.recurrent.weights import LayerWeights
 
 LIBRARY = "library"  # the fused kernel of torch: nothing changes inside the recurrence
 _RUN = {"fused": run_fused, "compiled": run_sequence, "unrolled": unroll}
-_LONG = 0.7  # seconds after which the compilation of a cell is spoken of
+_LONG = 1.5  # seconds after which the compilation of a cell is spoken of: to load one takes less
 
 log = logging.getLogger("rnndrop")
 
