@@ -43,11 +43,11 @@ class Trace:
         steps, (batch, width) = len(gates), read.shape
         self.reads = gates.new_empty(steps + 1, batch, width)
         candidate = gates.new_empty(steps, batch, width)  # U h' where it enters n
-        holds = Hold.of(read, masks.cell, masks.state)
+        holds = Hold.of(self.reads[1:], masks.cell, masks.state)
         self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: the h' that z carries on
         self._kept[0], self.reads[0] = memory[0], read
         self.fed, taken = feed(self.reads, fed)
-        update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, width)
+        update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, self.reads[1:])
         self._arrays = gates.numpy(), candidate.numpy()
         self._reads, self._history = self.reads.numpy(), self._kept.numpy()
         self._masks = tuple(taken), update, tuple(holds)

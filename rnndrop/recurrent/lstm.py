@@ -51,11 +51,11 @@ class Trace:
         self.reads = gates.new_empty(steps + 1, batch, width)
         self._c = gates.new_empty(steps + 1, batch, width)  # _c[t]: the memory before step t
         self._tanh_c = gates.new_empty(steps, batch, width)
-        hold_c, hold_h = Hold.of(read, masks.cell), Hold.of(read, _holes(masks.cell), masks.state)
+        hold_c, hold_h = Hold.of(self.reads[1:], masks.cell), Hold.of(self.reads[1:], _holes(masks.cell), masks.state)
         self._kept = torch.empty_like(self.reads) if hold_h.active else self.reads  # _kept[t]: h before step t
         self._kept[0], self._c[0], self.reads[0] = memory[0], memory[1], read
         self.fed, taken = feed(self.reads, fed)
-        update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, width)
+        update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, self.reads[1:])
         self._arrays = gates.numpy(), self._c.numpy(), self._tanh_c.numpy()
         self._states = self.reads.numpy(), self._kept.numpy()
         self._masks = tuple(taken), update, tuple(hold_c), tuple(hold_h)

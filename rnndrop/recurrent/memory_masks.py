@@ -55,7 +55,7 @@ class Hold(NamedTuple):
 
     @classmethod
     def of(cls, like: Tensor, *masks: MemoryMask | None) -> Hold:
-        """The masks on a memory such as `like` (B, H); what one of several holds is held."""
+        """The masks on a memory of a window such as `like` (T, B, H); what one of several holds is held."""
         given = [mask for mask in masks if mask is not None]
         d, m = like.new_zeros(1, 1, 1), like.new_ones(1, 1, 1)
         for mask in given:
@@ -63,7 +63,7 @@ class Hold(NamedTuple):
                 d = 1 - (1 - d) * (1 - mask.values)
             else:
                 m = m * mask.values
-        return cls(bool(given), rows(d, like.shape[1]), rows(m, like.shape[1]))
+        return cls(bool(given), rows(d, like), rows(m, like))
 
 
 class Feed(NamedTuple):
@@ -98,13 +98,16 @@ def feed(reads: Tensor, mask: Tensor | None) -> tuple[Tensor, Feed]:
     if active:
         first = reads[0] * at(scale, 0)
         fed[0] = first if units is None else first[:, taken]
-    held = rows(scale, reads.shape[2])
-    return fed, Feed(active, array(fed), held, units is not None, taken.numpy(), places.numpy())
+    return fed, Feed(active, array(fed), rows(scale, reads[1:]), units is not None, taken.numpy(), places.numpy())
 
 
-def rows(mask: Tensor, width: int) -> np.ndarray:
-    """A mask (T|1, B|1, H|1) with its rows written out, (T|1, B|1, H), as `rnndrop.recurrent.kernels` takes them."""
-    return mask.expand(*mask.shape[:2], width).contiguous().numpy()
+def rows(mask: Tensor, like: Tensor) -> np.ndarray:
+    """A mask (T|1, B|1, H|1) with its rows written out, (T|1, B|1, H), as `rnndrop.recurrent.kernels` takes them.
+
+    `like` is (T, B, H). Raises RuntimeError where the mask is for other sizes: compiled steps do not look.
+    """
+    steps, batch = (whole if part > 1 else 1 for part, whole in zip(mask.shape[:2], like.shape[:2], strict=True))
+    return mask.expand(steps, batch, like.shape[2]).contiguous().numpy()
 
 
 def array(x: Tensor) -> np.ndarray:

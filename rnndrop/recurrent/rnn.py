@@ -33,7 +33,7 @@ class Trace:
         self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
     ) -> None:
         self.reads = gates.new_empty(len(gates) + 1, *read.shape)
-        holds = Hold.of(read, masks.cell, masks.state)
+        holds = Hold.of(self.reads[1:], masks.cell, masks.state)
         self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: h before step t
         self._kept[0], self.reads[0] = memory[0], read
         self.fed, taken = feed(self.reads, fed)

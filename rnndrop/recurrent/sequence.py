@@ -40,6 +40,8 @@ class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cell: CellSpec, masks: LayerMasks, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.memories)
+        if any(part.shape != (x.shape[1], weights.weight_hh.shape[1]) for part in (*memory, read)):
+            raise ValueError(f"memories of {[*read.shape]} for x of {[*x.shape]}")  # compiled steps do not look
         inside = cell.bias_inside
         bias = weights.bias_ih if inside else weights.bias_ih + weights.bias_hh
         from_input = gate_product(weights.weight_ih, bias, masks.input, len(cell.gates))

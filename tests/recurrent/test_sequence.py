@@ -137,3 +137,19 @@ def test_what_zoneout_holds_stays_the_same_to_the_last_bit(cell: str) -> None:
     held = masks.state.values[1:] == 1
     assert held.any() and torch.equal(output[1:][held], output[:-1][held])
     assert not (output[1:] == output[:-1])[~held].any()
+
+
+@every_cell
+@pytest.mark.parametrize("place", ["update", "state", "recurrent", "memory"])
+def test_what_has_another_size_is_refused(cell: str, place: str) -> None:
+    """Compiled steps would read what lies beyond it."""
+    if place != "memory" and cell in LOCATIONS[place].not_for:
+        return
+    masks = LayerMasks() if place == "memory" else drawn(cell, {place: {"kind": "naive", "p": 0.5}})
+    gates = len(CELLS[cell].gates)
+    shapes = [(gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
+    weights = LayerWeights(*(torch.randn(*shape, dtype=torch.float64) for shape in shapes))
+    batch = B if place == "memory" else B + 1
+    memory = tuple(torch.zeros(B + 1, H, dtype=torch.float64) for _ in range(CELLS[cell].memories))
+    with pytest.raises((RuntimeError, ValueError)):
+        run_sequence(CELLS[cell], torch.randn(T, batch, D, dtype=torch.float64), memory, weights, masks)
