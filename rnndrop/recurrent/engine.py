@@ -77,20 +77,32 @@ def compiles(cell: str, bf16: bool) -> bool:
     before = rounds()
     round_factors(bf16)
     try:
-        one = torch.zeros(1, 1)
-        gates = torch.zeros(1, len(spec.gates))
-        trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, one, LayerMasks(), None)
-        trace.step(0, factor(gates))
-        trace.begin(one.unsqueeze(0), (None,) * spec.memories)
-        trace.back(0, factor(one))
+        try:
+            _step_and_back(spec)
+        except Exception as error:
+            log.info("What numba keeps on disk cannot be used (%s): compiling anew.", _first_line(error))
+            kernels.compile_anew()
+            _step_and_back(spec)
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        log.warning("numba fails (%s): torch takes the steps of %s, more slowly.", reason, cell)
+        log.warning("numba fails (%s): torch takes the steps of %s, more slowly.", _first_line(error), cell)
         return False
     finally:
         round_factors(before)
         spoken.cancel()
     return True
+
+
+def _step_and_back(spec: CellSpec) -> None:
+    """One step of one unit, and the way back through it."""
+    one, gates = torch.zeros(1, 1), torch.zeros(1, len(spec.gates))
+    trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, one, LayerMasks(), None)
+    trace.step(0, factor(gates))
+    trace.begin(one.unsqueeze(0), (None,) * spec.memories)
+    trace.back(0, factor(one))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _library(

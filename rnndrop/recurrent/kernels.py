@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 try:
     import numba
+    from numba.core.caching import NullCache
     from numba.extending import overload
 except ImportError:
     numba = None  # type: ignore[assignment]
 
 Array = Any  # of numpy, or a tuple with some
 AVAILABLE = numba is not None
+_kept: list[Any] = []  # the functions that are kept on disk
 _REWRITES = {"contract", "nsz", "arcp"}  # of arithmetic: fused multiply-adds; a quotient as a product
 
 
@@ -33,9 +36,19 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _REWRITES}
     try:
-        return numba.njit(**options, cache=True)(function)  # type: ignore[no-any-return]
+        made = numba.njit(**options, cache=True)(function)
     except RuntimeError:  # there is no folder to keep it in: it is compiled in each process
         return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    _kept.append(made)
+    return made  # type: ignore[no-any-return]
+
+
+def compile_anew() -> None:
+    """From now on, compile what is called in this process alone, and leave nothing on disk that might be damaged."""
+    for each in _kept:
+        with suppress(OSError):
+            each._cache.flush()
+        each._cache = NullCache()
 
 
 def tanh(x: Any) -> Any:

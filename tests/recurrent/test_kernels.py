@@ -6,6 +6,7 @@ That they equal the plain recurrence is in test_sequence.py.
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -113,13 +114,33 @@ def test_a_long_compilation_is_spoken_of_once(
     assert caplog.text.count("Compiling the steps of gru") <= 1
 
 
+COMPILES = "from rnndrop.recurrent import engine\nassert engine.compiles('rnn', bf16=False)\n"
+
+
+def in_python(script: str, folder: Path) -> str:
+    """What a new process says on stderr; it keeps what it compiles in `folder`."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
 @pytest.mark.e2e
-def test_where_nothing_can_be_kept_on_disk_it_is_compiled_each_time() -> None:
-    """As where neither the package's folder nor the home of the user can be written."""
-    script = (
-        "from numba.core.caching import CacheImpl\n"
-        "CacheImpl._locator_classes = []\n"
-        "from rnndrop.recurrent import engine\n"
-        "assert engine.compiles('rnn', bf16=False)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+def test_where_nothing_can_be_kept_on_disk_it_is_compiled_each_time(tmp_path: Path) -> None:
+    """As where neither the package's folder nor the home of the user can be written, and on a full disk."""
+    in_python(f"from numba.core.caching import CacheImpl\nCacheImpl._locator_classes = []\n{COMPILES}", tmp_path)
+    full = "def full(*arguments):\n    raise OSError(28, 'No space left on device')\n"
+    patched = "from numba.core.caching import IndexDataCacheFile\nIndexDataCacheFile.save = full\n"
+    in_python(full + patched + COMPILES, tmp_path)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("ending", [".nbi", ".nbc"])
+def test_what_is_damaged_on_disk_is_compiled_anew(tmp_path: Path, ending: str) -> None:
+    counted = "from rnndrop.recurrent import kernels\nassert sum(kernels.rnn_forward.stats.cache_hits.values()) == 1\n"
+    in_python(COMPILES, tmp_path)
+    in_python(COMPILES + counted, tmp_path)
+    assert [path for path in tmp_path.rglob(f"*{ending}") if path.write_bytes(b"damaged")]
+    in_python(COMPILES, tmp_path)  # without it
+    in_python(COMPILES, tmp_path)  # kept again
+    in_python(COMPILES + counted, tmp_path)
