@@ -18,6 +18,7 @@ import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import owner, run_id
 from rnndrop.errors import RequestError
+from rnndrop.ops.matmul import has_bf16
 from rnndrop.runs.runner import run_one
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store import checkpoint, heartbeat, records
@@ -65,10 +66,18 @@ PLANS = [
     ["dropout=awd", "trainer.optimizer=adamw", "trainer.weight_decay=1e-4", "model.tie_weights=true"],
     ["dropout=naive", "model=rnn", "trainer.patience=1", "trainer.learning_rate=0.05"],
     ["dropout=awd", "trainer.ar=2", "trainer.tar=1", "trainer.random_window=true", "trainer.checkpoint_seconds=0"],
+    ["dropout=shared", "trainer.checkpoint_seconds=0"],
+]
+IN_BF16 = [
+    pytest.param(
+        [f"dropout={name}", "trainer.precision=bf16", "trainer.device=cpu", "trainer.checkpoint_seconds=0"],
+        marks=pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16 products"),
+    )
+    for name in ("variational_untied", "zoneout")
 ]
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan[0])
+@pytest.mark.parametrize("plan", [*PLANS, *IN_BF16], ids=lambda plan: plan[0])
 def test_stopped_three_times_same_record(tmp_path: Path, plan: list[str]) -> None:
     whole, parts = ([*TINY, *plan, f"output={tmp_path / name}"] for name in ("whole", "parts"))
     rnndrop.run(whole)
