@@ -80,13 +80,12 @@ def set_precision(name: str) -> None:
 def _precision_as_it_is() -> Callable[[], None]:
     """What makes torch round again as it does now.
 
-    There are two switches and, from torch 2.9 on, a setting for each library under them. A switch refuses to be read
-    once a setting has been made by itself; then the settings are all that is restored.
+    There are two switches, and a setting for each library under them. A switch refuses to be read once a setting has
+    been made by itself; then the settings are all that is restored.
     """
-    parts = ((torch.backends.cuda, "matmul"), (torch.backends.mkldnn, "matmul"),
-             (torch.backends.cudnn, "conv"), (torch.backends.cudnn, "rnn"))  # fmt: skip
-    libraries: list[Any] = [getattr(backend, part, None) for backend, part in parts]
-    settings = [(each, each.fp32_precision) for each in libraries if hasattr(each, "fp32_precision")]
+    backends: Any = torch.backends
+    libraries = (backends.cuda.matmul, backends.mkldnn.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    settings = [(each, each.fp32_precision) for each in libraries]
     matmul, cudnn = None, None
     with suppress(RuntimeError):
         matmul = torch.get_float32_matmul_precision()

@@ -256,7 +256,6 @@ def test_2_10_threads_and_precision_are_as_they_were_before_a_computation() -> N
     assert now() == before
 
 
-@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "rnn"), reason="torch before 2.9 has no such settings")
 def test_2_10_a_user_who_set_the_precision_of_a_library_finds_it_again() -> None:
     cudnn: Any = torch.backends.cudnn
     libraries = (torch.backends.cuda.matmul, cudnn.rnn, cudnn.conv)
