@@ -161,7 +161,7 @@ def _hold_read(t: int, b: int, hold: Array, read: Array, kept: Array) -> None:
 @compiled
 def _feed(t: int, b: int, feed: Array, read: Array) -> None:
     """What the product of step `t + 1` takes of a row of what is read of h (H,)."""
-    _, fed, mask, gathers, taken, _ = feed
+    _, fed, mask, gathers, taken = feed
     to, by = fed[t + 1, b], _row(mask, t + 1, b)
     if gathers:
         for k in range(len(taken)):
@@ -181,13 +181,14 @@ def _read_back(
     `new` (H,) becomes the gradient of the new h; `kept` (B, H) comes in as that of what is kept, and leaves as that of
     the previous h.
     """
-    _, _, mask, gathers, _, places = feed
+    _, _, mask, gathers, taken = feed
     holds, d, m = hold
     by_product, by_output, by_kept, by_feed = product[b], output[t, b], kept[b], _row(mask, t + 1, b)
     zero = new.dtype.type(0)
     if gathers:
-        for j in range(len(new)):
-            new[j] = value(by_product[places[j]]) * by_feed[j] + by_output[j]
+        new[:] = by_output
+        for k in range(len(taken)):
+            new[taken[k]] += value(by_product[k]) * by_feed[taken[k]]
     else:
         for j in range(len(new)):
             new[j] = value(by_product[j]) * by_feed[j] + by_output[j]

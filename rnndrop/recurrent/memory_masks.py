@@ -69,9 +69,8 @@ class Hold(NamedTuple):
 class Feed(NamedTuple):
     """What recurrent products take of h, as compiled steps write it: `mask` (T|1, B|1, H) times what is read of h.
 
-    `fed` is (T+1, B, K), rounded as factors are, with the K units whose indices are `taken`; `places` (H,) are where
-    they stand in it. The indices count if `gathers`; else all units are taken. If not `active`, what is read of h is
-    taken as it is.
+    `fed` is (T+1, B, K), rounded as factors are, with the K units whose indices are `taken` if `gathers`, else with
+    all. If not `active`, what is read of h is taken as it is.
     """
 
     active: bool
@@ -79,7 +78,6 @@ class Feed(NamedTuple):
     mask: np.ndarray
     gathers: bool
     taken: np.ndarray
-    places: np.ndarray
 
 
 def feed(reads: Tensor, mask: Tensor | None) -> tuple[Tensor, Feed]:
@@ -88,17 +86,12 @@ def feed(reads: Tensor, mask: Tensor | None) -> tuple[Tensor, Feed]:
     Units that the mask drops for the whole batch and window are not taken.
     """
     units, scale = kept(mask), reads.new_ones(1, 1, 1) if mask is None else mask.squeeze(2)
-    like = factor(reads if units is None else reads[..., : len(units.indices)])
-    active = mask is not None or like.dtype != reads.dtype
-    fed = torch.empty_like(like, memory_format=torch.contiguous_format) if active else reads
-    taken, places = torch.arange(1), torch.zeros(1, dtype=torch.int64)
-    if units is not None:
-        taken, places = units.indices, torch.zeros(units.width, dtype=torch.int64)
-        places[taken] = torch.arange(len(taken))
+    taken, dtype = torch.arange(reads.shape[2]) if units is None else units.indices, factor(reads[0]).dtype
+    active = mask is not None or dtype != reads.dtype
+    fed = reads.new_empty(*reads.shape[:2], len(taken), dtype=dtype) if active else reads
     if active:
-        first = reads[0] * at(scale, 0)
-        fed[0] = first if units is None else first[:, taken]
-    return fed, Feed(active, array(fed), rows(scale, reads[1:]), units is not None, taken.numpy(), places.numpy())
+        fed[0] = (reads[0] * at(scale, 0))[:, taken]
+    return fed, Feed(active, array(fed), rows(scale, reads[1:]), units is not None, taken.numpy())
 
 
 def rows(mask: Tensor, like: Tensor) -> np.ndarray:
