@@ -196,8 +196,9 @@ def summary(rows: list[dict[str, Any]]) -> str:
         if row["name"] == AUTOCAST:
             name, bf16 = BASELINE, True
         ratios.setdefault(name, {})[row["hidden"], bf16] = row["ratio"]
-    columns = [(hidden, bf16) for bf16 in (False, True) for hidden in sizes]
-    heads = ["÷ nn.LSTM", *(f"H={hidden}" for hidden in sizes), *(f"bf16, {hidden}" for hidden in sizes)]
+    there = {column for found in ratios.values() for column in found}
+    columns = [(hidden, bf16) for bf16 in (False, True) for hidden in sizes if (hidden, bf16) in there]
+    heads = ["÷ nn.LSTM", *(f"bf16, {hidden}" if bf16 else f"H={hidden}" for hidden, bf16 in columns)]
     body = [[name, *(found.get(column) for column in columns)] for name, found in ratios.items()]
     return tabulate(body, heads, tablefmt="github", floatfmt=".2f")
 

@@ -34,7 +34,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 import rnndrop
@@ -52,7 +51,7 @@ from rnndrop.store.files import write_atomically
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress
 from rnndrop.store.records import Record, read_history
-from scripts.bench_step import BASELINE, Size, measure, plans
+from scripts.bench_step import BASELINE, Size, measure, plans, summary
 
 TOLERANCE = 1e-3  # of a gradient: norm of the difference ÷ norm
 LAYERS, WORDS, WINDOW, BATCH = 2, 200, 6, 4  # of a check of gradients
@@ -371,14 +370,9 @@ def _environment(found: Found) -> str:
 
 
 def _ratios(rows: list[Found]) -> str:
-    """A line for each contestant, a column for each H."""
-    sizes = list(dict.fromkeys(row["hidden"] for row in rows))
-    names = list(dict.fromkeys(row["name"] for row in rows))
-    cells = {(row["name"], row["hidden"]): row for row in rows}
-    times = [f"{cells[BASELINE, hidden]['seconds'] * 1e3:.2f}" for hidden in sizes]
-    body = [[name, *(f"{cells[name, hidden]['ratio']:.2f}" for hidden in sizes)] for name in names]
-    heading = ["ratio to nn.LSTM", *(f"H={hidden}" for hidden in sizes)]
-    return str(tabulate([*body, ["nn.LSTM step, ms", *times]], heading, tablefmt="pipe", disable_numparse=True))
+    """The benchmark's own table, and what its ratios are to."""
+    times = ", ".join(f"{row['seconds'] * 1e3:.2f} ms at H={row['hidden']}" for row in rows if row["name"] == BASELINE)
+    return f"{summary(rows)}\n\nA step of {BASELINE} takes {times}."
 
 
 def _correctness(rows: list[Found]) -> str:
