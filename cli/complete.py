@@ -40,15 +40,16 @@ def _values(key: str) -> list[str]:
 
     from rnndrop.config.compose import GROUPS, choices
     from rnndrop.config.schema import Config
-    from rnndrop.dropout.noises import NOISES
-    from rnndrop.dropout.rule import FILLS, LOCATIONS, kinds_at
+    from rnndrop.dropout.rule import LOCATIONS, SCHEDULES, kinds_at, noises_at
 
     if key in GROUPS:
         return list(choices(key))
     group, _, name = key.partition(".")
     location, _, part = name.partition(".")
     if group == "dropout" and location in LOCATIONS:
-        return {"kind": kinds_at(location), "noise": list(NOISES), "fill": list(FILLS)}.get(part, [])
+        fills = list(LOCATIONS[location].fills)
+        named = {"kind": kinds_at(location), "noise": noises_at(location), "fill": fills, "schedule": list(SCHEDULES)}
+        return named.get(part, [])
     if key == "hydra/launcher":
         from rnndrop.sweeps.launchers import LAUNCHERS
 

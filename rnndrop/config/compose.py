@@ -21,8 +21,8 @@ from pydantic import BaseModel
 
 from rnndrop.config import private_hydra
 from rnndrop.config.identity import FILES
-from rnndrop.config.schema import Config, checked
-from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.config.schema import Config, RuleSettings, checked
+from rnndrop.dropout.rule import LOCATIONS, takes
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
 from rnndrop.values import Group
@@ -129,7 +129,7 @@ def known_keys() -> Mapping[str, Any]:
             group = info.annotation
             if isinstance(group, type) and issubclass(group, BaseModel):
                 yield from walk(group, f"{prefix}{name}.")
-            else:
+            elif model is not RuleSettings or takes(LOCATIONS[prefix.split(".")[1]], name):
                 yield prefix + name, group
 
     return dict(walk(Config, ""))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from rnndrop.config.cells import CELLS
 from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.tasks import TASKS
-from rnndrop.dropout.rule import LOCATIONS, Rule, rule
+from rnndrop.dropout.plan import rules_at
+from rnndrop.dropout.rule import EXTRAS, LOCATIONS, Rule
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of
 
@@ -63,7 +64,8 @@ def canonical(tree: Mapping[str, Any]) -> dict[str, Any]:
     rules = {
         f"dropout.{place}.{part}": value for place, own in _rules(tree).items() for part, value in _spelled(own).items()
     }
-    return {**_settings(tree), **dict(_leaves({"dropout": tree.get("dropout", {})})), **rules}
+    others = {name: value for name, value in _leaves({"dropout": tree.get("dropout", {})}) if not _extra(name)}
+    return {**_settings(tree), **others, **rules}
 
 
 def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
@@ -74,14 +76,15 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
     neutral = _neutral()
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
     kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
-    for place, own in _rules(tree).items():
-        if own.active:
-            axes = own.varies - (set() if tree["model"]["cell"] not in one_gate else {"gate"})
-            parts = {"p": rounded(own.p), "varies": sorted(axes)}
+    ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()
+    for place, rules in _rules(tree).items():
+        for index, own in enumerate(own for own in rules if own.active):
+            parts = {"p": rounded(own.p), "varies": sorted(own.varies - ungated)}
             parts |= {"noise": own.noise} if own.noise != "bernoulli" else {}
             parts |= {"fill": own.fill} if own.fill != "zero" else {}
             parts |= {"definition": 2} if revised and redefined(own.location, own.fill) else {}
-            kept[f"dropout.{place}"] = parts
+            parts |= {name: rounded(value) for name, value in own.extras.items()}
+            kept[f"dropout.{place}" + (f".also.{index}" if index else "")] = parts
     return kept
 
 
@@ -139,20 +142,22 @@ def former_id(config: Config) -> str:
 def _former_id(config: Config, contents: tuple[str | None, ...]) -> str:
     tree = _tree(config, contents)
     for name in ELSEWHERE:
-        group = tree
-        *parents, last = name.split(".")
-        for parent in parents:
-            group = group[parent]
-        group.pop(last, None)
+        _drop(tree, name)
     for name, value in _neutral().items():
-        group_name, _, last = name.rpartition(".")
-        group = tree[group_name] if group_name else tree
-        if last in group and group[last] == value:
-            del group[last]
+        _drop(tree, name, value)
     for mode in ("cache", "dynamic"):
         if not tree["evaluation"][mode][MODES[mode]]:
             del tree["evaluation"][mode]
     return hashlib.sha256(json.dumps([FORMER_SCHEMA, tree], sort_keys=True).encode()).hexdigest()[:FORMER_DIGITS]
+
+
+def _drop(tree: dict[str, Any], name: str, *values: Any) -> None:
+    """Take a setting out of a tree; where `values` are given, if it is one of them."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        tree = tree[parent]
+    if last in tree and (not values or tree[last] in values):
+        del tree[last]
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -188,32 +193,46 @@ def _holds(condition: Callable[[Mapping[str, Any]], bool], flat: Mapping[str, An
         return False
 
 
-def _rules(tree: Mapping[str, Any]) -> dict[str, Rule]:
+def _rules(tree: Mapping[str, Any]) -> dict[str, list[Rule]]:
     """The rules of a configuration by location, those that cannot act as none; what is no rule is left out."""
     layers = tree.get("model", {}).get("layers")
     found = {}
     for place, settings in tree.get("dropout", {}).items():
         if place in LOCATIONS and isinstance(settings, dict):
             try:
-                found[place] = rule(place, **settings).within(layers)
+                found[place] = [own.within(layers) for own in rules_at(place, settings)]
             except (RequestError, TypeError):
                 continue
     return found
 
 
-def _spelled(own: Rule) -> dict[str, Any]:
-    """A rule as one would set it: a kind, or what the mask varies over where no kind has that name."""
-    if not own.active:
+def _spelled(rules: Sequence[Rule]) -> dict[str, Any]:
+    """The rules of a location as one would set them: a kind, or what the mask varies over where no kind has that name.
+
+    What was not there in the first records is left out where it does nothing.
+    """
+    active = [own for own in rules if own.active]
+    if not active:
         return {"kind": "none", "p": 0, "varies": None, "noise": None, "fill": None}
+    own, *others = active
     custom = own.kind == "custom"
+    fills = LOCATIONS[own.location].fills
     axes = tuple(axis for axis in LOCATIONS[own.location].axes if axis in own.varies)
     return {
         "kind": "none" if custom else own.kind,
         "p": rounded(own.p),
         "varies": axes if custom else None,
         "noise": own.noise if own.noise != "bernoulli" else None,
-        "fill": own.fill if custom and own.fill != "zero" else None,
+        "fill": own.fill if custom and own.fill != fills[0] else None,
+        **{name: rounded(value) for name, value in own.extras.items()},
+        **({"also": tuple(str(other).removeprefix(f"{own.location} ") for other in others)} if others else {}),
     }
+
+
+def _extra(name: str) -> bool:
+    """Whether a setting is a part of a rule that was not there in the first records."""
+    group, _, part = name.rpartition(".")
+    return group.startswith("dropout.") and part in (*EXTRAS, "also")
 
 
 def redefined(place: str, fill: str) -> bool:
@@ -235,7 +254,9 @@ def _neutral() -> dict[str, Any]:
         for name, info in model.model_fields.items():
             if not info.is_required():
                 value = info.default
-                yield prefix + name, value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+                if isinstance(value, BaseModel):
+                    value = value.model_dump(mode="json")
+                yield prefix + name, list(value) if isinstance(value, tuple) else value
             elif isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
                 yield from walk(info.annotation, f"{prefix}{name}.")
 

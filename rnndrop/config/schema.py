@@ -129,13 +129,46 @@ class RuleSettings(Settings):
     varies: tuple[str, ...] | None = _setting("The axes that the mask varies over; null: those of the kind.")
     noise: str | None = _setting("The mask's distribution; gaussian: N(1, p/(1-p)); null: bernoulli.")
     fill: str | None = _setting("What stands in a hole; null: what the kind puts there.")
+    flip: float | None = _setting(
+        "Chance that an entry is drawn anew at a step, else it stays as it was; null: 1.", default=None
+    )
+    block: Positive | None = _setting("Least length of a hole, in steps; null: 1.", default=None)
+    schedule: str | None = _setting(
+        "How the rate changes: linear falls from p to 0, exponential rises to p, early is p and then 0, late is 0 and "
+        "then p, uniform is drawn from 0 to p for each window; null: it stays p.",
+        default=None,
+    )
+    until: Scale | None = _setting("The epoch at which the schedule has come to its end, as 2.5.", default=None)
+    gradient: bool = _setting("Whether the mask acts on the way back alone.", default=False)
+    smallest: float | None = _setting(
+        "The share of the weights of a unit, its smallest, that can be dropped; null: all.", default=None
+    )
+    discounted: bool = _setting(
+        "Whether a word is replaced with the chance p · (types that follow it) / (its count).", default=False
+    )
+    also: tuple[FurtherRule, ...] = _setting(
+        "More rules for the same location, which act after this one: a list of {kind: …, p: …}.", default=()
+    )
+
+
+class FurtherRule(RuleSettings):
+    """A rule in `also`: what it leaves out is null."""
+
+    varies: tuple[str, ...] | None = None
+    noise: str | None = None
+    fill: str | None = None
+    also: tuple[()] = ()
+
+
+NO_RULE = RuleSettings(kind="none", p=0.0, varies=None, noise=None, fill=None)
 
 
 class DropoutSettings(Settings):
-    """A named plan: one rule per location."""
+    """A named plan: the rules at each location."""
 
     name: str = _setting("Name of the plan, as `dropout=NAME` sets it; the rules count, not the name.",
                          "dropout=variational")  # fmt: skip
+    token: RuleSettings = _setting("", default=NO_RULE)
     embedding: RuleSettings
     input: RuleSettings
     hidden: RuleSettings
@@ -143,6 +176,8 @@ class DropoutSettings(Settings):
     update: RuleSettings
     cell: RuleSettings
     state: RuleSettings
+    carry: RuleSettings = _setting("", default=NO_RULE)
+    layer: RuleSettings = _setting("", default=NO_RULE)
     output: RuleSettings
     weight_ih: RuleSettings
     weight_hh: RuleSettings
@@ -330,7 +365,7 @@ class Config(Settings):
 
     @property
     def plan(self) -> Plan:
-        """The dropout plan: one rule per location."""
+        """The dropout plan: the rules at each location."""
         return _plan(self.dropout, self.model.cell, self.model.layers)
 
     @property
@@ -390,12 +425,9 @@ def _explain(problem: Any, tree: dict[str, Any]) -> str:
     parts = [str(part) for part in problem["loc"]]
     key = ".".join(parts)
     if problem["type"] == "extra_forbidden":
-        group: Any = tree
-        for part in parts[:-1]:
-            group = group[part]
         model: Any = Config
         for part in parts[:-1]:
-            model = model.model_fields[part].annotation
+            model = FurtherRule if part == "also" else model if part.isdigit() else model.model_fields[part].annotation
         return f"No setting {key!r}.{suggestion(parts[-1], model.model_fields)}"
     if problem["type"] == "missing":
         return f"The setting {key!r} is missing."

@@ -14,8 +14,7 @@ from pydantic.fields import FieldInfo
 
 from rnndrop.config.compose import GROUPS, check_key, choices, compose
 from rnndrop.config.schema import Config, OneOf, RuleSettings
-from rnndrop.dropout.noises import NOISES
-from rnndrop.dropout.rule import FILLS, LOCATIONS, kinds_at
+from rnndrop.dropout.rule import KINDS, LOCATIONS, SCHEDULES, kinds_at, noises_at, takes
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,8 @@ def _walk(model: type[BaseModel], defaults: dict[str, Any], prefix: str) -> Iter
     for name, info in model.model_fields.items():
         key, value = prefix + name, defaults[name]
         if model is RuleSettings:
-            yield _of_rule(key, info, value)
+            if takes(LOCATIONS[prefix.split(".")[1]], name):
+                yield _of_rule(key, info, value)
         elif inner := _model(info):
             yield from _walk(inner, value, f"{key}.")
         else:
@@ -107,22 +107,34 @@ def _model(info: FieldInfo) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
+_RATE = "a number, at least 0 and below 1"
+
+
 def _of_rule(key: str, info: FieldInfo, default: Any) -> Setting:
     """A part of a location's rule: what it takes depends on the location."""
     where, _, part = key.rpartition(".")
     place = LOCATIONS[where.rpartition(".")[2]]
-    kinds, axes = tuple(kinds_at(place.name)), ",".join(place.axes)
-    fills = FILLS if place.keeps_memory else FILLS[:1]
+    kinds, axes, noises = tuple(kinds_at(place.name)), ",".join(place.axes), noises_at(place.name)
     parts: dict[str, tuple[str, tuple[str, ...], str]] = {
         "kind": (_or(kinds), kinds, ""),
-        "p": ("a number, at least 0 and below 1", (), ""),
+        "p": (_RATE, (), ""),
         "varies": (f"a list of axes from [{axes}], or null", place.axes, f"[{axes}]"),
-        "noise": (_or([*NOISES, "null"]), tuple(NOISES), "gaussian"),
-        "fill": (_or([*fills, "null"]), fills, fills[-1]),
+        "noise": (_or([*noises, "null"]), tuple(noises), noises[min(1, len(noises) - 1)]),
+        "fill": (_or([*place.fills, "null"]), place.fills, place.fills[-1]),
+        "flip": ("a number from 0 to 1, or null", (), "0.1"),
+        "block": ("a whole number, at least 1, or null", (), "5"),
+        "schedule": (_or([*SCHEDULES, "null"]), SCHEDULES, f"linear {where}.until=10"),
+        "until": ("a number above 0, or null", (), f"10 {where}.schedule=linear"),
+        "gradient": ("true or false", (), "true"),
+        "smallest": ("a number above 0 and at most 1, or null", (), "0.5"),
+        "discounted": ("true or false", (), "true"),
+        "also": ("a list of rules", (), f"[{{kind:{kinds[1]},p:0.1}}]"),
     }
-    takes, values, own = parts[part]
-    example = f"{where}.kind={kinds[1]} {where}.p=0.3{f' {key}={own}' if own else ''}"
-    return Setting(key, str(info.description), takes, values, default, example)
+    taken, values, own = parts[part]
+    kind = next(name for name in kinds[1:] if part not in ("flip", "block") or "time" in KINDS[name].varies)
+    quoted = f"'{key}={own}'" if part == "also" else f"{key}={own}"
+    example = f"{where}.kind={kind} {where}.p=0.3{f' {quoted}' if own else ''}"
+    return Setting(key, str(info.description), taken, values, default, example)
 
 
 def _takes(info: FieldInfo, key: str) -> tuple[str, tuple[str, ...]]:

@@ -69,6 +69,8 @@ TASKS = {
             refused={
                 "model.tie_weights": _ONE_NUMBER,
                 "dropout.weight_decoder.p": _ONE_NUMBER,
+                "dropout.token.p": _READS,
+                "dropout.carry.p": _READS,
                 **dict.fromkeys(
                     [f"trainer.{name}" for name in ("random_window", "ar", "tar", "nonmono", "finetune_epochs")],
                     _OF_A_STREAM,

@@ -1,4 +1,7 @@
-"""The distributions that a mask is drawn from; each has the mean 1. Light: torch is imported where it draws."""
+"""The distributions that a mask is drawn from; each has the mean 1, or 0 where it is added.
+
+Light: torch is imported where it draws.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,16 @@ class Noise:
     """A distribution: `draw(shape, p, generator, dtype)` draws from it at rate p, on the generator's device.
 
     `variance` is that of an entry at rate p. `holes`: an entry is 0 or the scale of those that are kept, so that
-    something else may fill the hole.
+    something else may fill the hole. `added`: it is added to weights, its mean 0 and p its standard deviation.
+    `learned`: p is where a rate or deviation begins that training changes (`rnndrop.dropout.learned`).
     """
 
     name: str
     draw: Draw
     variance: Callable[[float], float]
     holes: bool = False
+    added: bool = False
+    learned: bool = False
 
 
 def drawn_rate(p: float) -> float:
@@ -74,6 +80,34 @@ def _gaussian(shape: Sequence[int], p: float, generator: torch.Generator, dtype:
     return mask.normal_(1.0, _odds(p) ** 0.5, generator=generator)
 
 
+def _dirichlet(shape: Sequence[int], p: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """k · Dirichlet(α) over the last axis that varies, of length k: entries whose sum is k, with the variance p/(1-p).
+
+    α = q(k-1)/((1-q)k) - 1/k at the keep rate q = 1-p (lamb, `dropout.py`). Where none is above 0 the mask is 1.
+    """
+    import torch
+
+    axis = max((axis for axis, length in enumerate(shape) if length > 1), default=0)
+    length = shape[axis]
+    alpha = (length - 1) / (_odds(p) * length) - 1 / length
+    if alpha <= 0:
+        return torch.ones(shape, dtype=dtype, device=generator.device)
+    concentrations = torch.full(shape, alpha, dtype=torch.float64, device=generator.device)
+    gamma = torch._standard_gamma(concentrations, generator=generator).clamp_min_(torch.finfo(torch.float64).tiny)
+    return (gamma * (length / gamma.sum(axis, keepdim=True))).to(dtype)
+
+
+def _additive(shape: Sequence[int], p: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+    """N(0, p²) (Graves 2011, *Practical Variational Inference for Neural Networks*; 2013, section 4.1)."""
+    import torch
+
+    return torch.empty(shape, dtype=dtype, device=generator.device).normal_(0.0, p, generator=generator)
+
+
+def _square(p: float) -> float:
+    return p * p
+
+
 def _odds(p: float) -> float:
     return p / (1 - p)
 
@@ -83,6 +117,11 @@ NOISES = {
     for noise in (
         Noise("bernoulli", _bernoulli, _odds, holes=True),
         Noise("gaussian", _gaussian, _odds),
+        Noise("dirichlet", _dirichlet, _odds),
+        Noise("additive", _additive, _square, added=True),
+        Noise("concrete", _bernoulli, _odds, learned=True),
+        Noise("sparse", _additive, _square, added=True, learned=True),
+        Noise("bayes", _additive, _square, added=True, learned=True),
     )
 }
 """A new noise is one row here."""

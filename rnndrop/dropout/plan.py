@@ -1,44 +1,85 @@
-"""A plan: one rule per location."""
+"""A plan: the rules of a model, any number at each location."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.rule import LOCATIONS, Rule, rule
 from rnndrop.errors import RequestError, unknown
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The rules of a model, one for each location; a location without one has no dropout."""
+    """The rules of a model, in the order of `LOCATIONS`; those of one location act one after the other.
 
-    rules: Mapping[str, Rule]
+    A location without one that is active has no dropout.
+    """
+
+    rules: tuple[Rule, ...]
 
     def __getitem__(self, location: str) -> Rule:
-        return self.rules[location]
+        """The first rule of a location."""
+        return next((own for own in self.rules if own.location == location), Rule(location))
+
+    def at(self, location: str) -> tuple[Rule, ...]:
+        """The rules of a location that do something."""
+        return tuple(own for own in self.rules if own.location == location and own.active)
 
     @property
     def active(self) -> Iterator[Rule]:
-        """The rules that do something, in the order of `LOCATIONS`."""
-        return (rule for rule in self.rules.values() if rule.active)
+        """The rules that do something."""
+        return (own for own in self.rules if own.active)
+
+    def map(self, function: Callable[[Rule], Rule]) -> Plan:
+        """The plan with `function` of each rule in its place."""
+        return Plan(tuple(map(function, self.rules)))
+
+    def without(self, *locations: str) -> Plan:
+        """The plan without any dropout at some locations."""
+        return self.map(lambda own: Rule(own.location) if own.location in locations else own)
+
+    def after(self, epoch: float) -> Plan:
+        """The plan after so many epochs of training: the same, but for rates with a schedule."""
+        scheduled = any(own.schedule for own in self.rules)
+        return self.map(lambda own: own.at(epoch)) if scheduled else self
 
     def __str__(self) -> str:
         return " · ".join(map(str, self.active)) or "no dropout"
 
 
 def plan(settings: Mapping[str, Mapping[str, Any]], cell: str = "lstm", layers: int | None = None) -> Plan:
-    """Build the plan from `{location: {kind, p, varies, noise, fill}}`, for a model of so many recurrent layers.
+    """Build the plan from `{location: {kind, p, …, also}}`, for a model of so many recurrent layers.
 
     A rule that cannot act there is `none`. Raises RequestError for an unknown location or a rule without meaning there
-    or for `cell`.
+    or for `cell`, and for rules of one location that cannot be combined.
     """
     for location in settings:
         if location not in LOCATIONS:
             raise unknown("dropout location", location, LOCATIONS)
-    rules = {location: rule(location, **settings.get(location, {})) for location in LOCATIONS}
+    rules = {location: rules_at(location, settings.get(location, {})) for location in LOCATIONS}
     for location, place in LOCATIONS.items():
-        if rules[location].active and cell in place.not_for:
+        active = [own for own in rules[location] if own.active]
+        acting = [own for own in active if not own.gradient]
+        if active and cell in place.not_for:
             raise RequestError(f"dropout.{location} has no meaning for model.cell={cell}: it acts on {place.acts_on}.")
-    return Plan({location: own.within(layers) for location, own in rules.items()})
+        if len(acting) > 1 and not all(_combines(own, acting[0]) for own in acting):
+            raise RequestError(
+                f"dropout.{location}.also: {' · '.join(map(str, acting))}: rules of one location are combined where"
+                " each multiplies, and what fills a hole is the same."
+            )
+    return Plan(tuple(own.within(layers) for each in rules.values() for own in each))
+
+
+def rules_at(location: str, settings: Mapping[str, Any]) -> list[Rule]:
+    """The rules of one location: that of its own settings, and those of `also`. Raises RequestError."""
+    every = (settings, *(settings.get("also") or ()))
+    return [rule(location, **{name: value for name, value in each.items() if name != "also"}) for each in every]
+
+
+def _combines(own: Rule, other: Rule) -> bool:
+    noise = NOISES[own.noise]
+    multiplies = own.fill != "start" and not (noise.added or noise.learned or own.smallest)
+    return own.location == "token" or (multiplies and own.fill == other.fill)

@@ -84,7 +84,7 @@ def _segments(
 ) -> Iterator[tuple[Tensor, int]]:
     """The summed NLL of each segment, to be differentiated, and its number of tokens; the state is carried."""
     device = model.embedding.device
-    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype)
+    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype, model.held)
     columns = batching.columns(tokens, min(batch_size, len(tokens) - 1))
     state = model.initial_state(columns[0].shape[1])
     for part in batching.windows(*columns, window):

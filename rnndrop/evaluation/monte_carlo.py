@@ -37,7 +37,7 @@ def monte_carlo(
     """
     plan = _sampled(plan, settings.mc)
     samples = settings.mc.samples
-    if any(rule.active and LOCATIONS[rule.location].is_weight for rule in plan.rules.values()):
+    if any(LOCATIONS[rule.location].is_weight for rule in plan.active):
         passes = [_pass(model, plan, tokens, settings, generator, 1) for _ in range(samples)]
         return summarise(np.concatenate(passes))
     return summarise(_pass(model, plan, tokens, settings, generator, samples))
@@ -75,14 +75,17 @@ def _mean_log_p(log_p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sampled(plan: Plan, settings: MonteCarloSettings) -> Plan:
-    """The plan under which columns are samples: every mask varies over the batch; no embedding mask unless asked."""
+    """The plan under which columns are samples: every mask varies over the batch; no embedding mask unless asked.
+
+    The text is read as it is, from beginning to end, and what acts on gradients alone has nothing to act on.
+    """
 
     def of(rule: Rule) -> Rule:
-        if rule.location == "embedding" and not settings.embedding:
-            return Rule("embedding")
+        if rule.gradient:
+            return Rule(rule.location)
         return rule if "batch" not in LOCATIONS[rule.location].axes else replace(rule, varies=rule.varies | {"batch"})
 
-    return Plan({name: of(rule) for name, rule in plan.rules.items()})
+    return plan.without("token", "carry", *(() if settings.embedding else ("embedding",))).map(of)
 
 
 @torch.no_grad()
@@ -119,9 +122,7 @@ def _pass(
 
 def _part(plan: Plan, over_time: bool) -> Plan:
     """The rules that vary over time, or those that do not."""
-    return Plan(
-        {name: rule if ("time" in rule.varies) == over_time else Rule(name) for name, rule in plan.rules.items()}
-    )
+    return plan.map(lambda rule: rule if ("time" in rule.varies) == over_time else Rule(rule.location))
 
 
 def _drawer(
@@ -130,7 +131,7 @@ def _drawer(
     """A function that draws the masks of a window of some steps, for samples × columns sequences."""
 
     def draw(steps: int) -> Masks:
-        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype)
+        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype, model.held)
         if samples == 1:  # broadcasts over the columns; the only case with masks on weights
             return masks
         across = partial(torch.repeat_interleave, repeats=columns)

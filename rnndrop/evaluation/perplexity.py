@@ -25,7 +25,7 @@ def perplexity(nll: np.ndarray) -> float:
 def stream_nll(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: EvaluationSettings) -> np.ndarray:
     """-ln p (nats) of each token after the first, in the stream's order, under deterministic evaluation."""
     device = model.embedding.device
-    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype)
+    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype, model.held)
     all_inputs, all_targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
     state = model.initial_state(all_inputs.shape[1])
     parts = []

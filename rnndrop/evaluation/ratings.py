@@ -15,7 +15,6 @@ from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data.reviews import Chunks, Floats, Reviews
 from rnndrop.dropout.masks import Masks, draw_masks, evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.dropout.rule import Rule
 from rnndrop.models.regressor import Regressor
 from rnndrop.stats import Estimate, jackknife
 
@@ -27,7 +26,9 @@ def rmse(predicted: Floats, ratings: Floats) -> float:
 
 def deterministic(model: Regressor, plan: Plan, reviews: Reviews, split: str, settings: EvaluationSettings) -> Floats:
     """The model's ratings (N,) of a split's chunks, in units of the ratings, without dropout."""
-    masks = evaluation_masks(plan, model.sizes, torch.Generator(model.embedding.device), model.embedding.dtype)
+    masks = evaluation_masks(
+        plan, model.sizes, torch.Generator(model.embedding.device), model.embedding.dtype, model.held
+    )
     return _pass(model, lambda steps, batch: masks, reviews, split, settings.batch_size)
 
 
@@ -44,10 +45,10 @@ def monte_carlo(
     Embedding dropout takes part if `settings.mc.embedding` says so; `settings.mc.masks` has no meaning here.
     """
     if not settings.mc.embedding:
-        plan = Plan({**plan.rules, "embedding": Rule("embedding")})
+        plan = plan.without("embedding")
 
     def drawn(steps: int, batch: int) -> Masks:
-        return draw_masks(plan, model.sizes, steps, batch, generator, model.embedding.dtype)
+        return draw_masks(plan, model.sizes, steps, batch, generator, model.embedding.dtype, model.held)
 
     passes = (_pass(model, drawn, reviews, split, settings.batch_size) for _ in range(settings.mc.samples))
     return np.stack(list(passes))

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnndrop.config.cells import CELLS
-from rnndrop.dropout.masks import Masks, Sizes
+from rnndrop.dropout import learned
+from rnndrop.dropout.masks import Held, Masks, Sizes, held_name
+from rnndrop.dropout.noises import NOISES
+from rnndrop.dropout.plan import Plan
+from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.dropout.weight_noise import noised
 from rnndrop.ops.kept_units import kept
 from rnndrop.recurrent.engine import path, run_layer
 from rnndrop.recurrent.weights import LayerWeights
@@ -68,6 +73,8 @@ class Encoder(nn.Module):
         self.sizes = Sizes(vocabulary_size, embedding, layers, len(CELLS[settings.cell].gates))
         self.embedding = nn.Parameter(torch.empty(vocabulary_size, embedding))
         self.layers = nn.ModuleList(RecurrentLayer(self.sizes.gates, *layer) for layer in layers)
+        self.noise = nn.ParameterDict()  # of learned noise, by `held_name`
+        self.first_weights: dict[str, Tensor] = {}  # those that fill holes, likewise
 
     @torch.no_grad()
     def initialize(self, scale: float, generator: torch.Generator, by_width: bool = False) -> None:
@@ -80,6 +87,38 @@ class Encoder(nn.Module):
         for layer, (_, width) in zip(self.layers if by_width else (), self.sizes.layers, strict=False):
             for parameter in layer.parameters():
                 parameter.uniform_(-(width**-0.5), width**-0.5, generator=generator)
+
+    @torch.no_grad()
+    def hold(self, plan: Plan) -> None:
+        """Make what the plan needs beside the masks, from the weights as they are: see `Held`. Draws nothing."""
+        for rule in plan.active:
+            if rule.fill == "blank":
+                self.noise["blank"] = nn.Parameter(torch.zeros_like(self.embedding[0]))
+            for name, weight in self.matrices(rule.location).items():
+                if NOISES[rule.noise].learned:
+                    lengths = dict(zip(LOCATIONS[rule.location].axes, weight.shape, strict=True))
+                    start = learned.initial(rule.noise, rule.p, rule.shape(lengths))
+                    self.noise[name] = nn.Parameter(start.to(weight))
+                if rule.fill == "start":
+                    self.first_weights[name] = weight.clone()
+
+    @property
+    def held(self) -> Held:
+        """What the drawing of masks needs of the model."""
+        return {**self.noise, **self.first_weights}
+
+    def matrices(self, location: str) -> dict[str, Tensor]:
+        """The weights at a location of weights, each in the shape of its masks, by `held_name`."""
+        if location == "weight_decoder":
+            weight = self.embedding if self.decoder is None else self.decoder
+            return {held_name(location, 0): weight}
+        if not LOCATIONS[location].is_weight:
+            return {}
+        parts = [getattr(layer, location) for layer in self.layers]  # each (G·H, I)
+        return {
+            held_name(location, depth): part.view(self.sizes.gates, -1, part.shape[1])
+            for depth, part in enumerate(parts)
+        }
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` sequences."""
@@ -96,11 +135,14 @@ class Encoder(nn.Module):
     def top(self, tokens: Tensor, state: State, masks: Masks) -> tuple[Tensor, State]:
         """From tokens (T, B) to the top layer's h (T, B, H) before its mask, and the state for the next window."""
         x = self._embed(tokens, masks.embedding)
+        if masks.carry is not None:
+            state = tuple(tuple(part * masks.carry.unsqueeze(1) for part in memory) for memory in state)
         new_state = []
-        for layer, memory, layer_masks in zip(self.layers, state, masks.layers, strict=True):
+        for depth, (layer, memory, layer_masks) in enumerate(zip(self.layers, state, masks.layers, strict=True)):
             assert isinstance(layer, RecurrentLayer)
-            x, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
-            new_state.append((*memory, x[-1]))
+            h, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
+            new_state.append((*memory, h[-1]))
+            x = h if masks.layer is None or h.shape != x.shape else _or_input(masks.layer, depth, h, x)
         return x, tuple(new_state)
 
     def seen(self, top: Tensor, masks: Masks) -> Tensor:
@@ -115,8 +157,7 @@ class Encoder(nn.Module):
     def decoder_weights(self, masks: Masks) -> tuple[Tensor, Tensor]:
         """The decoder's masked weight (outputs, H) and bias (outputs,)."""
         weight: Tensor = self.embedding if self.decoder is None else self.decoder
-        if masks.weight_decoder is not None:
-            weight = weight * masks.weight_decoder
+        weight = noised(weight, masks.weight_decoder)
         if (units := kept(masks.output)) is not None:
             weight = units.columns(weight)
         return weight, self.decoder_bias
@@ -131,8 +172,18 @@ class Encoder(nn.Module):
         A matrix of its own gets a sparse gradient: of the rows that the window reads.
         """
         sparse = self.decoder is not None and tokens.device.type in ("cpu", "cuda")
-        x = F.embedding(tokens, self.embedding, sparse=sparse)
+        blank = self.noise.get("blank")
+        known = tokens if blank is None else tokens.clamp(max=len(self.embedding) - 1)
+        x = F.embedding(known, self.embedding, sparse=sparse)
+        if blank is not None:
+            x = torch.where((tokens == len(self.embedding)).unsqueeze(2), blank, x)
         if mask is None:
             return x
         sequence = torch.arange(tokens.shape[1], device=tokens.device) if mask.shape[0] > 1 else 0
-        return x * mask[sequence, tokens if mask.shape[1] > 1 else 0]  # (T, B, E|1)
+        return x * mask[sequence, known if mask.shape[1] > 1 else 0]  # (T, B, E|1)
+
+
+def _or_input(mask: Tensor, depth: int, h: Tensor, x: Tensor) -> Tensor:
+    """A layer's h (T, B, H), or for sequences in which the mask (L|1, B|1) leaves the layer out, what entered it."""
+    kept = mask[depth if len(mask) > 1 else 0].unsqueeze(1)  # (B|1, 1)
+    return kept * h + (1 - kept) * x

@@ -53,7 +53,7 @@ def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
     if device.type == "cpu" and rounds() and compiles(spec.name, bf16=True):
         return "compiled"  # torch's kernel takes float32 alone
     library = bool(spec.library) and (spec.library_on_cpu or device.type != "cpu")
-    inside = (masks.recurrent, masks.update, masks.cell, masks.state)
+    inside = (masks.recurrent, masks.recurrent_gradient, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
     if library and not per_gate and all(mask is None for mask in inside):
         return LIBRARY

@@ -80,6 +80,8 @@ class _Fused(torch.autograd.Function):
             to_x.append(d_x.flatten(1))
             to_h.append(d_h.flatten(1))
             product = from_h.backward(to_h[-1], t)
+            if masks.recurrent_gradient is not None:
+                product = product * masks.recurrent_gradient
             read = outputs[t - 1] + product if t else product
         gates_x, gates_h = torch.stack(to_x[::-1]), torch.stack(to_h[::-1])  # (T, B, G·H)
         return (

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rnndrop.config.cells import CellSpec
-from rnndrop.dropout.masks import LayerMasks, MemoryMask
+from rnndrop.dropout.masks import LayerMasks, MemoryMask, WeightMask
+from rnndrop.dropout.weight_noise import noised
 from rnndrop.recurrent.memory_masks import at, begin
 from rnndrop.recurrent.weights import LayerWeights
 
@@ -27,6 +28,8 @@ def unroll(
     for t in range(x.shape[0]):
         now = at_step(masks, t)
         recurrent = None if now.recurrent is None else now.recurrent.unsqueeze(0)
+        if now.recurrent_gradient is not None:
+            read = now.recurrent_gradient * read + (1 - now.recurrent_gradient) * read.detach()
         from_state = gate_products(read.unsqueeze(0), recurrent, weights.weight_hh, weights.bias_hh, gates)[0]
         read, memory = cell.equations.step(from_input[t], from_state, memory, now)
         outputs.append(read)
@@ -45,10 +48,10 @@ def gate_products(x: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor, 
 
 
 def masked_weights(weights: LayerWeights, masks: LayerMasks, gates: int) -> LayerWeights:
-    """The weights (G·H, I) and (G·H, H) times their masks (G|1, H|1, I|1) and (G|1, H|1, H|1); differentiable."""
+    """The weights (G·H, I) and (G·H, H) under their masks (G|1, H|1, I|1) and (G|1, H|1, H|1); differentiable."""
 
-    def masked(weight: Tensor, mask: Tensor | None) -> Tensor:
-        return weight if mask is None else (weight.view(gates, -1, weight.shape[1]) * mask).view_as(weight)
+    def masked(weight: Tensor, mask: WeightMask | None) -> Tensor:
+        return weight if mask is None else noised(weight.view(gates, -1, weight.shape[1]), mask).view_as(weight)
 
     return weights._replace(
         weight_ih=masked(weights.weight_ih, masks.weight_ih), weight_hh=masked(weights.weight_hh, masks.weight_hh)
@@ -66,6 +69,7 @@ def at_step(masks: LayerMasks, t: int) -> LayerMasks:
 
     return LayerMasks(
         recurrent=gates_at(masks.recurrent),
+        recurrent_gradient=gates_at(masks.recurrent_gradient),
         update=gates_at(masks.update),
         cell=memory_at(masks.cell),
         state=memory_at(masks.state),

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.ops.kept_units import kept
+from rnndrop.ops.kept_units import Kept, kept
 from rnndrop.ops.matmul import Rows, factor
 from rnndrop.recurrent.gate_product import PER_GATE, gate_product, product_kind
 from rnndrop.recurrent.memory_masks import at, begin
@@ -63,7 +63,7 @@ class _Sequence(torch.autograd.Function):
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
         ctx.trace, ctx.products, ctx.memories = trace, (from_input, from_state), cell.memories
-        ctx.fed, ctx.units = fed, units
+        ctx.fed, ctx.units, ctx.masks = fed, units, masks
         return trace.reads[1:], *trace.memory()
 
     @staticmethod
@@ -77,10 +77,13 @@ class _Sequence(torch.autograd.Function):
             output = torch.zeros_like(trace.reads[1:])
         trace.begin(output.contiguous(), last)
         product = factor(torch.zeros_like(trace.fed[0], dtype=output.dtype))
+        passes = _taken(ctx.masks.recurrent_gradient, ctx.units)
         for t in reversed(range(x.shape[0])):
             gates = trace.back(t, product)
             if t or any(needs[4:]):
                 product = from_state.backward(gates, t)
+                if passes is not None:
+                    product.mul_(at(passes, t))
         memory: tuple[Tensor | None, ...] = (None,) * len(needs[4:])
         if any(needs[4:]):
             product = product.to(output.dtype)
@@ -106,3 +109,8 @@ class _Sequence(torch.autograd.Function):
             bias_ih if to_state is to_input else to_state.sum((0, 1)).to(x.dtype),
             *memory,
         )
+
+
+def _taken(mask: Tensor | None, units: Kept | None) -> Tensor | None:
+    """A mask (T|1, B|1, H|1) on the units that products take."""
+    return mask if mask is None or units is None or mask.shape[2] == 1 else mask.index_select(2, units.indices)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rnndrop.config.identity import ELSEWHERE
-from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.dropout.rule import EXTRAS, LOCATIONS, in_words
 
 Settings = Mapping[str, Any]
 """Dotted name → value, as `model.hidden` → 200: see `rnndrop.config.identity.canonical`."""
@@ -45,7 +45,9 @@ def plan_text(settings: Settings) -> str:
         if part == "p" and p and name.startswith("dropout."):
             axes, noise = (settings.get(f"dropout.{place}.{each}") for each in ("varies", "noise"))
             kind = settings.get(f"dropout.{place}.kind") if axes is None else f"over {' '.join(axes)}"
-            rules.append(f"{place} {kind}{f' {noise}' if noise else ''} {p:g}".replace(" 0.", " ."))
+            extras = in_words({each: settings.get(f"dropout.{place}.{each}") for each in EXTRAS})
+            own = f"{kind}{f' {noise}' if noise else ''} {p:g}{extras}".replace(" 0.", " .")
+            rules += [f"{place} {each}" for each in (own, *settings.get(f"dropout.{place}.also", ()))]
     return " · ".join(rules) or NOTHING
 
 

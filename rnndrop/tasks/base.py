@@ -102,7 +102,9 @@ class Task(ABC, Generic[D, M]):
             raise RequestError(f"This model does not fit into memory: {str(error).partition(chr(10))[0]}") from None
         trainer = config.trainer
         model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
-        return model.to(device)
+        model = model.to(device)
+        model.hold(config.plan)
+        return model
 
     def training(self, config: Config, data: D, model: M) -> Training:
         """The training of a model that `build` made, at its beginning."""

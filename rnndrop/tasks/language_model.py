@@ -17,8 +17,11 @@ from rnndrop.config.schema import Config, DataSettings, TrainerSettings
 from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
 from rnndrop.data.unk import unk_shares, unk_warning
+from rnndrop.data.vocabulary import UNK
 from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan
+from rnndrop.dropout.words import WordNoise
+from rnndrop.errors import RequestError
 from rnndrop.evaluation.dynamic import measure_dynamic
 from rnndrop.evaluation.monte_carlo import monte_carlo
 from rnndrop.evaluation.neural_cache import measure_cache
@@ -28,7 +31,7 @@ from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
-from rnndrop.training.regularizers import activation_penalty
+from rnndrop.training.regularizers import activation_penalty, divergence
 from rnndrop.training.trainer import Step
 from rnndrop.training.window_length import random_length
 
@@ -39,7 +42,10 @@ log = logging.getLogger("rnndrop")
 
 
 class Windows:
-    """The training stream (N,) in windows of `batch_size` columns, with the state carried from one to the next."""
+    """The training stream (N,) in windows of `batch_size` columns, with the state carried from one to the next.
+
+    `words` noises what is read where the plan has rules for it.
+    """
 
     metric, unit, averages = "perplexity", "nats per token", True
 
@@ -50,11 +56,13 @@ class Windows:
         settings: TrainerSettings,
         tokens: np.ndarray,
         generator: torch.Generator,
+        words: WordNoise | None = None,
     ) -> None:
         self.model, self.plan, self.settings, self.generator = model, plan, settings, generator
         self.inputs, self.targets = (
             torch.from_numpy(part).to(generator.device) for part in batching.columns(tokens, settings.batch_size)
         )  # each (L, B)
+        self.words = words
         self.exploded = EXPLODED * math.log(model.sizes.vocabulary)
 
     @property
@@ -64,6 +72,7 @@ class Windows:
 
     def begin(self, epoch: int) -> None:
         """Begin with the zero state."""
+        self.epoch = epoch
         self.memory = self.model.initial_state(self.inputs.shape[1])
 
     def take(self, row: int) -> Step:
@@ -72,13 +81,18 @@ class Windows:
         length = random_length(base, self.generator) if self.settings.random_window else base
         inputs, targets = (part[row : row + length].long() for part in (self.inputs, self.targets))  # (T, B)
         steps, batch = inputs.shape
-        masks = draw_masks(self.plan, self.model.sizes, steps, batch, self.generator)
+        plan = self.plan.after(self.epoch - 1 + row / self.rows)
+        for rule in plan.at("token"):
+            assert self.words is not None
+            inputs, targets = self.words.noised(rule, inputs, targets, self.generator)
+        masks = draw_masks(plan, self.model.sizes, steps, batch, self.generator, held=self.model.held)
         top, state = self.model.top(inputs, self.memory, masks)
         loss = nll_sum(self.model.seen(top, masks), *self.model.decoder_weights(masks), targets)
         tokens = int((targets != batching.IGNORED).sum())
         objective = loss
         if self.settings.ar or self.settings.tar:
             objective = loss + tokens * activation_penalty(top, masks.output, self.settings.ar, self.settings.tar)
+        objective = objective + tokens / len(self.inputs) / batch * divergence(self.model, self.plan, masks)
         objective = objective / (tokens if self.settings.loss == "mean" else batch)
         # Without its graph, which holds the whole window. Cloned, so that a state taken up from a checkpoint lies in
         # memory as this one does: sums may depend on it.
@@ -117,8 +131,12 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
         return corpus
 
     def check(self, corpus: Corpus, config: Config) -> None:
-        """The training stream must fill a batch."""
+        """The training stream must fill a batch, and what stands in holes must be there."""
         batching.check(corpus.train, config.trainer.batch_size)
+        if any(rule.fill == "unk" for rule in config.plan.at("token")) and UNK not in corpus.vocabulary:
+            raise RequestError(
+                f"dropout.token: {corpus.name} has no {UNK} for holes. Take dropout.token.kind=blank or unigram."
+            )
 
     def model(self, settings: ModelSettings, corpus: Corpus) -> LanguageModel:
         """A score for every word type."""
@@ -126,7 +144,8 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
 
     def steps(self, model: LanguageModel, config: Config, corpus: Corpus, masks: torch.Generator) -> Windows:
         """Windows of the training stream."""
-        return Windows(model, config.plan, config.trainer, corpus.train, masks)
+        words = WordNoise(corpus.train, corpus.vocabulary, masks.device) if config.plan.at("token") else None
+        return Windows(model, config.plan, config.trainer, corpus.train, masks, words)
 
     def few(self, corpus: Corpus, config: Config, steps: int) -> Corpus:
         """The first windows."""

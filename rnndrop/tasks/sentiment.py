@@ -18,6 +18,7 @@ from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.regressor import Regressor
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
+from rnndrop.training.regularizers import divergence
 from rnndrop.training.seeding import generator
 from rnndrop.training.trainer import Step
 
@@ -47,6 +48,7 @@ class Batches:
 
     def begin(self, epoch: int) -> None:
         """Shuffle."""
+        self.epoch = epoch
         shuffling = generator(self.config.seed, f"order {epoch}", torch.device("cpu"))
         self.order = torch.randperm(self.rows, generator=shuffling).to(self.generator.device)
 
@@ -55,9 +57,12 @@ class Batches:
         rows = self.order[row : row + self.config.trainer.batch_size]
         lengths = self.lengths[rows]
         tokens = self.inputs[rows, : int(lengths.max())].t()  # (T, B)
-        masks = draw_masks(self.config.plan, self.model.sizes, len(tokens), len(rows), self.generator)
+        plan = self.config.plan.after(self.epoch - 1 + row / self.rows)
+        sizes, held = self.model.sizes, self.model.held
+        masks = draw_masks(plan, sizes, len(tokens), len(rows), self.generator, held=held)
         loss = F.mse_loss(self.model.predict(tokens, lengths, masks), self.targets[rows])
-        return Step(loss, loss.item() * len(rows), len(rows), int(lengths.sum()), len(rows))
+        objective = loss + divergence(self.model, self.config.plan, masks) / self.rows
+        return Step(objective, loss.item() * len(rows), len(rows), int(lengths.sum()), len(rows))
 
     def score(self, loss: float) -> float:
         """RMSE, in units of the ratings."""

@@ -1,12 +1,22 @@
-"""Activation regularisation, AR, and temporal activation regularisation, TAR (Merity, McCann & Socher 2017)."""
+"""What is added to the loss: activation regularisation, and the divergence of learned noise from its prior."""
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
+
+from rnndrop.dropout import learned
+from rnndrop.dropout.masks import Masks, WeightNoise
+from rnndrop.dropout.noises import NOISES
+from rnndrop.dropout.plan import Plan
+from rnndrop.models.encoder import Encoder
 
 
 def activation_penalty(top: Tensor, mask: Tensor | None, ar: float, tar: float) -> Tensor:
-    """What is added to the loss a token, for the top layer's h (T, B, H) and its output mask (T|1, B|1, H|1).
+    """AR and TAR (Merity, McCann & Socher 2017): what is added to the loss a token.
+
+    `top` is the top layer's h (T, B, H) and `mask` its output mask (T|1, B|1, H|1).
 
         ar · mean((mask ⊙ h)²)  +  tar · mean((h(t+1) - h(t))²)
 
@@ -17,3 +27,21 @@ def activation_penalty(top: Tensor, mask: Tensor | None, ar: float, tar: float) 
     if tar and len(top) > 1:
         penalty = penalty + tar * (top[1:] - top[:-1]).pow(2).mean()
     return penalty
+
+
+def divergence(model: Encoder, plan: Plan, masks: Masks) -> Tensor | float:
+    """The divergence of all learned noise from its prior, in nats: of the whole training set (`dropout.learned`)."""
+    total: Tensor | float = 0.0
+    for rule in plan.active:
+        if NOISES[rule.noise].learned:
+            noise = [masks.weight_decoder] if rule.location == "weight_decoder" else [
+                getattr(layer, rule.location) for layer in masks.layers
+            ]  # fmt: skip
+            for (name, weight), drawn in zip(model.matrices(rule.location).items(), noise, strict=True):
+                assert isinstance(drawn, WeightNoise)
+                part = drawn.scale if drawn.scale is not None else drawn.shift
+                assert part is not None
+                total = total + learned.divergence(
+                    rule.noise, weight, model.held[name], drawn.shift, math.prod(part.shape)
+                )
+    return total

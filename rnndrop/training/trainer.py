@@ -103,7 +103,7 @@ class Training:
     def paths(self) -> list[str]:
         """Which path of the engine each layer takes."""
         throwaway = torch.Generator(self.generator.device).manual_seed(0)
-        return self.model.paths(draw_masks(self.plan, self.model.sizes, 2, 2, throwaway))
+        return self.model.paths(draw_masks(self.plan, self.model.sizes, 2, 2, throwaway, held=self.model.held))
 
     @property
     def best_epoch(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from rnndrop.cli import complete
@@ -79,7 +80,7 @@ def test_every_setting_has_a_meaning_and_an_example_that_changes_it() -> None:
     assert list(settings()) == list(known_keys())
     for key, setting in settings().items():
         assert setting.meaning.endswith("."), key
-        assert flat(compose(setting.example.split()).model_dump(mode="json"))[key] != setting.default, key
+        assert flat(compose(shlex.split(setting.example)).model_dump(mode="json"))[key] != setting.default, key
 
 
 def test_a_default_can_be_typed() -> None:

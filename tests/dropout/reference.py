@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnndrop.dropout.masks import Masks
+from rnndrop.dropout.masks import Masks, WeightNoise
 from rnndrop.models.language_model import LanguageModel
 
 
@@ -21,15 +21,29 @@ def logits(model: LanguageModel, tokens: Tensor, masks: Masks) -> tuple[Tensor, 
         [torch.stack([model.embedding[w] * types[b, w] for b, w in enumerate(row)]) for row in tokens.tolist()]
     )
     carried = []
-    for layer, mask in zip(model.layers, masks.layers, strict=True):
-        x, memory = _layer(model.cell, layer, x, mask)
+    for depth, (layer, mask) in enumerate(zip(model.layers, masks.layers, strict=True)):
+        h, memory = _layer(model.cell, layer, x, mask)
         carried.append(memory)
+        runs = torch.ones(len(model.layers), batch) * (1 if masks.layer is None else masks.layer)
+        x = torch.where(runs[depth].bool().view(1, batch, 1), h, x)
     if masks.output is not None:
         x = x * masks.output
-    weight: Tensor = model.embedding if model.decoder is None else model.decoder
-    if masks.weight_decoder is not None:
-        weight = weight * masks.weight_decoder
-    return x @ weight.T + model.decoder_bias, carried
+    decoder = weight(model.embedding if model.decoder is None else model.decoder, masks.weight_decoder)
+    return x @ decoder.T + model.decoder_bias, carried
+
+
+def weight(w: Tensor, mask: Any) -> Tensor:
+    """A weight under its mask."""
+    if not isinstance(mask, WeightNoise):
+        return w if mask is None else w * mask
+    if mask.start is not None:
+        m = mask.scale * torch.ones_like(w)
+        return m * w + (1 - m) * mask.start
+    if mask.smallest is not None:
+        count = max(1, round(mask.smallest * w.shape[-1]))
+        low = torch.sort(w.detach().abs(), -1).values[..., count - 1 : count]
+        return torch.where(w.detach().abs() <= low, w * mask.scale, w)
+    return w * (1 if mask.scale is None else mask.scale) + (0 if mask.shift is None else mask.shift)
 
 
 def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -38,8 +52,7 @@ def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[
     gates = layer.weight_hh.shape[0] // hidden
     split = lambda w: w.reshape(gates, hidden, *w.shape[1:])  # noqa: E731
     U, W = split(layer.weight_hh), split(layer.weight_ih)
-    U = U if masks.weight_hh is None else U * masks.weight_hh
-    W = W if masks.weight_ih is None else W * masks.weight_ih
+    U, W = weight(U, masks.weight_hh), weight(W, masks.weight_ih)
     b, a = split(layer.bias_ih), split(layer.bias_hh)
 
     def at(mask: Tensor | None, t: int, *shape: int) -> Tensor:

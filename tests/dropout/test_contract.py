@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.config.cells import CELLS
-from rnndrop.dropout.masks import Masks, MemoryMask, draw, draw_masks, evaluation_masks, map_masks
+from rnndrop.dropout.masks import Masks, MemoryMask, WeightNoise, draw, draw_masks, evaluation_masks, map_masks
 from rnndrop.dropout.noises import NOISES, drawn_rate
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS, kinds_at, rule
@@ -24,20 +24,22 @@ T, B, V, H = 5, 3, 11, 4
 SPACE = [
     (cell, location, kind)
     for location, place in LOCATIONS.items()
+    if location != "token"  # whose masks no model sees: tests/dropout/test_words.py
     for kind in kinds_at(location)
     if kind != "none"
     for cell in CELLS
     if cell not in place.not_for
 ]
-AXES = {"time": 6, "batch": 7, "gate": 4, "feature": 8, "type": 9, "out": 8, "in": 7}
+AXES = {"time": 6, "batch": 7, "gate": 4, "feature": 8, "type": 9, "out": 8, "in": 7, "layer": 12}
 every_point = pytest.mark.parametrize(("cell", "location", "kind"), SPACE)
 CONSTANT = [point for point in SPACE if "time" not in rule(point[1], point[2], 0.5).varies]
 MEMORIES = [point for point in SPACE if LOCATIONS[point[1]].keeps_memory]
-NOISY = [  # fill "previous" takes Bernoulli noise alone
-    (location, kind, noise)
+NOISY = [  # other fills than zero take holes alone; learned noise is in tests/dropout/test_learned.py
+    (location, kind, noise.name)
     for location, kind in sorted({point[1:] for point in SPACE})
-    for noise in NOISES
-    if noise == "bernoulli" or rule(location, kind, 0.5).fill == "zero"
+    for noise in NOISES.values()
+    if not noise.learned and (noise.holes or rule(location, kind, 0.5).fill == "zero")
+    if LOCATIONS[location].is_weight or not noise.added
 ]
 every_noise = pytest.mark.parametrize(("location", "kind", "noise"), NOISY)
 
@@ -57,7 +59,8 @@ def one_rule(cell: str, location: str, kind: str, p: float = 0.4) -> Plan:
 
 
 def masks_of(model: LanguageModel, dropout: Plan, seed: int = 4, steps: int = T) -> Masks:
-    return draw_masks(dropout, model.sizes, steps, B, torch.Generator().manual_seed(seed), torch.float64)
+    model.hold(dropout)
+    return draw_masks(dropout, model.sizes, steps, B, torch.Generator().manual_seed(seed), torch.float64, model.held)
 
 
 def logits(model: LanguageModel, masks: Masks, x: Tensor | None = None) -> Tensor:
@@ -79,7 +82,7 @@ def test_evaluation_is_repeatable_and_the_expectation(cell: str, location: str, 
     masks = [evaluation_masks(dropout, model.sizes, torch.Generator().manual_seed(s), torch.float64) for s in (1, 2)]
     first, second = (logits(model, each) for each in masks)
     assert torch.equal(first, second)
-    if dropout[location].fill == "zero":  # inverted scaling: nothing to do
+    if dropout[location].fill != "previous":  # inverted scaling, or the model without holes: nothing to do
         assert torch.equal(first, logits(model, masks_of(model, plan({}, cell))))
     else:  # zoneout: p of the old and 1-p of the new memory
         expected, _ = reference.logits(model, tokens(), masks[0])
@@ -117,7 +120,7 @@ def test_rules_on_both_memories_equal_the_equations(cell: str, settings: dict[st
 
 @pytest.mark.parametrize(
     ("cell", "settings"),
-    [(cell, {location: {"kind": kind, "p": 0.4}}) for cell, location, kind in SPACE] + MEMORY_PAIRS,
+    [(cell, {place: {"kind": kind, "p": 0.4}}) for cell, place, kind in SPACE if place != "carry"] + MEMORY_PAIRS,
 )
 def test_where_a_window_is_cut_does_not_matter_under_the_same_masks(cell: str, settings: dict[str, Any]) -> None:
     model = model_of(cell, tie="embedding" in settings)
@@ -159,12 +162,14 @@ def test_the_mean_of_a_mask_is_1_and_its_variance_that_of_its_rate(
     each = rule(location, kind, p, noise=noise)
     generator = torch.Generator().manual_seed(6)
     draws = torch.cat([draw(each, AXES, generator, torch.float64).flatten() for _ in range(1500)])
-    mean, variance = (p, p * (1 - p)) if each.fill == "previous" else (1.0, p / (1 - p))
+    unscaled = {"previous": p, "input": 1 - p, "initial": 1 - p}.get(each.fill)
+    mean, variance = (1.0, p / (1 - p)) if unscaled is None else (unscaled, p * (1 - p))
+    mean, variance = (0.0, p * p) if NOISES[noise].added else (mean, variance)
     assert abs(draws.mean() - mean) < 4 * (variance / len(draws)) ** 0.5
     assert draws.var() == pytest.approx(variance, rel=0.25)
-    assert each.fill == "previous" or NOISES[noise].variance(p) == pytest.approx(variance)
+    assert unscaled is not None or NOISES[noise].variance(p) == pytest.approx(variance)
     if noise == "bernoulli":
-        values = {0.0, 1.0} if each.fill == "previous" else {0.0, 1 / drawn_rate(1 - p)}
+        values = {0.0, 1 / drawn_rate(1 - p)} if unscaled is None else {0.0, 1.0}
         assert set(draws.tolist()) <= values
 
 
@@ -174,7 +179,8 @@ def test_masks_are_redrawn_at_the_next_window_and_the_same_on_a_rerun(cell: str,
 
     def draws() -> list[Tensor]:
         generator = torch.Generator().manual_seed(7)
-        windows = [draw_masks(dropout, model.sizes, T, B, generator, torch.float64) for _ in range(8)]
+        model.hold(dropout)
+        windows = [draw_masks(dropout, model.sizes, T, B, generator, torch.float64, model.held) for _ in range(8)]
         return [torch.cat([mask.flatten() for mask in tensors(window)]) for window in windows]
 
     first, again = draws(), draws()
@@ -219,9 +225,10 @@ def test_a_locked_mask_on_the_memory_does_not_compound(cell: str) -> None:
 
 def tensors(masks: Masks) -> list[Tensor]:
     """Every mask that was drawn."""
-    parts: list[Any] = [masks.embedding, masks.output, masks.weight_decoder]
+    parts: list[Any] = [getattr(masks, name) for name in masks.__dataclass_fields__ if name != "layers"]
     parts += [getattr(layer, name) for layer in masks.layers for name in layer.__dataclass_fields__]
-    return [part.values if isinstance(part, MemoryMask) else part for part in parts if part is not None]
+    parts = [part.values if isinstance(part, MemoryMask) else part for part in parts if part is not None]
+    return [part.scale if isinstance(part, WeightNoise) else part for part in parts]  # type: ignore[misc]
 
 
 def shared_masks(seed: int = 10) -> Tensor:

@@ -14,7 +14,7 @@ from rnndrop.config.compose import choices, compose
 from rnndrop.dropout.masks import draw_masks, evaluation_masks
 from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import plan
-from rnndrop.dropout.rule import FILLS, KINDS, LOCATIONS, kinds_at, rule
+from rnndrop.dropout.rule import KINDS, LOCATIONS, SCHEDULES, kinds_at, rule, takes
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
@@ -26,9 +26,34 @@ cells = st.sampled_from(["lstm", "gru", "rnn"])
 
 @st.composite
 def sensible_rules(draw: Any, location: str) -> dict[str, Any]:
+    place = LOCATIONS[location]
     kind = draw(st.sampled_from([kind for kind in kinds_at(location) if kind != "none"]))
-    noise = "bernoulli" if KINDS[kind].fill == "previous" else draw(st.sampled_from(list(NOISES)))
-    return {"kind": kind, "p": draw(rates), "noise": noise}
+    plain = KINDS[kind].fill == "zero"
+    names = [each.name for each in NOISES.values() if each.holes or (plain and (place.is_weight or not special(each)))]
+    found = {"kind": kind, "p": draw(rates), "noise": draw(st.sampled_from(names))}
+    holes = NOISES[found["noise"]].holes
+    possible: dict[str, Any] = {}
+    if "time" in KINDS[kind].varies and location != "token":
+        possible |= {"flip": st.floats(0, 1)} | ({"block": st.integers(1, 6)} if holes else {})
+    if plain and not NOISES[found["noise"]].learned:
+        possible["schedule"] = st.sampled_from(SCHEDULES[:4])
+    if plain and holes and takes(place, "gradient") and "gate" not in KINDS[kind].varies:
+        possible["gradient"] = st.just(True)
+    if plain and holes and place.is_weight:
+        possible["smallest"] = st.floats(0.01, 1)
+    if possible and draw(st.booleans()):
+        name = draw(st.sampled_from(sorted(possible)))
+        found[name] = draw(possible[name])
+        found |= {"until": draw(st.floats(0.1, 9))} if name == "schedule" else {}
+    if draw(st.booleans()) and not (special(NOISES[found["noise"]]) or {"gradient", "smallest"} & set(found)):
+        alike = [name for name in kinds_at(location) if name != "none" and KINDS[name].fill == KINDS[kind].fill]
+        if KINDS[kind].fill in ("zero", "previous"):
+            found["also"] = [{"kind": draw(st.sampled_from(alike)), "p": draw(rates)}]
+    return found
+
+
+def special(noise: Any) -> bool:
+    return bool(noise.added or noise.learned)
 
 
 plans = st.fixed_dictionaries({}, optional={location: sensible_rules(location) for location in LOCATIONS})
@@ -36,9 +61,17 @@ anything = st.fixed_dictionaries(
     {"location": st.sampled_from([*LOCATIONS, "nowhere"]), "kind": st.sampled_from([*KINDS, "nothing"])},
     optional={
         "p": st.one_of(rates, st.floats(-1, 2), st.just(math.nan)),
-        "varies": st.none() | st.lists(st.sampled_from(["time", "batch", "gate", "feature", "type", "out", "in", "x"])),
+        "varies": st.none()
+        | st.lists(st.sampled_from(["time", "batch", "gate", "feature", "type", "out", "in", "layer", "x"])),
         "noise": st.none() | st.sampled_from([*NOISES, "pink"]),
-        "fill": st.none() | st.sampled_from([*FILLS, "sand"]),
+        "fill": st.none() | st.sampled_from([*(fill for place in LOCATIONS.values() for fill in place.fills), "sand"]),
+        "flip": st.none() | st.floats(-1, 2) | st.just(math.nan),
+        "block": st.none() | st.integers(-1, 9),
+        "schedule": st.none() | st.sampled_from([*SCHEDULES, "sine"]),
+        "until": st.none() | st.floats(-1, 9),
+        "gradient": st.booleans(),
+        "smallest": st.none() | st.floats(-1, 2),
+        "discounted": st.booleans(),
     },
 )
 
@@ -55,9 +88,10 @@ def test_any_plan_gives_a_finite_loss(
     model = LanguageModel(ModelSettings(cell, hidden, layers, width, tied), vocabulary)
     generator = torch.Generator().manual_seed(seed)
     model.initialize(0.5, generator)
+    model.hold(dropout)
     words = torch.randint(vocabulary, (steps + 1, batch), generator=generator)
-    drawn = draw_masks(dropout, model.sizes, steps, batch, generator)
-    for masks in (drawn, evaluation_masks(dropout, model.sizes, generator)):
+    drawn = draw_masks(dropout.after(0.7), model.sizes, steps, batch, generator, held=model.held)
+    for masks in (drawn, evaluation_masks(dropout, model.sizes, generator, held=model.held)):
         features, _ = model.features(words[:-1], model.initial_state(batch), masks)
         loss = nll_sum(features, *model.decoder_weights(masks), words[1:])
         loss.backward()
@@ -76,7 +110,7 @@ def test_any_rule_is_right_or_refused_by_name(request: dict[str, Any]) -> None:
     assert 0 <= each.p < 1 and each.varies <= set(LOCATIONS[each.location].axes)
     assert each.kind == "custom" or each.kind in kinds_at(each.location)
     if each.kind not in ("custom", "none"):
-        assert rule(each.location, each.kind, each.p, noise=each.noise) == each
+        assert rule(each.location, each.kind, each.p, noise=each.noise, **each.extras) == each
 
 
 def test_a_custom_rule_is_known_by_the_kind_that_it_is() -> None:

@@ -47,6 +47,26 @@ def test_every_kind_is_close_in_float32(cell: str, location: str, kind: str) -> 
 
 
 @every_cell
+@pytest.mark.parametrize("on_gradient", ["token", "naive", "locked", "shared"])
+@pytest.mark.parametrize("forward", ["none", "locked", "shared", "locked_gates"])
+def test_a_mask_on_the_gradient_alone_equals_the_reference(cell: str, on_gradient: str, forward: str) -> None:
+    """h-detach (Arpit et al. 2019): what is read is untouched, what comes back through U is cut."""
+    forward_p = 0.0 if forward == "none" else 0.4
+    masks, plain = (
+        drawn(cell, {"recurrent": {"kind": forward, "p": forward_p, "also": [cut]}})
+        for cut in ({"kind": on_gradient, "p": p, "gradient": True} for p in (0.5, 0.0))
+    )
+    masks = replace(masks, recurrent=plain.recurrent)
+    assert masks.recurrent_gradient is not None and set(masks.recurrent_gradient.unique().tolist()) == {0.0, 1.0}
+    assert_equal(cell, masks)
+    results, plain_results = outcome(run_sequence, cell, masks), outcome(run_sequence, cell, plain)
+    assert torch.equal(results[0], plain_results[0])
+    assert forward == "shared" or not torch.equal(
+        results[3], plain_results[3]
+    )  # what is dropped has no gradient to cut
+
+
+@every_cell
 @pytest.mark.parametrize("noise", ["bernoulli", "gaussian"])
 def test_masks_together_equal_the_reference(cell: str, noise: str) -> None:
     settings: dict[str, dict[str, Any]] = {

@@ -1,0 +1,79 @@
+"""Noise on the words that are read: holes at location `token`, and what stands in them.
+
+Rates and replacements follow from the training text (Xie et al. 2017, *Data Noising as Smoothing in Neural Network
+Language Models*, arXiv:1703.02573). c(v) counts a type, N1+(v,·) the types that follow it, N1+(·,v) those before it.
+
+    a word x becomes z ~ q with chance p, or with absolute discounting p · N1+(x,·) / c(x)
+
+    fill       q                      and
+    unk        the type <unk>         (Bowman et al. 2016, arXiv:1511.06349)
+    blank      a vector of its own    no type of the vocabulary; the model learns it
+    unigram    c(z)
+    kn         N1+(·,z)               discounted; the word to be predicted is replaced too, by a draw of its own
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnndrop.dropout.rule import Rule
+
+UNK = "<unk>"
+
+
+class WordNoise:
+    """The counts of a training text, (N,) ids of a `vocabulary`, and the noise that they make of what is read."""
+
+    def __init__(self, train: np.ndarray, vocabulary: list[str], device: torch.device) -> None:
+        size = len(vocabulary)
+        pairs = np.unique(train[:-1].astype(np.int64) * size + train[1:])
+        self._counts = np.bincount(train, minlength=size)
+        self._followers = np.bincount(pairs // size, minlength=size)  # N1+(v,·)
+        self._histories = np.bincount(pairs % size, minlength=size)  # N1+(·,v)
+        self._blank = size
+        self._unk = vocabulary.index(UNK) if UNK in vocabulary else -1
+        self._device = device
+
+    def noised(self, rule: Rule, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Inputs and targets (T, B) under a rule; a target below 0 is padding, and stays.
+
+        Fill "unk" needs it in the vocabulary; of "blank" the input is V.
+        """
+        p = rule.p
+        if rule.schedule == "uniform":
+            p *= float(torch.rand((), generator=generator, device=self._device))
+        rate = self._rates(rule, p)[inputs]  # (T, B)
+        holes = self._uniform(rule, inputs, generator) < rate
+        read = torch.where(holes, self._drawn(rule, inputs, generator), inputs)
+        if rule.fill == "kn":
+            targets = torch.where(holes & (targets >= 0), self._drawn(rule, inputs, generator), targets)
+        return read, targets
+
+    def _rates(self, rule: Rule, p: float) -> Tensor:
+        """The chance (V,) that a word of each type is replaced."""
+        if not (rule.discounted or rule.fill == "kn"):
+            return torch.full((len(self._counts),), p, device=self._device)
+        rates = p * self._followers / np.maximum(self._counts, 1)
+        return torch.from_numpy(rates).to(self._device, torch.float32)
+
+    def _uniform(self, rule: Rule, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """A number from 0 to 1 for each word (T, B), the same where the rule does not vary."""
+        steps, batch = inputs.shape
+        lengths = {"time": steps, "batch": batch, "type": self._blank}
+        u = torch.rand(rule.shape(lengths), generator=generator, device=self._device)  # (T|1, B|1, V|1)
+        if "type" not in rule.varies:
+            return u.squeeze(2).expand(steps, batch)
+        time = torch.arange(steps, device=self._device).unsqueeze(1) if "time" in rule.varies else 0
+        sequence = torch.arange(batch, device=self._device) if "batch" in rule.varies else 0
+        return u[time, sequence, inputs]
+
+    def _drawn(self, rule: Rule, inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """What stands in holes (T, B)."""
+        if rule.fill in ("unk", "blank"):
+            return torch.full_like(inputs, self._blank if rule.fill == "blank" else self._unk)
+        weights = np.cumsum(self._counts if rule.fill == "unigram" else self._histories).astype(np.float64)
+        bounds = torch.from_numpy(weights / weights[-1]).to(self._device)
+        u = self._uniform(rule, inputs, generator).to(torch.float64)
+        return torch.searchsorted(bounds, u.contiguous(), right=True)
