@@ -83,14 +83,15 @@ def _gaussian(shape: Sequence[int], p: float, generator: torch.Generator, dtype:
 def _dirichlet(shape: Sequence[int], p: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     """k · Dirichlet(α) over the last axis that varies, of length k: entries whose sum is k, with the variance p/(1-p).
 
-    α = q(k-1)/((1-q)k) - 1/k at the keep rate q = 1-p (lamb, `dropout.py`). Where none is above 0 the mask is 1.
+    α = q(k-1)/((1-q)k) - 1/k at the keep rate q = 1-p (lamb, `dropout.py`). Where none is above 0, or it is so large
+    that nothing would vary, the mask is 1.
     """
     import torch
 
     axis = max((axis for axis, length in enumerate(shape) if length > 1), default=0)
     length = shape[axis]
     alpha = (length - 1) / (_odds(p) * length) - 1 / length
-    if alpha <= 0:
+    if not 0 < alpha < 1e12:
         return torch.ones(shape, dtype=dtype, device=generator.device)
     concentrations = torch.full(shape, alpha, dtype=torch.float64, device=generator.device)
     gamma = torch._standard_gamma(concentrations, generator=generator).clamp_min_(torch.finfo(torch.float64).tiny)
