@@ -64,8 +64,13 @@ def _lines(run: Standing) -> list[str]:
         changed = [f"  {key}: {value}" for key, value in _changed(record.config).items()]
         scores = {**record.metrics, **derived(record.metrics, record.config)}
         metrics = [f"  {key}: {value}" for key, value in scores.items()]
+        learned = [
+            f"  {name}: {', '.join(f'{part} {number(value)}' for part, value in parts.items())}"
+            for name, parts in record.model.get("learned", {}).items()
+        ]
         environment = [f"  {key}: {value}" for key, value in record.environment.items() if value is not None]
         lines += ["", "changed from the defaults", *changed, "", "metrics", *metrics]
+        lines += ["", "learned noise", *learned] if learned else []
         if record.error:
             lines += ["", "error", *(f"  {line}" for line in record.error.splitlines())]
         lines += ["", "environment", *environment]

@@ -107,6 +107,15 @@ class Encoder(nn.Module):
         """What the drawing of masks needs of the model."""
         return {**self.noise, **self.first_weights}
 
+    def learned(self, plan: Plan) -> dict[str, dict[str, float]]:
+        """What the learned noise of the plan has come to, by location and layer: see `rnndrop.dropout.learned`."""
+        return {
+            name: learned.summary(rule.noise, weight, self.noise[name])
+            for rule in plan.active
+            if NOISES[rule.noise].learned
+            for name, weight in self.matrices(rule.location).items()
+        }
+
     def matrices(self, location: str) -> dict[str, Tensor]:
         """The weights at a location of weights, each in the shape of its masks, by `held_name`."""
         if location == "weight_decoder":

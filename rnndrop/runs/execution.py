@@ -128,6 +128,7 @@ class Execution:
                 "parameters": sum(p.numel() for p in model.parameters()),
                 **asdict(model.sizes),
                 "paths": training.paths,
+                **({"learned": learned} if (learned := model.learned(self.config.plan)) else {}),
             },
             metrics=metrics,
             timing={

@@ -42,6 +42,7 @@ class Model(Part):
     """How large the model was."""
 
     parameters: Whole | None = None
+    learned: dict[str, dict[str, Number]] | None = None
 
 
 class Metrics(Part):

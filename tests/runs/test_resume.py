@@ -67,6 +67,11 @@ PLANS = [
     ["dropout=naive", "model=rnn", "trainer.patience=1", "trainer.learning_rate=0.05"],
     ["dropout=awd", "trainer.ar=2", "trainer.tar=1", "trainer.random_window=true", "trainer.checkpoint_seconds=0"],
     ["dropout=shared", "trainer.checkpoint_seconds=0"],
+    ["dropout=concrete", "trainer.checkpoint_seconds=0"],
+    ["dropout=sparse", "dropout.token.kind=blank", "dropout.token.p=0.2", "trainer.checkpoint_seconds=0"],
+    ["dropout=drifting", "dropout.carry.kind=reset", "dropout.carry.p=0.3", "trainer.checkpoint_seconds=0"],
+    ["dropout=early", "dropout.input.until=1.5", "dropout.token.kind=kn", "dropout.token.p=0.2"],
+    ["dropout=mixout", "dropout.layer.kind=stochastic_depth", "dropout.layer.p=0.3", "trainer.checkpoint_seconds=0"],
 ]
 IN_BF16 = [
     pytest.param(
