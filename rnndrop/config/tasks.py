@@ -68,6 +68,7 @@ TASKS = {
             idle=("trainer.window", "trainer.loss", "evaluation.window"),
             refused={
                 "model.tie_weights": _ONE_NUMBER,
+                "twin.loss": "it is between two predictions of the next token.",
                 "dropout.weight_decoder.p": _ONE_NUMBER,
                 **dict.fromkeys(
                     [f"trainer.{name}" for name in ("random_window", "ar", "tar", "nonmono", "finetune_epochs")],

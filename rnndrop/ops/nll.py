@@ -41,7 +41,7 @@ def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
     padding = targets == PADDING
     flat, to = factor(features.flatten(0, 1)), targets.masked_fill(padding, 0).flatten()
     weight = factor(weight)
-    parts = [_log_probabilities(flat[rows], weight, bias, to[rows]) for rows in _chunks(flat, weight)]
+    parts = [_log_probabilities(flat[rows], weight, bias, to[rows]) for rows in chunks_of(flat, weight)]
     return -torch.cat(parts).view_as(targets).masked_fill_(padding, 0)
 
 
@@ -52,7 +52,7 @@ class _NLL(torch.autograd.Function):
         need_features, need_weight, need_bias = ctx.needs_input_grad[:3]
         to_features = torch.empty_like(features) if need_features else None
         features, weight = factor(features), factor(weight)
-        chunks = list(_chunks(features, weight))
+        chunks = list(chunks_of(features, weight))
         # The gradient of the weight, as (H, V) first where that is cheaper: in bf16 products need no transposed factor.
         by_feature = bool(chunks) and features.shape[1] < chunks[0].stop and features.dtype != torch.bfloat16
         to_weight = weight.new_zeros(weight.shape, dtype=bias.dtype) if need_weight and not chunks else None
@@ -87,7 +87,7 @@ def _gradient(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple
     logits = linear(x, weight, bias)
     p = torch.softmax(logits, 1, out=logits if logits.device.type == "cpu" else None)
     at = torch.arange(len(targets), device=targets.device), targets
-    of_target = _wide(p[at])
+    of_target = wide(p[at])
     log_p = of_target.log()
     if not bool((of_target > _SURE).all()):
         lost = of_target <= _SURE
@@ -98,15 +98,15 @@ def _gradient(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> tuple
 
 def _log_probabilities(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """For features x (N, H): ln p of the targets (N,)."""
-    return _wide(linear(x, weight, bias)).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
+    return wide(linear(x, weight, bias)).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
 
 
-def _wide(x: Tensor) -> Tensor:
+def wide(x: Tensor) -> Tensor:
     """`x`, of float32 if it is of bf16."""
     return x.float() if x.dtype == torch.bfloat16 else x
 
 
-def _chunks(features: Tensor, weight: Tensor) -> Iterator[slice]:
+def chunks_of(features: Tensor, weight: Tensor) -> Iterator[slice]:
     """Nearly equal slices of the rows of features (N, H), each with logits of a chunk, or as many as the weight has."""
     length, width = len(features), len(weight) * features.element_size()
     limit = max(_CHUNK["cpu" if features.device.type == "cpu" else "other"], weight.nbytes)

@@ -29,7 +29,9 @@ from rnndrop.ops.nll import nll_sum
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
 from rnndrop.training.regularizers import activation_penalty
+from rnndrop.training.seeding import generator
 from rnndrop.training.trainer import Step
+from rnndrop.training.twin import Twin
 from rnndrop.training.window_length import random_length
 
 EXPLODED = 3.0  # a mean loss above this many times ln V (a uniform guess) will not come back
@@ -50,8 +52,9 @@ class Windows:
         settings: TrainerSettings,
         tokens: np.ndarray,
         generator: torch.Generator,
+        twin: Twin | None = None,
     ) -> None:
-        self.model, self.plan, self.settings, self.generator = model, plan, settings, generator
+        self.model, self.plan, self.settings, self.generator, self.twin = model, plan, settings, generator, twin
         self.inputs, self.targets = (
             torch.from_numpy(part).to(generator.device) for part in batching.columns(tokens, settings.batch_size)
         )  # each (L, B)
@@ -72,13 +75,15 @@ class Windows:
         length = random_length(base, self.generator) if self.settings.random_window else base
         inputs, targets = (part[row : row + length].long() for part in (self.inputs, self.targets))  # (T, B)
         steps, batch = inputs.shape
-        masks = draw_masks(self.plan, self.model.sizes, steps, batch, self.generator)
+        masks = draw_masks(self.plan, self.model.sizes, steps, batch, self.generator, self.model.embedding.dtype)
         top, state = self.model.top(inputs, self.memory, masks)
-        loss = nll_sum(self.model.seen(top, masks), *self.model.decoder_weights(masks), targets)
+        seen, decoder = self.model.seen(top, masks), self.model.decoder_weights(masks)
+        objective = loss = nll_sum(seen, *decoder, targets)
+        if self.twin is not None:
+            objective = self.twin.objective(loss, inputs, targets, self.memory, masks, seen, decoder)
         tokens = int((targets != batching.IGNORED).sum())
-        objective = loss
         if self.settings.ar or self.settings.tar:
-            objective = loss + tokens * activation_penalty(top, masks.output, self.settings.ar, self.settings.tar)
+            objective = objective + tokens * activation_penalty(top, masks.output, self.settings.ar, self.settings.tar)
         objective = objective / (tokens if self.settings.loss == "mean" else batch)
         # Without its graph, which holds the whole window. Cloned, so that a state taken up from a checkpoint lies in
         # memory as this one does: sums may depend on it.
@@ -90,11 +95,14 @@ class Windows:
         return math.exp(loss)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state, named layer/part."""
-        return {f"{i}/{j}": part for i, layer in enumerate(self.memory) for j, part in enumerate(layer)}
+        """The state, named layer/part, and where the twin's masks stand."""
+        state = {f"{i}/{j}": part for i, layer in enumerate(self.memory) for j, part in enumerate(layer)}
+        return state | ({} if self.twin is None else {"twin/random": self.twin.generator.get_state()})
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state_dict` returned."""
+        if self.twin is not None:
+            self.twin.generator.set_state(tensors["twin/random"].cpu())
         parts = sorted(tensors.items())
         self.memory = tuple(
             tuple(tensor for name, tensor in parts if name.startswith(f"{i}/")) for i in range(len(self.memory))
@@ -126,7 +134,10 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
 
     def steps(self, model: LanguageModel, config: Config, corpus: Corpus, masks: torch.Generator) -> Windows:
         """Windows of the training stream."""
-        return Windows(model, config.plan, config.trainer, corpus.train, masks)
+        twin = None
+        if config.twin.loss is not None:
+            twin = Twin(model, config.twin_plan, config.twin, generator(config.seed, "twin", masks.device))
+        return Windows(model, config.plan, config.trainer, corpus.train, masks, twin)
 
     def few(self, corpus: Corpus, config: Config, steps: int) -> Corpus:
         """The first windows."""

@@ -67,6 +67,8 @@ PLANS = [
     ["dropout=naive", "model=rnn", "trainer.patience=1", "trainer.learning_rate=0.05"],
     ["dropout=awd", "trainer.ar=2", "trainer.tar=1", "trainer.random_window=true", "trainer.checkpoint_seconds=0"],
     ["dropout=shared", "trainer.checkpoint_seconds=0"],
+    ["twin=fraternal", "dropout=awd", "twin.share=[weight_hh]", "trainer.checkpoint_seconds=0"],
+    ["twin=r_drop", "dropout=variational", "trainer.random_window=true", "trainer.checkpoint_seconds=0"],
 ]
 IN_BF16 = [
     pytest.param(
