@@ -241,6 +241,18 @@ class TrainerSettings(Settings):
         "trainer.tar=1",
         default=0.0,
     )
+    norm_stabiliser: NotNegative = _setting(
+        "Norm stabiliser: norm_stabiliser · mean((‖h(t+1)‖ - ‖h(t)‖)²) of the top layer is added to the loss per token "
+        "(Krueger & Memisevic: 50 to 500).",
+        "trainer.norm_stabiliser=50",
+        default=0.0,
+    )
+    adversarial_softmax: NotNegative = _setting(
+        "Adversarial softmax: the logit of the target is lowered by adversarial_softmax · ‖w‖ · ‖h‖, w being the "
+        "target's row of the decoder's weight (Wang, Gong & Liu).",
+        "trainer.adversarial_softmax=0.005",
+        default=0.0,
+    )
     nonmono: Positive | None = _setting(
         "NT-ASGD: average the weights once valid is worse than the best of this many epochs ago; null: never.",
         "trainer.nonmono=5",

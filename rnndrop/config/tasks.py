@@ -71,9 +71,13 @@ TASKS = {
                 "twin.loss": "it is between two predictions of the next token.",
                 "dropout.weight_decoder.p": _ONE_NUMBER,
                 **dict.fromkeys(
-                    [f"trainer.{name}" for name in ("random_window", "ar", "tar", "nonmono", "finetune_epochs")],
+                    [
+                        f"trainer.{name}"
+                        for name in ("random_window", "ar", "tar", "norm_stabiliser", "nonmono", "finetune_epochs")
+                    ],
                     _OF_A_STREAM,
                 ),
+                "trainer.adversarial_softmax": _ONE_NUMBER,
                 "evaluation.cache.size": _READS,
                 "evaluation.dynamic.rule": _READS,
                 "data.train_tokens": "it cuts one long text, and reviews are separate texts.",

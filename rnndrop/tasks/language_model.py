@@ -25,7 +25,7 @@ from rnndrop.evaluation.neural_cache import measure_cache
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
-from rnndrop.ops.nll import nll_sum
+from rnndrop.ops.nll import nll_sum, token_nll
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
 from rnndrop.training.regularizers import activation_penalty
@@ -71,20 +71,21 @@ class Windows:
 
     def take(self, row: int) -> Step:
         """The window that begins at `row`; the learning rate goes with its length."""
-        base = self.settings.window
-        length = random_length(base, self.generator) if self.settings.random_window else base
+        settings, base = self.settings, self.settings.window
+        length = random_length(base, self.generator) if settings.random_window else base
         inputs, targets = (part[row : row + length].long() for part in (self.inputs, self.targets))  # (T, B)
         steps, batch = inputs.shape
         masks = draw_masks(self.plan, self.model.sizes, steps, batch, self.generator, self.model.embedding.dtype)
         top, state = self.model.top(inputs, self.memory, masks)
         seen, decoder = self.model.seen(top, masks), self.model.decoder_weights(masks)
-        objective = loss = nll_sum(seen, *decoder, targets)
+        objective = nll_sum(seen, *decoder, targets, settings.adversarial_softmax)
+        loss = token_nll(seen, *decoder, targets).sum() if settings.adversarial_softmax else objective
         if self.twin is not None:
-            objective = self.twin.objective(loss, inputs, targets, self.memory, masks, seen, decoder)
+            objective = self.twin.objective(objective, inputs, targets, self.memory, masks, seen, decoder)
         tokens = int((targets != batching.IGNORED).sum())
-        if self.settings.ar or self.settings.tar:
-            objective = objective + tokens * activation_penalty(top, masks.output, self.settings.ar, self.settings.tar)
-        objective = objective / (tokens if self.settings.loss == "mean" else batch)
+        if any(penalties := (settings.ar, settings.tar, settings.norm_stabiliser)):
+            objective = objective + tokens * activation_penalty(top, masks.output, *penalties)
+        objective = objective / (tokens if settings.loss == "mean" else batch)
         # Without its graph, which holds the whole window. Cloned, so that a state taken up from a checkpoint lies in
         # memory as this one does: sums may depend on it.
         self.memory = tuple(tuple(part.detach().clone() for part in memory) for memory in state)
@@ -136,7 +137,8 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
         """Windows of the training stream."""
         twin = None
         if config.twin.loss is not None:
-            twin = Twin(model, config.twin_plan, config.twin, generator(config.seed, "twin", masks.device))
+            adversary = config.trainer.adversarial_softmax
+            twin = Twin(model, config.twin_plan, config.twin, generator(config.seed, "twin", masks.device), adversary)
         return Windows(model, config.plan, config.trainer, corpus.train, masks, twin)
 
     def few(self, corpus: Corpus, config: Config, steps: int) -> Corpus:

@@ -26,11 +26,18 @@ class Twin:
     """The second pass of a training.
 
     `plan` is that of the second pass; `generator` draws its masks and nothing else, so that those of the first pass are
-    what they are without a twin.
+    what they are without a twin. `adversary` is that of the cross-entropy (`nll_sum`).
     """
 
-    def __init__(self, model: LanguageModel, plan: Plan, settings: TwinSettings, generator: torch.Generator) -> None:
-        self.model, self.settings, self.generator = model, settings, generator
+    def __init__(
+        self,
+        model: LanguageModel,
+        plan: Plan,
+        settings: TwinSettings,
+        generator: torch.Generator,
+        adversary: float = 0.0,
+    ) -> None:
+        self.model, self.settings, self.generator, self.adversary = model, settings, generator, adversary
         self.own = without(plan, settings.share)  # what it does not share with the first pass
 
     def objective(
@@ -53,9 +60,9 @@ class Twin:
         features, _ = model.features(inputs, state, second)
         weight, bias = model.decoder_weights(second)
         if settings.loss == "ce":
-            return loss + settings.weight * nll_sum(features, weight, bias, targets)
+            return loss + settings.weight * nll_sum(features, weight, bias, targets, self.adversary)
         if settings.both:
-            loss = (loss + nll_sum(features, weight, bias, targets)) / 2
+            loss = (loss + nll_sum(features, weight, bias, targets, self.adversary)) / 2
         assert settings.loss is not None
         distance = distance_sum(settings.loss, (seen, decoder[0]), (features, weight), bias, targets)
         return loss + settings.weight * distance
