@@ -42,9 +42,9 @@ def model_of(config: Config, dtype: torch.dtype = torch.float64) -> LanguageMode
 
 def windows_of(config: Config, model: LanguageModel) -> Windows:
     """The steps as `LanguageModelling.steps` makes them."""
-    twin = None
+    twin, adversary = None, config.trainer.adversarial_softmax
     if config.twin.loss:
-        twin = Twin(model, config.twin_plan, config.twin, torch.Generator().manual_seed(2))
+        twin = Twin(model, config.twin_plan, config.twin, torch.Generator().manual_seed(2), adversary)
     windows = Windows(model, config.plan, config.trainer, TOKENS, torch.Generator().manual_seed(1), twin)
     windows.begin(1)
     return windows
@@ -64,6 +64,16 @@ def logits(model: LanguageModel, top: Tensor, masks: Masks) -> Tensor:
     if masks.weight_decoder is not None:
         weight = weight * masks.weight_decoder
     return (top if masks.output is None else top * masks.output) @ weight.T + model.decoder_bias
+
+
+def lowered(z: Tensor, y: Tensor, top: Tensor, masks: Masks, model: LanguageModel, share: float) -> Tensor:
+    """Of one token -ln p(y), the logit of y lowered by share · ‖w_y‖ · ‖h‖; the mask on h is the whole batch's."""
+    if share:
+        assert model.decoder is not None and masks.output is not None and masks.output.shape[:2] == (1, 1)
+        seen = top * masks.output[0, 0]
+        row = model.decoder[y] * (masks.output[0, 0] != 0)  # of the units that are there
+        z = z - F.one_hot(y, V).double() * share * row.norm().detach() * seen.norm()
+    return -F.softmax(z, 0)[y].log()
 
 
 def drawn(config: Config, alone: set[str], share: set[str], sizes: Sizes) -> Iterator[tuple[Masks, Masks]]:
@@ -101,25 +111,30 @@ def by_hand(config: Config, model: LanguageModel, alone: set[str], share: set[st
                 if y[t, b] < 0:
                     continue
                 p, q = F.softmax(z1[t, b], 0), F.softmax(z2[t, b], 0)
-                ce1, ce2 = -p[y[t, b]].log(), -q[y[t, b]].log()
+                plain = -p[y[t, b]].log()
+                ce1 = lowered(z1[t, b], y[t, b], top[t, b], one, model, trainer.adversarial_softmax)
+                ce2 = lowered(z2[t, b], y[t, b], other[t, b], two, model, trainer.adversarial_softmax)
                 distance = {
                     "mse": ((z1[t, b] - z2[t, b]) ** 2).sum() / V,
                     "kl": ((p * (p / q).log()).sum() + (q * (q / p).log()).sum()) / 2,
                     "ce": ce2,
                 }[str(twin.loss)]
                 total = total + ((ce1 + ce2) / 2 if twin.both else ce1) + twin.weight * distance
-                first, tokens = first + ce1.item(), tokens + 1
+                first, tokens = first + plain.item(), tokens + 1
         seen = top if one.output is None else top * one.output
         total = total + tokens * trainer.ar * (seen**2).mean()  # of the first pass alone
         state = tuple(tuple(part.detach() for part in layer) for layer in new_state)
         yield total / (tokens if trainer.loss == "mean" else B), first
 
 
+ADVERSARY = ["trainer.adversarial_softmax=0.2", "dropout.output.kind=shared", "dropout.output.p=0.4"]
 CASES: list[tuple[list[str], set[str], set[str]]] = [
     (["twin=fraternal"], set(), set()),
     (["twin=fraternal", "twin.weight=3", "trainer.ar=2"], set(), set()),
     (["twin=fraternal", "twin.share=[output,weight_hh]", "trainer.loss=sum_time"], set(), {"weight_hh", "output"}),
     (["twin=pi"], set(), set()),
+    (["twin=fraternal", *ADVERSARY], set(), set()),
+    (["twin.loss=ce", "twin.weight=0.7", *ADVERSARY], set(), set()),
     (["twin=r_drop", "model.tie_weights=true"], set(), set()),
     (["twin=r_drop", "twin.both=false", "dropout.weight_decoder.kind=dropconnect", "dropout.weight_decoder.p=0.3"],
      set(), set()),
