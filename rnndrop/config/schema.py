@@ -243,7 +243,7 @@ class TrainerSettings(Settings):
     )
     norm_stabiliser: NotNegative = _setting(
         "Norm stabiliser: norm_stabiliser · mean((‖h(t+1)‖ - ‖h(t)‖)²) of the top layer is added to the loss per token "
-        "(Krueger & Memisevic: 50 to 500).",
+        "(50 in the code of zoneout).",
         "trainer.norm_stabiliser=50",
         default=0.0,
     )
