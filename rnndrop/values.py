@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Group = Literal["task", "data", "model", "dropout", "trainer", "evaluation", "experiment"]
+Group = Literal["task", "data", "model", "dropout", "trainer", "twin", "evaluation", "experiment"]
 """Of configuration: `rnndrop run GROUP=NAME`."""
 
 Listed = Literal[Group, "reproduce"]

@@ -26,6 +26,7 @@ DEFAULTS = {
     "data/base.yaml": "data.",
     "model/base.yaml": "model.",
     "trainer/default.yaml": "trainer.",
+    "twin/none.yaml": "twin.",
     "evaluation/default.yaml": "evaluation.",
 }
 """Where the default of each setting stands, with the group that the file is of."""

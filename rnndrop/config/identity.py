@@ -46,6 +46,7 @@ _IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "trainer.decay_after": lambda s: s["trainer.decay"] == 1,
     "trainer.scaled_decay": lambda s: s["trainer.weight_decay"] == 0 or s["trainer.optimizer"] == "adamw",
     "data.split": lambda s: not _cuts(CORPORA[s["data.name"]], s["data.file"]),
+    **{f"twin.{name}": lambda s: s["twin.loss"] is None for name in ("weight", "masks", "share", "alone", "both")},
     **{f"data.{name}": lambda s: not CORPORA[s["data.name"]].own_files for name in FILES},
 }
 
@@ -73,7 +74,7 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
 
     `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
     """
-    neutral = _neutral()
+    neutral = dict(_leaves(_neutral()))
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
     kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
     ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()

@@ -184,6 +184,50 @@ class DropoutSettings(Settings):
     weight_decoder: RuleSettings
 
 
+def _in_order(places: tuple[str, ...]) -> tuple[str, ...]:
+    """Each location once, in the order of the table; what is not in it last."""
+    order = list(LOCATIONS)
+    return tuple(sorted(dict.fromkeys(places), key=lambda place: order.index(place) if place in order else len(order)))
+
+
+Locations = Annotated[tuple[str, ...], AfterValidator(_in_order)]
+
+
+class TwinSettings(Settings):
+    """A second pass over the same window in the same step of training, and a loss between the two."""
+
+    loss: Literal["mse", "kl", "ce"] | None = _setting(
+        "What the second pass adds: the mean squared difference of the logits (mse), the symmetrical KL divergence of "
+        "the predictions (kl), or its own cross-entropy (ce); null: there is no second pass.",
+        "twin=fraternal",
+        default=None,
+    )
+    weight: NotNegative = _setting(
+        "By what that is multiplied before it is added to the loss per token.", "twin=fraternal twin.weight=0.1",
+        default=0.0,
+    )  # fmt: skip
+    masks: Literal["own", "none"] = _setting(
+        "The masks of the second pass: drawn anew (own), or those of deterministic evaluation (none).",
+        "twin=pi twin.masks=none",
+        default="own",
+    )
+    share: Locations = _setting(
+        "Locations of the dropout at which both passes have the same mask.",
+        "twin=fraternal twin.share=[weight_hh]",
+        default=(),
+    )
+    alone: Locations = _setting(
+        "Locations of the dropout whose rule acts in the second pass only; the first one and evaluation are without.",
+        "dropout=embedding twin.loss=ce twin.weight=1 twin.alone=[embedding]",
+        default=(),
+    )
+    both: bool = _setting(
+        "Whether the cross-entropy is the mean of both passes, or that of the first.",
+        "twin=pi twin.both=true",
+        default=False,
+    )
+
+
 class TrainerSettings(Settings):
     """How the model is trained."""
 
@@ -230,6 +274,18 @@ class TrainerSettings(Settings):
         "Temporal activation regularisation: tar · mean((h(t+1) - h(t))²) of the top layer is added to the loss per "
         "token (AWD-LSTM: 1).",
         "trainer.tar=1",
+        default=0.0,
+    )
+    norm_stabiliser: NotNegative = _setting(
+        "Norm stabiliser: norm_stabiliser · mean((‖h(t+1)‖ - ‖h(t)‖)²) of the top layer is added to the loss per token "
+        "(50 in the code of zoneout).",
+        "trainer.norm_stabiliser=50",
+        default=0.0,
+    )
+    adversarial_softmax: NotNegative = _setting(
+        "Adversarial softmax: the logit of the target is lowered by adversarial_softmax · ‖w‖ · ‖h‖, w being the "
+        "target's row of the decoder's weight (Wang, Gong & Liu).",
+        "trainer.adversarial_softmax=0.005",
         default=0.0,
     )
     nonmono: Positive | None = _setting(
@@ -354,6 +410,7 @@ class Config(Settings):
     model: ModelSettings
     dropout: DropoutSettings
     trainer: TrainerSettings
+    twin: TwinSettings = TwinSettings()
     evaluation: EvaluationSettings
     seed: Annotated[int, Field(ge=0, lt=2**63)] = _setting(
         "Seed of the initial weights, the masks and whatever else is drawn.", "seed=1"
@@ -365,7 +422,12 @@ class Config(Settings):
 
     @property
     def plan(self) -> Plan:
-        """The dropout plan: the rules at each location."""
+        """The dropout plan: the rules at each location, without the rules of `twin.alone`."""
+        return self.twin_plan.without(*(self.twin.alone if self.twin.loss else ()))
+
+    @property
+    def twin_plan(self) -> Plan:
+        """The plan of the second pass of a step, where there is one: with the rules of `twin.alone`."""
         return _plan(self.dropout, self.model.cell, self.model.layers)
 
     @property
@@ -396,8 +458,30 @@ def checked(tree: dict[str, Any]) -> Config:
     except ValidationError as error:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
     _ = config.plan  # a rule without meaning is refused here
+    _check_twin(config.twin)
     check_task(config.model_dump())
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
+
+
+def _check_twin(twin: TwinSettings) -> None:
+    """Raise RequestError where the settings of the second pass contradict each other."""
+    for key, places in (("share", twin.share), ("alone", twin.alone)):
+        for place in places:
+            if place not in LOCATIONS:
+                raise unknown(f"dropout location for twin.{key}", place, LOCATIONS)
+    if twin.loss is None:
+        return
+    for place in twin.alone:
+        if place in twin.share:
+            raise RequestError(
+                f"twin.share and twin.alone both have {place}: the first pass has no mask to share there."
+            )
+    if twin.alone and twin.masks == "none":
+        raise RequestError("twin.alone needs twin.masks=own: with twin.masks=none no rule acts in the second pass.")
+    if twin.both and twin.loss == "ce":
+        raise RequestError(
+            "twin.both=true needs twin.loss=mse or kl: with twin.loss=ce, twin.weight weighs the second pass."
+        )
 
 
 def _group(name: str, value: Any) -> Any:

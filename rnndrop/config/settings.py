@@ -145,6 +145,8 @@ def _takes(info: FieldInfo, key: str) -> tuple[str, tuple[str, ...]]:
     metadata = info.metadata
     if hasattr(kind, "__metadata__"):
         kind, metadata = kind.__origin__, kind.__metadata__
+    if get_origin(kind) is tuple and get_args(kind)[1:] == (...,):
+        return f"a list of locations from [{','.join(LOCATIONS)}]", ()
     literal = get_args(kind) if get_origin(kind) is Literal else ()
     tables = [each.func.table for each in metadata if isinstance(getattr(each, "func", None), OneOf)]
     named = tuple(choices(key)) if key in GROUPS else tuple(map(str, tables[0] if tables else literal))

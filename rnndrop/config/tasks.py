@@ -68,13 +68,18 @@ TASKS = {
             idle=("trainer.window", "trainer.loss", "evaluation.window"),
             refused={
                 "model.tie_weights": _ONE_NUMBER,
+                "twin.loss": "it is between two predictions of the next token.",
                 "dropout.weight_decoder.p": _ONE_NUMBER,
                 "dropout.token.p": _READS,
                 "dropout.carry.p": _READS,
                 **dict.fromkeys(
-                    [f"trainer.{name}" for name in ("random_window", "ar", "tar", "nonmono", "finetune_epochs")],
+                    [
+                        f"trainer.{name}"
+                        for name in ("random_window", "ar", "tar", "norm_stabiliser", "nonmono", "finetune_epochs")
+                    ],
                     _OF_A_STREAM,
                 ),
+                "trainer.adversarial_softmax": _ONE_NUMBER,
                 "evaluation.cache.size": _READS,
                 "evaluation.dynamic.rule": _READS,
                 "data.train_tokens": "it cuts one long text, and reviews are separate texts.",

@@ -18,9 +18,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import Rule
 
 UNK = "<unk>"
+
+
+def noised(
+    words: WordNoise | None, plan: Plan, inputs: Tensor, targets: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Inputs and targets (T, B) under the rules of a plan for words, one after the other; without any, as they are."""
+    for rule in plan.at("token"):
+        assert words is not None
+        inputs, targets = words.under(rule, inputs, targets, generator)
+    return inputs, targets
 
 
 class WordNoise:
@@ -36,7 +47,7 @@ class WordNoise:
         self._unk = vocabulary.index(UNK) if UNK in vocabulary else -1
         self._device = device
 
-    def noised(self, rule: Rule, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def under(self, rule: Rule, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Inputs and targets (T, B) under a rule; a target below 0 is padding, and stays.
 
         Fill "unk" needs it in the vocabulary; of "blank" the input is V.
@@ -44,11 +55,11 @@ class WordNoise:
         p = rule.p
         if rule.schedule == "uniform":
             p *= float(torch.rand((), generator=generator, device=self._device))
-        rate = self._rates(rule, p)[inputs]  # (T, B)
-        holes = self._uniform(rule, inputs, generator) < rate
-        read = torch.where(holes, self._drawn(rule, inputs, generator), inputs)
+        known = inputs.clamp(max=self._blank - 1)  # a blank of a rule before stays
+        holes = (self._uniform(rule, known, generator) < self._rates(rule, p)[known]) & (inputs < self._blank)
+        read = torch.where(holes, self._drawn(rule, known, generator), inputs)
         if rule.fill == "kn":
-            targets = torch.where(holes & (targets >= 0), self._drawn(rule, inputs, generator), targets)
+            targets = torch.where(holes & (targets >= 0), self._drawn(rule, known, generator), targets)
         return read, targets
 
     def _rates(self, rule: Rule, p: float) -> Tensor:

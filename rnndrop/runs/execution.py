@@ -128,7 +128,7 @@ class Execution:
                 "parameters": sum(p.numel() for p in model.parameters()),
                 **asdict(model.sizes),
                 "paths": training.paths,
-                **({"learned": learned} if (learned := model.learned(self.config.plan)) else {}),
+                **({"learned": learned} if (learned := model.learned(self.config.twin_plan)) else {}),
             },
             metrics=metrics,
             timing={

@@ -103,7 +103,7 @@ class Task(ABC, Generic[D, M]):
         trainer = config.trainer
         model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
         model = model.to(device)
-        model.hold(config.plan)
+        model.hold(config.twin_plan)
         return model
 
     def training(self, config: Config, data: D, model: M) -> Training:

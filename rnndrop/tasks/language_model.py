@@ -20,7 +20,7 @@ from rnndrop.data.unk import unk_shares, unk_warning
 from rnndrop.data.vocabulary import UNK
 from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.dropout.words import WordNoise
+from rnndrop.dropout.words import WordNoise, noised
 from rnndrop.errors import RequestError
 from rnndrop.evaluation.dynamic import measure_dynamic
 from rnndrop.evaluation.monte_carlo import monte_carlo
@@ -28,11 +28,13 @@ from rnndrop.evaluation.neural_cache import measure_cache
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
-from rnndrop.ops.nll import nll_sum
+from rnndrop.ops.nll import nll_sum, token_nll
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
 from rnndrop.training.regularizers import activation_penalty, divergence
+from rnndrop.training.seeding import generator
 from rnndrop.training.trainer import Step
+from rnndrop.training.twin import FirstPass, Twin
 from rnndrop.training.window_length import random_length
 
 EXPLODED = 3.0  # a mean loss above this many times ln V (a uniform guess) will not come back
@@ -57,12 +59,13 @@ class Windows:
         tokens: np.ndarray,
         generator: torch.Generator,
         words: WordNoise | None = None,
+        twin: Twin | None = None,
     ) -> None:
-        self.model, self.plan, self.settings, self.generator = model, plan, settings, generator
+        self.model, self.plan, self.settings, self.generator, self.twin = model, plan, settings, generator, twin
         self.inputs, self.targets = (
             torch.from_numpy(part).to(generator.device) for part in batching.columns(tokens, settings.batch_size)
         )  # each (L, B)
-        self.words = words
+        self.words, self.count = words, len(tokens) - 1
         self.exploded = EXPLODED * math.log(model.sizes.vocabulary)
 
     @property
@@ -77,23 +80,26 @@ class Windows:
 
     def take(self, row: int) -> Step:
         """The window that begins at `row`; the learning rate goes with its length."""
-        base = self.settings.window
-        length = random_length(base, self.generator) if self.settings.random_window else base
-        inputs, targets = (part[row : row + length].long() for part in (self.inputs, self.targets))  # (T, B)
-        steps, batch = inputs.shape
-        plan = self.plan.after(self.epoch - 1 + row / self.rows)
-        for rule in plan.at("token"):
-            assert self.words is not None
-            inputs, targets = self.words.noised(rule, inputs, targets, self.generator)
-        masks = draw_masks(plan, self.model.sizes, steps, batch, self.generator, held=self.model.held)
-        top, state = self.model.top(inputs, self.memory, masks)
-        loss = nll_sum(self.model.seen(top, masks), *self.model.decoder_weights(masks), targets)
+        settings, base = self.settings, self.settings.window
+        length = random_length(base, self.generator) if settings.random_window else base
+        text = self.inputs[row : row + length].long(), self.targets[row : row + length].long()  # each (T, B)
+        plan = self.plan.after(epoch := self.epoch - 1 + row / self.rows)
+        inputs, targets = noised(self.words, plan, *text, self.generator)
+        model, (steps, batch) = self.model, inputs.shape
+        masks = draw_masks(plan, model.sizes, steps, batch, self.generator, model.embedding.dtype, model.held)
+        top, state = model.top(inputs, self.memory, masks)
+        seen, decoder = model.seen(top, masks), model.decoder_weights(masks)
+        objective = nll_sum(seen, *decoder, targets, settings.adversarial_softmax)
+        loss = token_nll(seen, *decoder, targets).sum() if settings.adversarial_softmax else objective
+        if self.twin is not None:
+            first = FirstPass(inputs, targets, self.memory, masks, seen, decoder)
+            objective = self.twin.objective(objective, first, *text, epoch)
         tokens = int((targets != batching.IGNORED).sum())
-        objective = loss
-        if self.settings.ar or self.settings.tar:
-            objective = loss + tokens * activation_penalty(top, masks.output, self.settings.ar, self.settings.tar)
-        objective = objective + tokens / len(self.inputs) / batch * divergence(self.model, self.plan, masks)
-        objective = objective / (tokens if self.settings.loss == "mean" else batch)
+        if any(penalties := (settings.ar, settings.tar, settings.norm_stabiliser)):
+            objective = objective + tokens * activation_penalty(top, masks.output, *penalties)
+        if model.noise:
+            objective = objective + tokens / self.count * divergence(model, self.plan, masks)
+        objective = objective / (tokens if settings.loss == "mean" else batch)
         # Without its graph, which holds the whole window. Cloned, so that a state taken up from a checkpoint lies in
         # memory as this one does: sums may depend on it.
         self.memory = tuple(tuple(part.detach().clone() for part in memory) for memory in state)
@@ -104,11 +110,14 @@ class Windows:
         return math.exp(loss)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state, named layer/part."""
-        return {f"{i}/{j}": part for i, layer in enumerate(self.memory) for j, part in enumerate(layer)}
+        """The state, named layer/part, and where the twin's masks stand."""
+        state = {f"{i}/{j}": part for i, layer in enumerate(self.memory) for j, part in enumerate(layer)}
+        return state | ({} if self.twin is None else {"twin/random": self.twin.generator.get_state()})
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state_dict` returned."""
+        if self.twin is not None:
+            self.twin.generator.set_state(tensors["twin/random"].cpu())
         parts = sorted(tensors.items())
         self.memory = tuple(
             tuple(tensor for name, tensor in parts if name.startswith(f"{i}/")) for i in range(len(self.memory))
@@ -133,7 +142,7 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
     def check(self, corpus: Corpus, config: Config) -> None:
         """The training stream must fill a batch, and what stands in holes must be there."""
         batching.check(corpus.train, config.trainer.batch_size)
-        if any(rule.fill == "unk" for rule in config.plan.at("token")) and UNK not in corpus.vocabulary:
+        if any(rule.fill == "unk" for rule in config.twin_plan.at("token")) and UNK not in corpus.vocabulary:
             raise RequestError(
                 f"dropout.token: {corpus.name} has no {UNK} for holes. Take dropout.token.kind=blank or unigram."
             )
@@ -144,8 +153,13 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
 
     def steps(self, model: LanguageModel, config: Config, corpus: Corpus, masks: torch.Generator) -> Windows:
         """Windows of the training stream."""
-        words = WordNoise(corpus.train, corpus.vocabulary, masks.device) if config.plan.at("token") else None
-        return Windows(model, config.plan, config.trainer, corpus.train, masks, words)
+        words = WordNoise(corpus.train, corpus.vocabulary, masks.device) if config.twin_plan.at("token") else None
+        twin = None
+        if config.twin.loss is not None:
+            adversary = config.trainer.adversarial_softmax
+            draws = generator(config.seed, "twin", masks.device)
+            twin = Twin(model, config.twin_plan, config.twin, draws, adversary, words)
+        return Windows(model, config.plan, config.trainer, corpus.train, masks, words, twin)
 
     def few(self, corpus: Corpus, config: Config, steps: int) -> Corpus:
         """The first windows."""

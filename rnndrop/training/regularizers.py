@@ -1,10 +1,11 @@
-"""What is added to the loss: activation regularisation, and the divergence of learned noise from its prior."""
+"""What is added to the loss: penalties on the top layer's h, and the divergence of learned noise from its prior."""
 
 from __future__ import annotations
 
 import math
 
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Masks, WeightNoise
@@ -13,19 +14,21 @@ from rnndrop.dropout.plan import Plan
 from rnndrop.models.encoder import Encoder
 
 
-def activation_penalty(top: Tensor, mask: Tensor | None, ar: float, tar: float) -> Tensor:
-    """AR and TAR (Merity, McCann & Socher 2017): what is added to the loss a token.
+def activation_penalty(top: Tensor, mask: Tensor | None, ar: float, tar: float, norm_stabiliser: float = 0.0) -> Tensor:
+    """What is added to the loss a token, for the top layer's h (T, B, H) and its output mask (T|1, B|1, H|1).
 
-    `top` is the top layer's h (T, B, H) and `mask` its output mask (T|1, B|1, H|1).
+        ar · mean((mask ⊙ h)²)  +  tar · mean((h(t+1) - h(t))²)  +  norm_stabiliser · mean((‖h(t+1)‖ - ‖h(t)‖)²)
 
-        ar · mean((mask ⊙ h)²)  +  tar · mean((h(t+1) - h(t))²)
-
-    AR takes h as the decoder sees it, TAR as the layer gives it. In a window of one step nothing changes: TAR is 0.
+    AR and TAR are of Merity, McCann & Socher (2017), whose means are over T, B and H. The norm stabiliser is of Krueger
+    & Memisevic (2016, arXiv:1511.08400); its mean is over T and B. AR takes h as the decoder sees it, the others as the
+    layer gives it. In a window of one step nothing changes: they are 0.
     """
     dropped = top if mask is None else top * mask
     penalty = ar * dropped.pow(2).mean()
     if tar and len(top) > 1:
         penalty = penalty + tar * (top[1:] - top[:-1]).pow(2).mean()
+    if norm_stabiliser and len(top) > 1:
+        penalty = penalty + norm_stabiliser * vector_norm(top, dim=2).diff(dim=0).pow(2).mean()
     return penalty
 
 

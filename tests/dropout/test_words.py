@@ -26,7 +26,7 @@ def read(each: Rule, seed: int = 1, x: Tensor | None = None) -> tuple[Tensor, Te
     inputs = torch.from_numpy(np.random.default_rng(0).choice(TEXT, (T, B))) if x is None else x
     targets = torch.from_numpy(np.random.default_rng(1).choice(TEXT, (T, B)))
     targets[-1, :7] = -1
-    return inputs, targets, *NOISE.noised(each, inputs, targets, generator)
+    return inputs, targets, *NOISE.under(each, inputs, targets, generator)
 
 
 def pairs() -> set[tuple[int, int]]:

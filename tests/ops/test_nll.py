@@ -60,6 +60,45 @@ def test_logits_whose_exponentials_overflow_or_vanish(scale: float, shift: float
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
 
 
+def lowered(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, share: float) -> Tensor:
+    """Token by token: the target's row of the weight is moved against h, as far as share of its length."""
+    total = features.new_zeros(())
+    for h, y in zip(features.flatten(0, 1), targets.flatten(), strict=True):
+        if y != PADDING:
+            worst = (-share * weight[y].norm() * h / h.norm()).detach()
+            moved = torch.stack([row + worst if v == y else row for v, row in enumerate(weight)])
+            total = total - F.softmax(moved @ h + bias, 0)[y].log()
+    return total
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+@pytest.mark.parametrize("share", [0.01, 1.0])
+@pytest.mark.parametrize("padded", [False, True])
+def test_an_adversary_moves_the_row_of_the_target(
+    monkeypatch: pytest.MonkeyPatch, rows: int, share: float, padded: bool
+) -> None:
+    monkeypatch.setitem(nll._CHUNK, "cpu", rows * V * 8)
+    features, weight, bias, targets = problem(5, torch.float64)
+    if padded:
+        targets[-2:, 1] = PADDING
+    inputs = (features, weight, bias)
+    ours, truth = nll_sum(*inputs, targets, share), lowered(*inputs, targets, share)
+    assert ours.item() == pytest.approx(truth.item(), rel=1e-12)
+    assert ours > plain(*inputs, targets, "sum")
+    for a, b in zip(torch.autograd.grad(3 * ours, inputs), torch.autograd.grad(3 * truth, inputs), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [1.0, 100.0])
+def test_an_adversary_stays_finite(share: float) -> None:
+    features, weight, bias, targets = problem(5, torch.float32, 30)
+    with torch.no_grad():
+        features[0] = 0
+    ours = nll_sum(features, weight, bias, targets, share)
+    assert ours.isfinite()
+    assert all(part.isfinite().all() for part in torch.autograd.grad(ours, (features, weight, bias)))
+
+
 def test_only_padding_is_a_loss_of_0() -> None:
     features, weight, bias, targets = problem(5, torch.float32)
     value = nll_sum(features, weight, bias, targets.fill_(PADDING))

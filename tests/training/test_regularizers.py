@@ -1,4 +1,4 @@
-"""AR and TAR against their formulas, term by term, and in the gradient of a step."""
+"""AR, TAR and the norm stabiliser against their formulas, term by term, and in the gradient of a step."""
 
 from __future__ import annotations
 
@@ -39,8 +39,22 @@ def test_value(ar: float, tar: float, shape: tuple[int, ...] | None) -> None:
     assert activation_penalty(TOP, mask, ar, tar).item() == pytest.approx(by_hand(TOP, full, ar, tar), rel=1e-12)
 
 
+def test_the_norm_stabiliser_term_by_term() -> None:
+    lengths = [[sum(TOP[t, b, i].item() ** 2 for i in range(H)) ** 0.5 for b in range(B)] for t in range(T)]
+    changes = [(lengths[t + 1][b] - lengths[t][b]) ** 2 for t in range(T - 1) for b in range(B)]
+    mask = torch.zeros(1, B, H, dtype=torch.float64)  # h is as the layer gives it
+    found = activation_penalty(TOP, mask, 0.0, 0.0, 50.0).item()
+    assert found == pytest.approx(50 * sum(changes) / len(changes), rel=1e-12)
+
+
+def test_a_state_of_zeros_has_a_gradient() -> None:
+    top = torch.zeros(T, B, H, requires_grad=True)
+    activation_penalty(top, None, 0.0, 0.0, 50.0).backward()
+    assert top.grad is not None and not top.grad.any()
+
+
 def test_a_window_of_one_step_has_no_change_over_time() -> None:
-    penalty = activation_penalty(TOP[:1], None, 2.0, 1.0)
+    penalty = activation_penalty(TOP[:1], None, 2.0, 1.0, 50.0)
     assert penalty.item() == pytest.approx(2 * TOP[:1].pow(2).mean().item())
 
 
@@ -52,7 +66,7 @@ def test_it_is_added_to_the_loss_a_token(loss: str, kind: str) -> None:
     rules = plan({"output": {"kind": kind, "p": 0.5}})
     changes: dict[str, Any] = {
         "epochs": 1, "batch_size": B, "window": T, "optimizer": "sgd", "clip": None, "learning_rate": 0.1,
-        "ar": 2.0, "tar": 1.0, "loss": loss,
+        "ar": 2.0, "tar": 1.0, "norm_stabiliser": 5.0, "adversarial_softmax": 0.1, "loss": loss,
     }  # fmt: skip
     model, reference = (LanguageModel(ModelSettings("lstm", H, 1, None, False), 7) for _ in range(2))
     for each in (model, reference):
@@ -67,7 +81,15 @@ def test_it_is_added_to_the_loss_a_token(loss: str, kind: str) -> None:
     features, _ = reference.features(inputs, reference.initial_state(B), masks)
     mean = nll_sum(features, *reference.decoder_weights(masks), targets) / (B * T)
     top, _ = reference.top(inputs, reference.initial_state(B), masks)
-    objective = mean + 2 * (top * masks.output).square().mean() + (top[1:] - top[:-1]).square().mean()
+    lengths = top.square().sum(2).sqrt()
+    lowered = nll_sum(features, *reference.decoder_weights(masks), targets, 0.1) / (B * T)
+    assert lowered > mean + 0.01
+    objective = (
+        lowered
+        + 5 * (lengths[1:] - lengths[:-1]).square().mean()
+        + 2 * (top * masks.output).square().mean()
+        + (top[1:] - top[:-1]).square().mean()
+    )
     ((T if loss == "sum_time" else 1) * objective).backward()
     for ours, weight in zip(model.parameters(), reference.parameters(), strict=True):
         assert weight.grad is not None
