@@ -15,6 +15,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
 from rnndrop.config.schema import Config
 from rnndrop.data import batching
+from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import Masks, Sizes, draw_masks, evaluation_masks, map_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, kinds_at
@@ -283,3 +284,30 @@ def test_what_has_no_meaning_is_refused(overrides: list[str], message: str) -> N
 def test_the_command_says_so_in_a_line(rnndrop: Command) -> None:
     found = rnndrop("run", "twin=pi", "twin.share=[output]", "twin.alone=[output]")
     assert found.returncode == 2 and len(found.stderr.strip().splitlines()) == 1 and not found.stdout
+
+
+def test_the_second_pass_reads_words_under_noise_of_its_own() -> None:
+    """MIR: the first pass reads the text, the second one blanks; where the noise is shared both read the same."""
+    request = [*SMALL, "dropout=masked_input", "dropout.token.p=0.9999", "dropout.token.schedule=null"]
+    corpus = Corpus("toy", "word", [str(v) for v in range(V)], TOKENS, TOKENS, TOKENS)
+    losses = {}
+    for name, twin in (("mir", ["twin=mir"]), ("shared", ["twin=mir", "twin.alone=[]", "twin.share=[token]"])):
+        config = compose([*request, *twin])
+        model = model_of(config)
+        model.hold(config.twin_plan)
+        with torch.no_grad():
+            model.noise["blank"] += torch.randn(model.sizes.embedding, generator=torch.Generator().manual_seed(3))
+        windows = TASK.steps(model, config, corpus, generator(0, "masks", torch.device("cpu")))
+        windows.begin(1)
+        step = windows.take(0)
+        x, y = windows.inputs[:T].long(), windows.targets[:T].long()
+        blanks = torch.full_like(x, V)
+        none = evaluation_masks(Plan(()), model.sizes, torch.Generator(), torch.float64)
+        ce = [F.cross_entropy(logits(model, model.top(read, model.initial_state(B), none)[0], none).flatten(0, 1),
+                              y.flatten()) for read in (x, blanks)]  # fmt: skip
+        losses[name] = (step.objective.item(), step.loss / step.targets, [each.item() for each in ce])
+    objective, loss, (whole, blanked) = losses["mir"]
+    assert loss == pytest.approx(whole, rel=1e-9) and objective == pytest.approx(whole + blanked, rel=1e-9)
+    objective, loss, (whole, blanked) = losses["shared"]
+    assert loss == pytest.approx(blanked, rel=1e-9) and objective == pytest.approx(2 * blanked, rel=1e-9)
+    assert abs(whole - blanked) > 1e-3
