@@ -168,12 +168,17 @@ def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = 
 
 
 def _candidates(factors: Sequence[float], overrides: list[str]) -> dict[float, list[str]]:
-    """The overrides with every rate of their plan times each factor; only once where the plan drops nothing."""
-    rules = tuple(compose(expand(overrides)[0]).plan.active)
-    if not rules or list(factors) == [1.0]:
+    """The overrides with every rate of their plan times each factor; only once where the plan drops nothing.
+
+    Of several rules at a location it is the first one's rate.
+    """
+    rates: dict[str, float] = {}
+    for rule in compose(expand(overrides)[0]).twin_plan.active:
+        rates.setdefault(rule.location, rule.p)
+    if not rates or list(factors) == [1.0]:
         return {1.0: overrides}
     return {
-        factor: [*overrides, *(f"dropout.{rule.location}.p={round(rule.p * factor, 4)}" for rule in rules)]
+        factor: [*overrides, *(f"dropout.{place}.p={round(p * factor, 4)}" for place, p in rates.items())]
         for factor in factors
     }
 
