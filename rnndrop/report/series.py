@@ -14,6 +14,7 @@ import pandas as pd
 from rnndrop.config.tasks import score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import context_columns
+from rnndrop.report.settings import rule_words
 from rnndrop.store.records import read_history
 
 Rules = tuple[tuple[str, str, float], ...]
@@ -179,11 +180,8 @@ def rules(settings: dict[str, Any]) -> Rules:
     for name, p in settings.items():
         if name.startswith("dropout.") and name.endswith(".p") and p:
             location = name.split(".")[1]
-            varies = settings.get(f"dropout.{location}.varies")
-            kind = settings[f"dropout.{location}.kind"] if varies is None else "over " + " ".join(varies)
-            noise, fill = (settings.get(f"dropout.{location}.{part}") for part in ("noise", "fill"))
-            words = [kind, *([noise] if noise not in (None, "bernoulli") else []), *([f"fill {fill}"] if fill else [])]
-            found.append((location, " ".join(words), float(p)))
+            also = "".join(f" · {each}" for each in settings.get(f"dropout.{location}.also", ()))
+            found.append((location, "".join(rule_words(settings, location)) + also, float(p)))
     return tuple(found)
 
 

@@ -40,15 +40,21 @@ def show(value: object) -> str:
 def plan_text(settings: Settings) -> str:
     """The rules that do something, as `recurrent locked .3 · output locked .5`."""
     rules = []
-    for name, p in settings.items():
-        place, _, part = name.removeprefix("dropout.").rpartition(".")
-        if part == "p" and p and name.startswith("dropout."):
-            axes, noise = (settings.get(f"dropout.{place}.{each}") for each in ("varies", "noise"))
-            kind = settings.get(f"dropout.{place}.kind") if axes is None else f"over {' '.join(axes)}"
-            extras = in_words({each: settings.get(f"dropout.{place}.{each}") for each in EXTRAS})
-            own = f"{kind}{f' {noise}' if noise else ''} {p:g}{extras}".replace(" 0.", " .")
+    for place in LOCATIONS:
+        if p := settings.get(f"dropout.{place}.p"):
+            kind, more = rule_words(settings, place)
+            own = f"{kind} {p:g}{more}".replace(" 0.", " .")
             rules += [f"{place} {each}" for each in (own, *settings.get(f"dropout.{place}.also", ()))]
     return " · ".join(rules) or NOTHING
+
+
+def rule_words(settings: Settings, place: str) -> tuple[str, str]:
+    """What the rule of a location is in words, without its rate: what stands before the rate, and what after it."""
+    part = {name: settings.get(f"dropout.{place}.{name}") for name in ("kind", "varies", "noise", "fill", *EXTRAS)}
+    kind = part["kind"] if part["varies"] is None else f"over {' '.join(part['varies'])}"
+    noise = part["noise"] if part["noise"] not in (None, "bernoulli") else None
+    fill = part["fill"] and f"fill {part['fill']}"
+    return " ".join(filter(None, (kind, noise, fill))), in_words(part)
 
 
 def dropout_labels(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from rnndrop.config.compose import choices, compose, expand
 from rnndrop.config.tasks import score
@@ -49,18 +50,21 @@ def rows(recipe: str, mode: Mode, overrides: Sequence[str]) -> list[Row]:
     base = [*_chosen(recipe), *overrides]
     if not any(override.startswith("seed=") for override in base):
         base.append(SEEDS)
-    plan = compose([*expand(base)[0]]).plan
-    rules = {rule.location: str(rule) for rule in plan.active}
+    plan = compose([*expand(base)[0]]).twin_plan
+    rules = {rule.location: " · ".join(map(str, plan.at(rule.location))) for rule in plan.active}
     if not rules:
         raise RequestError(f"{recipe} drops nothing, so there is nothing to leave out.\nPlans: {' '.join(_plans())}")
-    off = {location: f"dropout.{location}.p=0" for location in rules}
+    off = {
+        location: [f"dropout.{location}.p=0", *([f"dropout.{location}.also=[]"] if len(plan.at(location)) > 1 else [])]
+        for location in rules
+    }
     variants: dict[str | None, list[str]]
     if mode == "drop":
-        variants = {None: [], **{place: [off[place], f"dropout.name={recipe}-{place}"] for place in rules}}
+        variants = {None: [], **{place: [*off[place], f"dropout.name={recipe}-{place}"] for place in rules}}
     else:
-        variants = {None: [*off.values(), "dropout.name=none"]}
+        variants = {None: [*chain.from_iterable(off.values()), "dropout.name=none"]}
         for place in rules:
-            others = [off[other] for other in rules if other != place]
+            others = [each for other in rules if other != place for each in off[other]]
             variants[place] = [*others, f"dropout.name=none+{place}"]
     return [_row(mode, place, rules.get(place or "", ""), [*base, *variant]) for place, variant in variants.items()]
 

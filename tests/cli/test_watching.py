@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rnndrop.cli.progress import sparkline
 
+from rnndrop.config.compose import compose
 from tests.conftest import TINY, Command
 from tests.processes import RNNDROP, wait_until
 from tests.warm import Warm
@@ -192,3 +193,10 @@ def test_bash_completes_the_values_of_options(tmp_path: Path) -> None:
 def test_sparkline() -> None:
     assert sparkline([3.0, 2.0, 1.0]) == "█▅▁" or sparkline([3.0, 2.0, 1.0])[0] == "█"
     assert sparkline([]) == "" and sparkline([5.0, 5.0]) == "▁▁" and sparkline([float("inf")]) == ""
+
+
+def test_ablate_takes_all_rules_of_a_location_away(rnndrop: Command) -> None:
+    found = json.loads(rnndrop("ablate", "token_and_locked", "seed=0", "--dry-run", "--json").stdout)
+    without = next(row["run"] for row in found if row["run"].startswith("without input"))
+    plan = compose([each for each in without.partition(", ")[2].split() if not each.startswith("seed")]).plan
+    assert str(plan) == "hidden locked .3 · output locked .3"
