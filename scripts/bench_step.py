@@ -34,7 +34,6 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnndrop.config.compose import choices
 from rnndrop.config.schema import TrainerSettings
 from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan, plan
@@ -222,10 +221,18 @@ def contestants() -> dict[str, Callable[[Size], Step]]:
     return {**peers, **mine, **(rounded if has_bf16() else {})}
 
 
+PLANS = (
+    "awd", "drifting", "dropconnect", "embedding", "gaussian", "h_detach", "locked", "naive", "none",
+    "recurrent_update", "rnndrop", "shared", "variational", "variational_untied", "variational_weight", "weight_noise",
+    "zaremba", "zoneout", "zoneout_words",
+)  # fmt: skip
+"""Those of `conf/dropout` whose masks differ in what the engine does with them or in what drawing them costs."""
+
+
 def plans() -> dict[str, Plan]:
-    """The named plans of `conf/dropout`, each active location at p = .5."""
+    """`PLANS`, each active location at p = .5."""
     found = {}
-    for name in sorted(choices("dropout")):
+    for name in PLANS:
         text = resources.files("rnndrop.conf").joinpath(f"dropout/{name}.yaml").read_text()
         rules = {place: rule for place, rule in yaml.safe_load(text).items() if isinstance(rule, dict)}
         active = {place: {**rule, "p": P} for place, rule in rules.items() if rule["p"]}

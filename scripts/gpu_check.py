@@ -38,7 +38,7 @@ from torch import Tensor
 
 import rnndrop
 from rnndrop.config.cells import CELLS
-from rnndrop.config.compose import choices, compose
+from rnndrop.config.compose import compose
 from rnndrop.display.digits import number
 from rnndrop.dropout.masks import Masks, draw_masks, map_masks
 from rnndrop.dropout.plan import Plan
@@ -51,7 +51,7 @@ from rnndrop.store.files import write_atomically
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress
 from rnndrop.store.records import Record, read_history
-from scripts.bench_step import BASELINE, Size, measure, plans, summary
+from scripts.bench_step import BASELINE, PLANS, Size, measure, plans, summary
 
 TOLERANCE = 1e-3  # of a gradient: norm of the difference ÷ norm
 LAYERS, WORDS, WINDOW, BATCH = 2, 200, 6, 4  # of a check of gradients
@@ -81,7 +81,7 @@ TIMED = ("none", "variational", "variational_untied", "dropconnect", "zoneout", 
 QUICK_PLANS = ("none", "variational", "zoneout")
 FULL = Extent(
     cells=tuple(CELLS),
-    plans=tuple(choices("dropout")),
+    plans=PLANS,
     hidden=48,
     contestants=(*PEERS, *TIMED),
     sizes=(200, 650, 1500),

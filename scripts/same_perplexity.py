@@ -1,4 +1,4 @@
-"""Train every plan on `synthetic` in two ways with the same seed, and compare the test perplexities.
+"""Train the plans of `scripts/bench_step.py` on `synthetic` in two ways with the same seed, and compare the test perplexities.
 
     python scripts/same_perplexity.py model.hidden=100 trainer.epochs=2           # the engine against plain torch
     python scripts/same_perplexity.py --bf16                                      # bf16 against float32, three seeds
@@ -17,8 +17,11 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from tabulate import tabulate
@@ -27,8 +30,8 @@ from torch.nn import functional as F
 
 import rnndrop
 from rnndrop.config.cells import CELLS
-from rnndrop.config.compose import choices
 from rnndrop.recurrent.reference import unroll
+from scripts.bench_step import PLANS
 
 WITHIN = 0.005
 SEEDS = range(3)
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     overrides = [argument for argument in arguments if argument != "--bf16"]
     compare = rounded_and_not if len(overrides) < len(arguments) else engine_and_plain
     rows = []
-    for name in choices("dropout"):
+    for name in PLANS:
         pairs = compare(name, overrides)
         difference = math.exp(statistics.mean(math.log(one / other) for one, other in pairs)) - 1
         rows.append((name, " ".join(f"{one:.3f}/{other:.3f}" for one, other in pairs), difference))
