@@ -1,4 +1,4 @@
-"""Train the plans of `scripts/bench_step.py` on `synthetic` in two ways with the same seed, and compare the test perplexities.
+"""Train plans on `synthetic` in two ways with the same seed, and compare the test perplexities.
 
     python scripts/same_perplexity.py model.hidden=100 trainer.epochs=2           # the engine against plain torch
     python scripts/same_perplexity.py --bf16                                      # bf16 against float32, three seeds

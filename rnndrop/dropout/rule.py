@@ -74,7 +74,7 @@ _WEIGHT = ("zero", "start")
 
 LOCATIONS = _locations(
     Location("token", "the words that are read, before they are looked up", ("time", "batch", "type"),
-             ("unk", "blank", "unigram", "kn")),
+             ("unk", "blank", "unigram", "kn", "model")),
     Location("embedding", "rows of the embedding matrix (word types)", ("batch", "type", "feature"),
              aliases="AWD dropoute"),
     Location("input", "what enters the first recurrent layer", _GATED, aliases="AWD dropouti; Gal x"),
@@ -116,6 +116,7 @@ KINDS = _kinds(
     ("blank", "time batch", "Xie et al. 2017: blank noising", "blank"),
     ("unigram", "time batch", "Xie et al. 2017: unigram noising", "unigram"),
     ("kn", "time batch", "Xie et al. 2017: bigram Kneser-Ney noising", "kn"),
+    ("sampled", "time batch", "Bengio et al. 2015: scheduled sampling, in its parallel form", "model"),
     ("reset", "batch", "Melis et al. 2018: the state of a sequence starts anew", "initial"),
     ("layer_drop", "layer", "Fan et al. 2020: LayerDrop", "input"),
     ("stochastic_depth", "layer batch", "Huang et al. 2016, for each sequence", "input"),

@@ -10,9 +10,14 @@ Language Models*, arXiv:1703.02573). c(v) counts a type, N1+(v,·) the types tha
     blank      a vector of its own    no type of the vocabulary; the model learns it
     unigram    c(z)
     kn         N1+(·,z)               discounted; the word to be predicted is replaced too, by a draw of its own
+    model      p(z | x before it)     what the model itself predicts there, having read the text as it is (Bengio et al.
+                                      2015, arXiv:1506.03099; at once for all steps: Duckworth et al. 2019,
+                                      arXiv:1906.04331); the first word of a window stays
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,13 +29,17 @@ from rnndrop.dropout.rule import Rule
 UNK = "<unk>"
 
 
+Predict = Callable[[Tensor, torch.Generator], Tensor]
+"""From inputs (T, B) to a draw of what a model predicts after each, (T, B)."""
+
+
 def noised(
-    words: WordNoise | None, plan: Plan, inputs: Tensor, targets: Tensor, generator: torch.Generator
+    words: WordNoise | None, plan: Plan, inputs: Tensor, targets: Tensor, generator: torch.Generator, predict: Predict
 ) -> tuple[Tensor, Tensor]:
     """Inputs and targets (T, B) under the rules of a plan for words, one after the other; without any, as they are."""
     for rule in plan.at("token"):
         assert words is not None
-        inputs, targets = words.under(rule, inputs, targets, generator)
+        inputs, targets = words.under(rule, inputs, targets, generator, predict)
     return inputs, targets
 
 
@@ -47,7 +56,9 @@ class WordNoise:
         self._unk = vocabulary.index(UNK) if UNK in vocabulary else -1
         self._device = device
 
-    def under(self, rule: Rule, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def under(
+        self, rule: Rule, inputs: Tensor, targets: Tensor, generator: torch.Generator, predict: Predict | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Inputs and targets (T, B) under a rule; a target below 0 is padding, and stays.
 
         Fill "unk" needs it in the vocabulary; of "blank" the input is V.
@@ -57,7 +68,12 @@ class WordNoise:
             p *= float(torch.rand((), generator=generator, device=self._device))
         known = inputs.clamp(max=self._blank - 1)  # a blank of a rule before stays
         holes = (self._uniform(rule, known, generator) < self._rates(rule, p)[known]) & (inputs < self._blank)
-        read = torch.where(holes, self._drawn(rule, known, generator), inputs)
+        if rule.fill == "model":
+            assert predict is not None
+            stands = torch.cat([inputs[:1], predict(inputs, generator)[:-1]])
+        else:
+            stands = self._drawn(rule, known, generator)
+        read = torch.where(holes, stands, inputs)
         if rule.fill == "kn":
             targets = torch.where(holes & (targets >= 0), self._drawn(rule, known, generator), targets)
         return read, targets

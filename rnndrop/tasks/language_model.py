@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +32,7 @@ from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum, token_nll
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
+from rnndrop.training.predicted import predicted
 from rnndrop.training.regularizers import activation_penalty, divergence
 from rnndrop.training.seeding import generator
 from rnndrop.training.trainer import Step
@@ -84,7 +86,8 @@ class Windows:
         length = random_length(base, self.generator) if settings.random_window else base
         text = self.inputs[row : row + length].long(), self.targets[row : row + length].long()  # each (T, B)
         plan = self.plan.after(epoch := self.epoch - 1 + row / self.rows)
-        inputs, targets = noised(self.words, plan, *text, self.generator)
+        predict = partial(predicted, self.model, self.memory)
+        inputs, targets = noised(self.words, plan, *text, self.generator, predict)
         model, (steps, batch) = self.model, inputs.shape
         masks = draw_masks(plan, model.sizes, steps, batch, self.generator, model.embedding.dtype, model.held)
         top, state = model.top(inputs, self.memory, masks)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +22,7 @@ from rnndrop.models.encoder import State
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.logit_distance import distance_sum
 from rnndrop.ops.nll import nll_sum
+from rnndrop.training.predicted import predicted
 
 _PLACES = {"recurrent_gradient": "recurrent"}  # of masks that are not called as their location
 
@@ -66,7 +68,8 @@ class Twin:
         if "token" in settings.share:
             inputs, targets = first.inputs, first.targets
         if settings.masks == "own":
-            inputs, targets = noised(self.words, plan, inputs, targets, self.generator)
+            predict = partial(predicted, model, first.state)
+            inputs, targets = noised(self.words, plan, inputs, targets, self.generator, predict)
         steps, batch = inputs.shape
         second = self.masks(first.masks, steps, batch, plan)
         features, _ = model.features(inputs, first.state, second)
