@@ -156,6 +156,21 @@ def ablate(
     raise typer.Exit(command.ablate(plan, mode, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 
+@app.command(epilog="Example: rnndrop variance dropout=variational 'seed=range(5)' --jobs 2")
+def variance(
+    overrides: Overrides = None,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+) -> None:
+    """Measure where the spread between seeds comes from: initial weights, order of the data, masks, test text."""
+    from . import variance as command
+    from .sweep import Options
+
+    raise typer.Exit(command.variance(overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
+
+
 @app.command(epilog="Example: rnndrop reproduce zaremba_small --scale small --jobs 2")
 def reproduce(
     name: Annotated[str, typer.Argument(help="See `rnndrop ls reproduce`.", autocompletion=_complete("reproductions"))],

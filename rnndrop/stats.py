@@ -25,6 +25,15 @@ def t_margin(std: ArrayLike, n: ArrayLike, level: float = LEVEL) -> Floats:
     return np.asarray(np.where(enough, margin, np.nan))
 
 
+def std_interval(std: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """The interval of a Gaussian's standard deviation from that of `n` values (chi-square with n - 1 degrees)."""
+    from scipy.special import chdtri
+
+    tail = (1 - level) / 2
+    low, high = (std * math.sqrt((n - 1) / float(chdtri(n - 1, area))) for area in (tail, 1 - tail))
+    return low, high
+
+
 class Estimate(NamedTuple):
     """A number estimated from samples, and its standard error; NaN if one sample was all there was."""
 

@@ -345,7 +345,7 @@ def check_key(key: str) -> None:
             f"{key}: of Hydra's own settings only `hydra/launcher` and `hydra.launcher.…` mean something, in a sweep."
         )
     names = known_keys()
-    if key in names or key in GROUPS or (rest and any(name.startswith(key + ".") for name in names)):
+    if key in names or key in GROUPS or any(name.startswith(key + ".") for name in names):
         return
     parts = key.split(".")
     if parts[0] == "dropout" and len(parts) > 1 and parts[1] not in LOCATIONS:

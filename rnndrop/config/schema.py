@@ -398,6 +398,23 @@ class EvaluationSettings(Settings):
     dynamic: DynamicSettings
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class SeedSettings(Settings):
+    """Seeds of single sources of chance, which then stay as they are while `seed` changes."""
+
+    init: Seed | None = _setting("Seed of the initial weights; null: seed.", "seeds.init=0 seed=1", default=None)
+    data: Seed | None = _setting(
+        "Seed of the order of the data: the lengths of random windows, or of reviews the order; null: seed.",
+        "trainer.random_window=true seeds.data=0 seed=1",
+        default=None,
+    )
+    masks: Seed | None = _setting(
+        "Seed of the masks and of whatever else the dropout draws; null: seed.", "seeds.masks=0 seed=1", default=None
+    )
+
+
 class Config(Settings):
     """Everything that one run depends on."""
 
@@ -412,13 +429,17 @@ class Config(Settings):
     trainer: TrainerSettings
     twin: TwinSettings = TwinSettings()
     evaluation: EvaluationSettings
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = _setting(
-        "Seed of the initial weights, the masks and whatever else is drawn.", "seed=1"
-    )
+    seed: Seed = _setting("Seed of the initial weights, the masks and whatever else is drawn.", "seed=1")
+    seeds: SeedSettings = SeedSettings()
     output: str = _setting("Folder of the runs.", "output=results/mine")
     label: str | None = _setting(
         "A name for what the run is for, not part of its identity; null: none.", "label=first-try", default=None
     )
+
+    def seed_of(self, source: str) -> int:
+        """The seed of a source of chance, of `seeds`."""
+        own: int | None = getattr(self.seeds, source)
+        return self.seed if own is None else own
 
     @property
     def plan(self) -> Plan:

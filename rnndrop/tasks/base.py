@@ -101,14 +101,16 @@ class Task(ABC, Generic[D, M]):
         except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond memory, or beyond numbers
             raise RequestError(f"This model does not fit into memory: {str(error).partition(chr(10))[0]}") from None
         trainer = config.trainer
-        model.initialize(trainer.init, generator(config.seed, "weights", torch.device("cpu")), trainer.init_by_width)
+        model.initialize(
+            trainer.init, generator(config.seed_of("init"), "weights", torch.device("cpu")), trainer.init_by_width
+        )
         model = model.to(device)
         model.hold(config.twin_plan)
         return model
 
     def training(self, config: Config, data: D, model: M) -> Training:
         """The training of a model that `build` made, at its beginning."""
-        masks = generator(config.seed, "masks", model.embedding.device)
+        masks = generator(config.seed_of("masks"), "masks", model.embedding.device)
         return Training(model, config.plan, config.trainer, self.steps(model, config, data, masks), masks)
 
     def scores(self, values: Mapping[str, float], config: Config) -> dict[str, float]:
@@ -136,7 +138,7 @@ class Task(ABC, Generic[D, M]):
         estimator = "jackknife" if settings.samples > 1 else "mean"
         metrics: dict[str, Any] = {"mc": {**settings.model_dump(), "estimator": estimator}}
         for split in ("valid", "test"):
-            masks = generator(config.seed, f"mc {split}", model.embedding.device)
+            masks = generator(config.seed_of("masks"), f"mc {split}", model.embedding.device)
             value, error = self.sampled(model, config, data, split, masks)
             name = f"{split}_{self.metric}_mc"
             metrics[name] = value if math.isfinite(value) else None

@@ -48,7 +48,8 @@ log = logging.getLogger("rnndrop")
 class Windows:
     """The training stream (N,) in windows of `batch_size` columns, with the state carried from one to the next.
 
-    `words` noises what is read where the plan has rules for it.
+    `words` noises what is read where the plan has rules for it; `lengths` draws those of random windows, if they have a
+    seed of their own.
     """
 
     metric, unit, averages = "perplexity", "nats per token", True
@@ -62,12 +63,14 @@ class Windows:
         generator: torch.Generator,
         words: WordNoise | None = None,
         twin: Twin | None = None,
+        lengths: torch.Generator | None = None,
     ) -> None:
         self.model, self.plan, self.settings, self.generator, self.twin = model, plan, settings, generator, twin
         self.inputs, self.targets = (
             torch.from_numpy(part).to(generator.device) for part in batching.columns(tokens, settings.batch_size)
         )  # each (L, B)
         self.words, self.count = words, len(tokens) - 1
+        self.lengths = lengths or generator
         self.exploded = EXPLODED * math.log(model.sizes.vocabulary)
 
     @property
@@ -83,7 +86,7 @@ class Windows:
     def take(self, row: int) -> Step:
         """The window that begins at `row`; the learning rate goes with its length."""
         settings, base = self.settings, self.settings.window
-        length = random_length(base, self.generator) if settings.random_window else base
+        length = random_length(base, self.lengths) if settings.random_window else base
         text = self.inputs[row : row + length].long(), self.targets[row : row + length].long()  # each (T, B)
         plan = self.plan.after(epoch := self.epoch - 1 + row / self.rows)
         predict = partial(predicted, self.model, self.memory)
@@ -113,14 +116,19 @@ class Windows:
         return math.exp(loss)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The state, named layer/part, and where the twin's masks stand."""
+        """The state, named layer/part, and where other generators than that of the masks stand."""
         state = {f"{i}/{j}": part for i, layer in enumerate(self.memory) for j, part in enumerate(layer)}
-        return state | ({} if self.twin is None else {"twin/random": self.twin.generator.get_state()})
+        return state | {f"{name}/random": each.get_state() for name, each in self._others.items()}
+
+    @property
+    def _others(self) -> dict[str, torch.Generator]:
+        twin = {} if self.twin is None else {"twin": self.twin.generator}
+        return twin | ({} if self.lengths is self.generator else {"lengths": self.lengths})
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state_dict` returned."""
-        if self.twin is not None:
-            self.twin.generator.set_state(tensors["twin/random"].cpu())
+        for name, each in self._others.items():
+            each.set_state(tensors[f"{name}/random"].cpu())
         parts = sorted(tensors.items())
         self.memory = tuple(
             tuple(tensor for name, tensor in parts if name.startswith(f"{i}/")) for i in range(len(self.memory))
@@ -160,9 +168,11 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
         twin = None
         if config.twin.loss is not None:
             adversary = config.trainer.adversarial_softmax
-            draws = generator(config.seed, "twin", masks.device)
+            draws = generator(config.seed_of("masks"), "twin", masks.device)
             twin = Twin(model, config.twin_plan, config.twin, draws, adversary, words)
-        return Windows(model, config.plan, config.trainer, corpus.train, masks, words, twin)
+        apart = config.seeds.data is not None or config.seeds.masks is not None  # else one generator draws both
+        lengths = generator(config.seed_of("data"), "windows", masks.device) if apart else None
+        return Windows(model, config.plan, config.trainer, corpus.train, masks, words, twin, lengths)
 
     def few(self, corpus: Corpus, config: Config, steps: int) -> Corpus:
         """The first windows."""

@@ -49,7 +49,7 @@ class Batches:
     def begin(self, epoch: int) -> None:
         """Shuffle."""
         self.epoch = epoch
-        shuffling = generator(self.config.seed, f"order {epoch}", torch.device("cpu"))
+        shuffling = generator(self.config.seed_of("data"), f"order {epoch}", torch.device("cpu"))
         self.order = torch.randperm(self.rows, generator=shuffling).to(self.generator.device)
 
     def take(self, row: int) -> Step:

@@ -70,6 +70,7 @@ PLANS = [
     ["dropout=concrete", "trainer.checkpoint_seconds=0"],
     ["dropout=sparse", "dropout.token.kind=blank", "dropout.token.p=0.2", "trainer.checkpoint_seconds=0"],
     ["dropout=drifting", "dropout.carry.kind=reset", "dropout.carry.p=0.3", "trainer.checkpoint_seconds=0"],
+    ["dropout=awd", "trainer.random_window=true", "seeds.data=3", "trainer.checkpoint_seconds=0"],
     ["dropout=early", "dropout.input.until=1.5", "dropout.token.kind=kn", "dropout.token.p=0.2"],
     ["dropout=mixout", "dropout.layer.kind=stochastic_depth", "dropout.layer.p=0.3", "trainer.checkpoint_seconds=0"],
     ["twin=fraternal", "dropout=awd", "twin.share=[weight_hh]", "trainer.checkpoint_seconds=0"],

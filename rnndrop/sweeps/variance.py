@@ -1,0 +1,104 @@
+"""Where the spread between runs of one plan comes from: one source of chance varies, the others stay as they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnndrop.config.compose import expand
+from rnndrop.config.schema import Config
+from rnndrop.config.tasks import score
+from rnndrop.errors import RequestError
+from rnndrop.stats import bootstrap, std_interval
+from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.sweeps.scheduler import Job, jobs_of
+
+SEEDS = "seed=range(5)"
+SOURCES = {"init": "initial weights", "data": "order of the data", "masks": "masks"}
+ALL, TEXT = "all", "test text"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of chance, "all" of them, and the runs in which it varies: one job for each seed."""
+
+    name: str
+    jobs: list[Job]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far runs differ by a source: the std over `n` of ln test score, with its interval of 95 % (Gaussian).
+
+    `share` is its variance over that of all seeds. Of the test text it is the bootstrap's, the mean over the runs.
+    """
+
+    source: str
+    n: int
+    test: float | None
+    std: float | None
+    low: float | None
+    high: float | None
+    share: float | None
+
+
+def sources(overrides: Sequence[str]) -> list[Source]:
+    """The runs that show each source: those in which all vary first. The fixed ones have the first of the seeds.
+
+    Raises RequestError for fewer than two seeds, and where the settings are those of several configurations.
+    """
+    own = [*overrides, *([] if any(each.startswith("seed=") for each in overrides) else [SEEDS])]
+    jobs = jobs_of(expand(own))
+    seeds = [job.config.seed for job in jobs]
+    if len({job.folder.parent for job in jobs}) > 1 or len(set(seeds)) < 2:
+        raise RequestError("This is for one configuration with two seeds or more. Give its settings and seed=range(5).")
+    found = [Source(ALL, jobs)]
+    for name in _varying(jobs[0].config):
+        fixed = [f"seeds.{other}={seeds[0]}" for other in SOURCES if other != name]
+        found.append(Source(name, jobs_of(expand([*own, *fixed]))))
+    for source in found:
+        for job in source.jobs:
+            job.name = f"{SOURCES.get(source.name, source.name)}, seed={job.config.seed}"
+    return found
+
+
+def _varying(config: Config) -> list[str]:
+    """The sources that there are: a plan without dropout draws no mask, a text in its order nothing of the data."""
+    random_order = config.trainer.random_window or config.task != "language_model"
+    there = {"init": True, "data": random_order, "masks": any(config.twin_plan.active)}
+    return [name for name in SOURCES if there[name]]
+
+
+def spreads(found: Sequence[Source]) -> list[Spread]:
+    """What the finished runs show: all seeds, each source, and the test text."""
+    whole = _spread(ALL, found[0].jobs, None)
+    variance = None if whole.std is None else whole.std**2
+    rows = [_spread(source.name, source.jobs, variance) for source in found[1:]]
+    return [whole, *rows, *_of_text(found[0].jobs, variance)]
+
+
+def _spread(name: str, jobs: Sequence[Job], variance: float | None) -> Spread:
+    tests = [score(job.record.metrics, "test") for job in jobs if job.record and job.record.status == "finished"]
+    title = SOURCES.get(name, "all seeds")
+    test = float(np.mean(tests)) if tests else None
+    if len(tests) < 2:
+        return Spread(title, len(tests), test, None, None, None, None)
+    std = float(np.log(tests).std(ddof=1))
+    low, high = std_interval(std, len(tests))
+    share = None if not variance else std**2 / variance
+    return Spread(title, len(tests), test, std, low, high, 1.0 if name == ALL else share)
+
+
+def _of_text(jobs: Sequence[Job], variance: float | None) -> list[Spread]:
+    """The spread over redrawn test texts, of a language model."""
+    blocks = [read_blocks(job.folder) for job in jobs if job.record and job.record.status == "finished"]
+    stds = [
+        float(bootstrap(sums, counts)[0].std(ddof=1)) for sums, counts in (each for each in blocks if each is not None)
+    ]
+    if not stds:
+        return []
+    std = math.sqrt(float(np.mean(np.square(stds))))
+    return [Spread(TEXT, len(stds), None, std, None, None, None if not variance else std**2 / variance)]
