@@ -32,17 +32,14 @@ def ablate(recipe: str, mode: Mode, overrides: Sequence[str], options: Options) 
 def _text(measured: Sequence[Effect]) -> str:
     from tabulate import tabulate
 
-    header = ("", "rule", "seeds", "test", "difference", "paired (95 %)", "pairs")
+    header = ("", "rule", "seeds", "test", "difference", "95 % (Welch)", "df")
     return str(tabulate([_cells(effect) for effect in measured], header, disable_numparse=True))
 
 
-def _cells(effect: Effect) -> tuple[object, ...]:
-    """A line of the table; where there is no difference, it says why."""
-    shown = (effect.variant, effect.rule, effect.n, "" if effect.test is None else number(effect.test))
-    if effect.pairs is None:
-        return *shown, "baseline", "", ""
+def _cells(effect: Effect) -> tuple[str, ...]:
+    """A line of the table."""
+    shown = (effect.variant, effect.rule, str(effect.n), "" if effect.test is None else number(effect.test))
     if effect.percent is None:
-        return *shown, "no common seed" if effect.n else "", "", effect.pairs
+        return *shown, "" if effect.test is None or effect.difference is not None else "baseline", "", ""
     bounds = "" if effect.low is None or effect.high is None else f"[{effect.low:+.1f}, {effect.high:+.1f}]"
-    pairs = f"{effect.pairs}" if effect.pairs == effect.n else f"{effect.pairs} of {effect.n}"
-    return *shown, f"{effect.percent:+.1f} %", bounds, pairs
+    return *shown, f"{effect.percent:+.1f} %", bounds, "" if effect.df is None else f"{effect.df:.1f}"

@@ -254,7 +254,7 @@ def report(
     style: Annotated[Style, typer.Option("--format", help="Format of the tables.")] = "rich",
     metric: Ranked = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Add differences, paired by seed, from this dropout, run id or KEY=VALUE.")
+        str | None, typer.Option(help="Add differences from this dropout, run id or KEY=VALUE.")
     ] = None,
     where: Where = None,
     last: Last = None,

@@ -1,4 +1,4 @@
-"""Seeds, intervals, paired differences, Holm's correction, and the bootstrap over the test set. No torch, no pandas."""
+"""Seeds, intervals, differences, Holm's correction, and the bootstrap over the test set. No torch, no pandas."""
 
 from __future__ import annotations
 
@@ -58,14 +58,15 @@ def jackknife(whole: float, left_out: ArrayLike) -> Estimate:
 
 
 @dataclass(frozen=True)
-class Paired:
-    """How a differs from b over the seeds that both have: positive, a is worse.
+class Difference:
+    """How plan a differs from plan b over all their seeds: positive, a is worse.
 
-    `log_ratio` is the mean of ln a - ln b; `low` and `high` bound it at the asked level and `p` is its two-sided
-    paired t test. `difference` is the mean of a - b. With one pair the bounds and `p` are NaN.
+    `log_ratio` is the mean of ln a less that of ln b; `low` and `high` bound it at the asked level and `p` is the
+    two-sided test, both of Welch's t with `df` degrees of freedom. `difference` is that of the means. Where a or b is
+    one run, `df`, the bounds and `p` are NaN.
     """
 
-    n: int
+    df: float
     log_ratio: float
     low: float
     high: float
@@ -73,31 +74,36 @@ class Paired:
     difference: float
 
 
-def paired(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Paired:
-    """Compare the perplexities of two plans, `a[i]` and `b[i]` being of the same seed.
+def difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Difference:
+    """Compare the scores of two plans, one number a seed, on their logarithms.
 
-    The test is on log-perplexity. Differences that are all alike leave nothing to test: p is 1 where they are
-    zero (identical runs) and 0 elsewhere. A score of 0 has no ratio: all but the difference are NaN.
+    Welch's interval: the plans may differ in how far they spread and in how many seeds they have. Why it is this one:
+    docs/guide/claims.md. Scores that are all alike leave nothing to test: p is 1 where both plans' are the same and 0
+    elsewhere. A score of 0 has no ratio: all but the difference are NaN.
     """
-    from scipy.special import stdtr
+    from scipy.special import stdtr, stdtrit
 
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"pairs need two vectors of one length, not {a.shape} and {b.shape}")
-    with np.errstate(divide="ignore", invalid="ignore"):  # a score of 0 has no ratio
-        logs = np.log(a) - np.log(b)
-    n, whole = len(logs), bool(np.isfinite(logs).all())
-    mean = float(logs.mean()) if n and whole else math.nan
-    difference = float((a - b).mean()) if n else math.nan
-    if n < 2 or not whole:
-        return Paired(n, mean, math.nan, math.nan, math.nan, difference)
-    std = float(logs.std(ddof=1))
-    margin = float(t_margin(std, n, level))
-    if std <= 1e-12 * max(1.0, abs(mean)):
-        p = 1.0 if abs(mean) <= 1e-12 else 0.0
-    else:
-        p = float(2 * stdtr(n - 1, -abs(mean) / (std / math.sqrt(n))))
-    return Paired(n, mean, mean - margin, mean + margin, p, difference)
+    a, b = (np.asarray(each, float) for each in (a, b))
+    if a.ndim != 1 or b.ndim != 1:
+        raise ValueError(f"scores are two vectors, not {a.shape} and {b.shape}")
+    with np.errstate(divide="ignore"):  # a score of 0 has no ratio
+        logs = np.log(a), np.log(b)
+    nan = math.nan
+    if not (len(a) and len(b)):
+        return Difference(nan, nan, nan, nan, nan, nan)
+    of_means = float(a.mean() - b.mean())
+    if not all(np.isfinite(each).all() for each in logs):
+        return Difference(nan, nan, nan, nan, nan, of_means)
+    mean = float(logs[0].mean() - logs[1].mean())
+    if min(len(a), len(b)) < 2:
+        return Difference(nan, mean, nan, nan, nan, of_means)
+    first, second = (float(each.var(ddof=1)) / len(each) for each in logs)
+    error = math.sqrt(first + second)
+    if error <= 1e-12 * max(1.0, abs(mean)):
+        return Difference(len(a) + len(b) - 2, mean, mean, mean, float(abs(mean) <= 1e-12), of_means)
+    df = (first + second) ** 2 / (first**2 / (len(a) - 1) + second**2 / (len(b) - 1))
+    margin = float(stdtrit(df, 0.5 + level / 2)) * error
+    return Difference(df, mean, mean - margin, mean + margin, float(2 * stdtr(df, -abs(mean) / error)), of_means)
 
 
 def holm(p: ArrayLike) -> Floats:

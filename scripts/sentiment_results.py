@@ -7,6 +7,7 @@ CSV; `--check` only says whether they are up to date.
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ import pandas as pd
 
 from rnndrop.report.frames import load_runs
 from rnndrop.reproduction.committed import write
-from rnndrop.stats import Paired, holm, paired
+from rnndrop.stats import Difference, difference, holm
 from rnndrop.store.records import read_history
 
 ROOT = Path(__file__).parent.parent
@@ -90,23 +91,21 @@ def _spread(values: pd.Series) -> str:
     return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
 
 
-def _tests(runs: pd.DataFrame) -> dict[str, tuple[Paired, float]]:
-    """What `variational` changes in test RMSE against each other plan of a cell: paired by seed, and the mean ratio."""
-    by_seed = {plan: own.set_index("seed")["test_rmse"] for plan, own in runs.groupby("dropout")}
-    ours, found = by_seed.get("variational", pd.Series(dtype=float)), {}
+def _tests(runs: pd.DataFrame) -> dict[str, tuple[Difference, float]]:
+    """What `variational` changes in test RMSE against each other plan of a cell, and the ratio of the means."""
+    scores = {plan: list(own["test_rmse"]) for plan, own in runs.groupby("dropout")}
+    ours, found = scores.get("variational", []), {}
     for plan in ("none", "naive"):
-        theirs = by_seed.get(plan, pd.Series(dtype=float))
-        if common := sorted(set(ours.index) & set(theirs.index)):
-            ratio = float((ours[common] / theirs[common]).mean())
-            found[plan] = paired(list(ours[common]), list(theirs[common])), ratio
+        if ours and (theirs := scores.get(plan, [])):
+            found[plan] = difference(ours, theirs), math.exp(difference(ours, theirs).log_ratio)
     return found
 
 
-def _against(cell: str, found: dict[str, tuple[Paired, float, float]], tests: int) -> str:
+def _against(cell: str, found: dict[str, tuple[Difference, float, float]], tests: int) -> str:
     """The changes of a cell in words; `found`: by plan, with the corrected p-value."""
     words = []
     for plan, (pair, ratio, p) in found.items():
-        shown = "" if pd.isna(p) else f", paired t test p = {p:.2g}"
+        shown = "" if pd.isna(p) else f", Welch's t test p = {p:.2g}"
         words.append(f"{pair.difference:+.4f} ({100 * (ratio - 1):+.1f} %) against `{plan}`{shown}".replace("-", "−"))
     if not words:
         return f"- {cell}"

@@ -1,4 +1,4 @@
-"""Runs compared: one row a group of seeds, and its difference from a baseline, paired by seed."""
+"""Runs compared: one row a group of seeds, and its difference from a baseline."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def compare(
     column for each further setting that varies, `n` finished seeds, how many `diverged`, `failed` or were
     `interrupted`; for each metric its mean over `_n` seeds, `_std` and the bounds `_low` and `_high` of the 95 %
     interval of the mean; `ratio` to the best row of the corpus. With a `baseline` (a dropout label, a run id, or
-    KEY=VALUE of a setting): `baseline`, the run id that a row is paired with, `pairs`, `change` (ratio of perplexities
-    - 1, a geometric mean over the seeds) with `change_low` and `change_high`, `difference` of perplexities, `p` and the
-    Holm-corrected `p_holm`. With `bootstrap`: `test_low` and `test_high`, the 95 % interval that the choice of the test
-    set leaves (and `change_test_low`, `_high`). Without `intervals` the bounds of the means are left out, and with them
-    scipy's import.
+    KEY=VALUE of a setting): `baseline`, the run id that a row is compared with, `change` (ratio of perplexities - 1,
+    of geometric means over all seeds of both) with `change_low` and `change_high`, `difference` of perplexities, `p`,
+    its degrees of freedom `df` (`rnndrop.stats.difference`) and the Holm-corrected `p_holm`. With `bootstrap`:
+    `test_low` and `test_high`, the 95 % interval that the choice of the test set leaves (and `change_test_low`,
+    `_high`). Without `intervals` the bounds of the means are left out, and with them scipy's import.
     """
     if metric not in columns():
         raise unknown("metric", metric, columns())
@@ -130,15 +130,15 @@ def context_columns(table: pd.DataFrame) -> list[str]:
 
 
 def _add_baseline(table: pd.DataFrame, runs: pd.DataFrame, metric: str, baseline: str) -> pd.DataFrame:
-    """Pair every row with the baseline row of its corpus that agrees in everything but what `baseline` names."""
-    values = _by_seed(runs, metric)
+    """Compare every row with the baseline row of its corpus that agrees in everything but what `baseline` names."""
+    values = _scores(runs, metric)
     parts = []
     for _, part in table.groupby("data_sha256", sort=False, dropna=False):
         partner = _partners(part, baseline)
         pairs = zip(part["data_sha256"], part["run_id"], partner, strict=True)
         found = [_difference(values, *pair) for pair in pairs]
         part = part.assign(baseline=pd.array(partner, dtype="string"))
-        for name in ("pairs", "change", "change_low", "change_high", "difference", "p"):
+        for name in ("df", "change", "change_low", "change_high", "difference", "p"):
             part[name] = [each[name] for each in found]
         part["p_holm"] = stats.holm(part["p"].to_numpy(float))
         parts.append(part)
@@ -148,12 +148,12 @@ def _add_baseline(table: pd.DataFrame, runs: pd.DataFrame, metric: str, baseline
     return joined
 
 
-def _by_seed(runs: pd.DataFrame, metric: str) -> dict[tuple[Any, str], dict[int, float]]:
-    """(corpus, run id) → seed → the metric of a finished run."""
+def _scores(runs: pd.DataFrame, metric: str) -> dict[tuple[Any, str], list[float]]:
+    """(corpus, run id) → the metric of each finished run."""
     done = runs[(runs["status"] == "finished") & runs[metric].notna()]
-    values: dict[tuple[Any, str], dict[int, float]] = {}
-    for sha, run, seed, value in zip(*(done[key] for key in (*GROUP, "seed", metric)), strict=True):
-        values.setdefault((sha, run), {})[int(seed)] = float(value)
+    values: dict[tuple[Any, str], list[float]] = {}
+    for sha, run, value in zip(*(done[key] for key in (*GROUP, metric)), strict=True):
+        values.setdefault((sha, run), []).append(float(value))
     return values
 
 
@@ -182,16 +182,10 @@ def _partners(part: pd.DataFrame, baseline: str) -> list[str | None]:
     return [run if run != mine else None for run, mine in zip(own, part["run_id"], strict=True)]
 
 
-def _difference(
-    values: dict[tuple[Any, str], dict[int, float]], sha: Any, run: str, other: str | None
-) -> dict[str, float]:
-    a, b = values.get((sha, run), {}), values.get((sha, other or ""), {})
-    common = sorted(a.keys() & b.keys())
-    if not common:
-        return dict.fromkeys(("change", "change_low", "change_high", "difference", "p"), np.nan) | {"pairs": 0}
-    found = stats.paired([a[seed] for seed in common], [b[seed] for seed in common])
+def _difference(values: dict[tuple[Any, str], list[float]], sha: Any, run: str, other: str | None) -> dict[str, float]:
+    found = stats.difference(values.get((sha, run), []), values.get((sha, other or ""), []))
     low, mean, high = np.expm1([found.low, found.log_ratio, found.high])
-    return {"pairs": found.n, "change": mean, "change_low": low, "change_high": high,
+    return {"df": found.df, "change": mean, "change_low": low, "change_high": high,
             "difference": found.difference, "p": found.p}  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
 
 @styled
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
-    """Paired differences from the baseline with their 95 % intervals; filled where Holm's p is below .05."""
+    """Differences from the baseline with their 95 % intervals; filled where Holm's p is below .05."""
     rows = series.forest(table, metric)[:ROWS]
     figure, ((axis,),) = _axes(size=(6.4, 0.27 * len(rows) + 1.3))
     for place, row in enumerate(rows):
@@ -124,15 +124,14 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
         if not math.isnan(row.low):
             axis.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
         axis.plot(row.change, place, "o", color=colour, mfc=colour if sure else "white", ms=5)
-        axis.annotate(row.paired, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axis.annotate("pairs", (1.01, 1), xycoords="axes fraction", va="bottom", fontsize=8, color="#555555")
+        axis.annotate(row.freedom, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axis.annotate("df", (1.01, 1), xycoords="axes fraction", va="bottom", fontsize=8, color="#555555")
     axis.axvline(0, color="black", lw=0.8)
     axis.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
-    how = "per cent, paired by seed, 95 %; filled: Holm p < .05"
-    axis.set_xlabel("\n".join(filter(None, [f"{title(metric)} against {_short(series.against(table), 60)}", how,
-                                            _short(series.unpaired(table), 90)])))  # fmt: skip
+    how = "per cent, over all seeds, 95 % (Welch); filled: Holm p < .05"
+    axis.set_xlabel(f"{title(metric)} against {_short(series.against(table), 60)}\n{how}")
     _note_missing(figure, int(table["change"].notna().sum()) - ROWS, "plans")
     return figure
 

@@ -75,7 +75,7 @@ function drawCurves(place, table, chosen) {
 }
 
 function drawForest(place, differences) {
-  const rows = Object.fromEntries(["label", "change", "low", "high", "p", "paired"].map((key) => [key, differences.map((each) => each[key])]));
+  const rows = Object.fromEntries(["label", "change", "low", "high", "p", "df"].map((key) => [key, differences.map((each) => each[key])]));
   const y = rows.label.map((_, index) => rows.label.length - index), style = getComputedStyle(document.documentElement);
   const sure = rows.p.map((p) => p !== null && p < 0.05);
   const colour = rows.change.map((change, index) => (!sure[index] ? "#888888" : change < 0 ? COLOURS[0] : COLOURS[1]));
@@ -83,11 +83,11 @@ function drawForest(place, differences) {
   const names = rows.label.map((label) => plain(label.length > 34 ? label.slice(0, 33) + "…" : label));
   const text = rows.label.map((label, index) => `<b>${plain(label)}</b><br>${rows.change[index].toFixed(2)} %` +
     (rows.low[index] === null ? "" : ` [${rows.low[index].toFixed(2)}, ${rows.high[index].toFixed(2)}]`) +
-    (rows.p[index] === null ? "" : `<br>Holm p = ${rows.p[index].toPrecision(2)}`) + `<br>pairs: ${rows.paired[index]}`);
+    (rows.p[index] === null ? "" : `<br>Holm p = ${rows.p[index].toPrecision(2)}, df ${rows.df[index]}`));
   const ends = [0, ...rows.change, ...rows.low, ...rows.high].filter((value) => value !== null); // zero is always there
   const low = Math.min(...ends), high = Math.max(...ends), margin = 0.06 * (high - low || 1);
-  const counts = rows.paired.map((paired, index) => ({ xref: "paper", x: 1.01, xanchor: "left", y: y[index], text: paired, showarrow: false }));
-  counts.push({ xref: "paper", x: 1.01, xanchor: "left", yref: "paper", y: 1, yanchor: "bottom", text: "pairs", showarrow: false });
+  const counts = rows.df.map((df, index) => ({ xref: "paper", x: 1.01, xanchor: "left", y: y[index], text: df, showarrow: false }));
+  counts.push({ xref: "paper", x: 1.01, xanchor: "left", yref: "paper", y: 1, yanchor: "bottom", text: "df", showarrow: false });
   const dots = { type: "scatter", mode: "markers", x: rows.change, y, text, hovertemplate: "%{text}<extra></extra>",
     error_x: { type: "data", symmetric: false, array: bound("high"), arrayminus: bound("low"), thickness: 1.5, width: 0, color: "#888888" },
     marker: { size: 9, color: colour.map((each, index) => (sure[index] ? each : style.getPropertyValue("--paper"))), line: { width: 2, color: colour } } };
@@ -181,7 +181,6 @@ function section(table) {
   redraw();
   if (table.forest?.rows.length) {
     find(".forest figcaption span").textContent = table.forest.about;
-    find(".forest .unpaired").textContent = table.forest.unpaired;
     const forest = () => drawForest(find(".forest .plot"), table.forest.rows);
     drawings.push(forest);
     forest();

@@ -169,9 +169,8 @@ def _forest(ours: pd.DataFrame, metric: str) -> dict[str, Any]:
     rows = series.forest(ours, metric)[:FOREST]
     about = f"{title(metric)} against {series.against(ours)}" if rows else ""
     return {
-        "rows": [{**asdict(each), "paired": each.paired} for each in rows],
+        "rows": [{**asdict(each), "df": each.freedom} for each in rows],
         "about": about,
-        "unpaired": series.unpaired(ours),
     }
 
 

@@ -34,20 +34,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class Difference:
-    """A group's change from the baseline in per cent, its bounds and Holm's p, over the seeds that both have."""
+    """A group's change from the baseline in per cent, its bounds, Holm's p and the degrees of freedom."""
 
     label: str
     change: float
     low: float
     high: float
     p: float
-    pairs: int
-    seeds: int  # that the group has
+    df: float
 
     @property
-    def paired(self) -> str:
-        """How many pairs the change rests on: `5`, or `2 of 5` where the group has more seeds."""
-        return pairs_text(self.pairs, self.seeds)
+    def freedom(self) -> str:
+        """The degrees of freedom in words."""
+        return "" if math.isnan(self.df) else f"{self.df:.1f}"
 
 
 @dataclass(frozen=True)
@@ -147,25 +146,13 @@ def against(table: pd.DataFrame) -> str:
 
 
 def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
-    """The paired differences of a comparison with a baseline, the largest gain first."""
+    """The differences of a comparison with a baseline, the largest gain first."""
     if "change" not in table:
         raise RequestError("A forest plot needs a baseline: --baseline none")
     percent = [100 * table[name].astype(float) for name in ("change", "change_low", "change_high")]
-    counts = [table[name].fillna(0).astype(int) for name in ("pairs", f"{metric}_n")]
-    found = [Difference(*row) for row in zip(labels(table), *percent, table["p_holm"], *counts, strict=True)]
+    columns = (*percent, table["p_holm"], table["df"].astype(float))
+    found = [Difference(*row) for row in zip(labels(table), *columns, strict=True)]
     return sorted((each for each in found if not math.isnan(each.change)), key=lambda each: each.change)
-
-
-def unpaired(table: pd.DataFrame) -> str:
-    """The groups that have no seed in common with their baseline, as a note; empty where there are none."""
-    lost = table["baseline"].notna() & (table["pairs"] == 0)
-    names = [name for name, yes in zip(labels(table), lost, strict=True) if yes]
-    return f"no common seed: {', '.join(names)}" if names else ""
-
-
-def pairs_text(pairs: int, seeds: int) -> str:
-    """`5`, or `2 of 5` where not every seed has a partner."""
-    return str(pairs) if pairs == seeds else f"{pairs} of {seeds}"
 
 
 def epoch_ticks(last: int, count: int = 10) -> list[int]:

@@ -109,7 +109,7 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
         rows.append(floor)
     done = runs[runs["status"] == "finished"]
     constants = "" if only_changed else _constants(ours, varied, done)
-    return Sheet(constants, columns, rows, _notes(part, ours, metric, done), [*caveats(runs), *_turned(ours, metric)])
+    return Sheet(constants, columns, rows, _notes(part, ours, metric, done), caveats(runs))
 
 
 def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: bool) -> list[Column]:
@@ -127,9 +127,9 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
         columns.append(Column(header(name), keep, _score(name, name == metric), key=name))
     if "change" in part:
         baselines = set(part["baseline"].dropna())
-        change = partial(_change, baselines=baselines, metric=metric)
+        change = partial(_change, baselines=baselines)
         columns.append(Column("against baseline", 0, change, left=True, key="change"))
-        columns.append(Column("pairs", 0, lambda row: _pairs(row, metric), key="pairs"))
+        columns.append(Column("df", 0, _number("df", lambda value: f"{value:.1f}"), key="df"))
     if "test_low" in part:
         columns.append(
             Column("test set 95 %", 4, lambda row: _bounds(row["test_low"], row["test_high"]), key="test_low")
@@ -192,48 +192,18 @@ def _seeds(row: Any) -> str:
     return shown if row["n"] >= 3 else f"{shown} †"
 
 
-def _change(row: Any, baselines: set[str], metric: str) -> str:
+def _change(row: Any, baselines: set[str]) -> str:
     if not row["n"]:
         return ""  # a published row
     if not isinstance(row["baseline"], str):
         return "baseline" if row["run_id"] in baselines else "no counterpart"
     if pd.isna(row["change"]):
-        return "—" if row["pairs"] else "no common seed" if row[f"{metric}_n"] else "not measured"
+        return "not measured"
     shown = f"{signed(row['change'])} %"
     if pd.isna(row["change_low"]):
         return shown
     bounds = f"[{signed(row['change_low'])}, {signed(row['change_high'])}]"
     return f"{shown} {bounds} {stars(row['p_holm'])}".rstrip()
-
-
-def _pairs(row: Any, metric: str) -> str:
-    if not row["n"] or not isinstance(row["baseline"], str):
-        return ""
-    return series.pairs_text(int(row["pairs"]), int(row[f"{metric}_n"]))
-
-
-def _turned(part: pd.DataFrame, metric: str) -> list[str]:
-    """The rows that are better than their baseline by the pairs and worse by the means, or the other way round.
-
-    The means are then of other seeds than the difference.
-    """
-    if "change" not in part:
-        return []
-    part = part[["run_id", "baseline", "change", "pairs", metric, f"{metric}_n"]].assign(name=series.labels(part))
-    rows = dict(zip(part["run_id"], part.to_dict("records"), strict=True))
-    lines = []
-    for row in rows.values():
-        base = rows.get(row["baseline"])
-        if base is None or pd.isna(row["change"]) or row["change"] * (row[metric] - base[metric]) >= 0:
-            continue
-        words = "lower", "higher"
-        paired, over_all = words if row["change"] < 0 else words[::-1]
-        lines.append(
-            f"{row['name']} is {paired} than {base['name']} over the seeds that both have ({row['pairs']} "
-            f"pair{'s' * (row['pairs'] != 1)}) and {over_all} over all ({row[f'{metric}_n']:.0f} seeds against "
-            f"{base[f'{metric}_n']:.0f}): the missing seeds decide"
-        )
-    return lines
 
 
 def title(metric: str) -> str:
@@ -306,8 +276,8 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
     if "change" in ours and ours["baseline"].notna().any():
         tests = int(ours["p_holm"].notna().sum())
         notes.append(
-            f"against {series.against(ours)}: change of {title(metric)} paired by seed"
-            + (" [95 % t interval of the mean log-ratio]" if ours["change_low"].notna().any() else "")
+            f"against {series.against(ours)}: change of {title(metric)} over all seeds"
+            + (" [95 %, Welch's t of the logarithms]" if ours["change_low"].notna().any() else "")
             + f", * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}" * bool(tests)
         )
     if metric.startswith("test") and ours[metric].notna().any():

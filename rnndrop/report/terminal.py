@@ -88,8 +88,8 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
     """A line a plan: the change and its 95 % interval, the baseline a vertical bar."""
     rows = series.forest(table, metric)
     name_width = min(LABEL, width // 3, max(len(row.label) for row in rows))
-    pairs_width = max(len("pairs"), *(len(row.paired) for row in rows))
-    cells = max(16, width - name_width - pairs_width - 20)
+    df_width = max(len(row.freedom) for row in rows) + 1
+    cells = max(16, width - name_width - df_width - 20)
     ends = [end for row in rows for end in (row.low, row.high, row.change, 0.0) if not math.isnan(end)]
     low, high = min(ends), max(ends)
 
@@ -97,7 +97,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
         position: float = (value - low) / ((high - low) or 1) * (cells - 1)
         return round(position)
 
-    lines = [f"{'':{width - pairs_width}}{'pairs':>{pairs_width}}"]
+    lines = [f"{'':{width - df_width}}{'df':>{df_width}}"]
     for row in rows:
         axis = [" "] * cells
         if not math.isnan(row.low):
@@ -106,9 +106,10 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
         axis[place(row.change)] = "●" if row.p < 0.05 else "○"
         label = plain(row.label)[:name_width].ljust(name_width)
         change = f"{signed(row.change / 100):>7} % {stars(row.p)}"
-        lines.append(f"{label}  {''.join(axis)}  {change}".ljust(width - pairs_width) + f"{row.paired:>{pairs_width}}")
-    note = f"change of {title(metric)} against {series.against(table)}, paired by seed, 95 %; ● Holm-corrected p < .05"
-    return "\n".join([*lines, *textwrap.wrap(plain(note), width), *textwrap.wrap(plain(series.unpaired(table)), width)])
+        lines.append(f"{label}  {''.join(axis)}  {change}".ljust(width - df_width) + f"{row.freedom:>{df_width}}")
+    what = f"change of {title(metric)} against {series.against(table)}, over all seeds, 95 % (Welch)"
+    note = f"{what}; ● Holm-corrected p < .05"
+    return "\n".join([*lines, *textwrap.wrap(plain(note), width)])
 
 
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:

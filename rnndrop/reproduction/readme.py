@@ -44,8 +44,8 @@ def section(measured: Measured) -> Iterator[str]:
     yield "Means ± std over n seeds. Last ÷ best: how far valid perplexity rose after the best epoch.\n"
     if measured.reproduction.baseline in measured.rows:
         yield (
-            f"Against {measured.reproduction.baseline}: change of test perplexity paired by seed, [95 % t interval of "
-            "the mean log-ratio].\n"
+            f"Against {measured.reproduction.baseline}: change of test perplexity over all seeds, [95 %, Welch's t of "
+            "the logarithms].\n"
         )
     if measured.lacking:
         yield f"Not yet measured: {', '.join(measured.lacking)}.\n"
@@ -153,7 +153,6 @@ def _valid(job: Job) -> str:
 def _change(row: Mapping[Any, Any]) -> str:
     change, low, high = (row[name] for name in ("change", "change_low", "change_high"))
     if pd.isna(change):
-        return "no common seed" if isinstance(row["baseline"], str) else "–"
+        return "–"
     bounds = "" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    of = "" if row["pairs"] == row["n"] else f" of {row['n']}"
-    return f"{100 * change:+.1f} %{bounds}, {row['pairs']}{of} pair{'s' * (row['pairs'] != 1)}"
+    return f"{100 * change:+.1f} %{bounds}"

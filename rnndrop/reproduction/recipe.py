@@ -56,7 +56,7 @@ class Reproduction(BaseModel):
     seeds: str = "range(3)"  # in Hydra's grammar
     small: list[str]  # what `--scale small` changes
     published: Published | None = None
-    baseline: str | None = None  # the row that the others are compared with, paired by seed
+    baseline: str | None = None  # the row that the others are compared with
     factors: list[float] = [1.0]  # of a row's rates: all are tried with `search_seed`, the best by valid is kept
     search_seed: int = 0  # chooses the rates, so it is none of the seeds that are reported
     notes: list[str] = []  # what the page of results says beside the numbers

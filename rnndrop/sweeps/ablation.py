@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from math import isnan
 
 from rnndrop.config.compose import choices, compose, expand
 from rnndrop.config.tasks import score
@@ -26,20 +27,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Effect:
-    """What a variant does to the test score, against the baseline; positive: worse. Paired by seed.
+    """What a variant does to the test score, against the baseline; positive: worse.
 
-    `test` is the mean over the `n` seeds that finished, and all else of the `pairs` of them that the baseline has too.
+    `test` is the mean over the `n` seeds that finished; the change in per cent, its bounds and degrees of freedom are
+    those of `rnndrop.stats.difference`, None where there are none.
     """
 
     variant: str
     rule: str
     n: int
-    pairs: int | None  # None: the baseline itself
     test: float | None
-    difference: float | None
-    percent: float | None
-    low: float | None
-    high: float | None
+    difference: float | None = None  # None: the baseline itself, or nothing finished
+    percent: float | None = None
+    low: float | None = None
+    high: float | None = None
+    df: float | None = None
 
 
 def rows(recipe: str, mode: Mode, overrides: Sequence[str]) -> list[Row]:
@@ -103,18 +105,16 @@ def effects(table: Sequence[Row], mode: str) -> list[Effect]:
 
 
 def _effect(row: Row, baseline: Row, mode: str) -> Effect:
-    from rnndrop.stats import paired
+    from rnndrop.stats import difference
 
-    name = _variant(mode, row.location)
-    own, other = _by_seed(row), _by_seed(baseline)
-    seeds = sorted(own.keys() & other.keys())
-    test = sum(own.values()) / len(own) if own else None
-    pairs = None if row is baseline else len(seeds)
-    if not pairs:
-        return Effect(name, row.rule, len(own), pairs, test, None, None, None, None)
-    result = paired([own[seed] for seed in seeds], [other[seed] for seed in seeds])
-    low, high = (None if result.n < 2 else _percent(bound) for bound in (result.low, result.high))
-    return Effect(name, row.rule, len(own), pairs, test, result.difference, _percent(result.log_ratio), low, high)
+    name, own, other = _variant(mode, row.location), _scores(row), _scores(baseline)
+    test = sum(own) / len(own) if own else None
+    if row is baseline or not (own and other):
+        return Effect(name, row.rule, len(own), test)
+    found = difference(own, other)
+    change, low, high = (None if isnan(each) else _percent(each) for each in (found.log_ratio, found.low, found.high))
+    df = None if isnan(found.df) else found.df
+    return Effect(name, row.rule, len(own), test, found.difference, change, low, high, df)
 
 
 def _percent(log_ratio: float) -> float:
@@ -123,7 +123,7 @@ def _percent(log_ratio: float) -> float:
     return 100 * expm1(log_ratio)
 
 
-def _by_seed(row: Row) -> dict[int, float]:
+def _scores(row: Row) -> list[float]:
     """The test score of each finished job."""
     done = [job.record for job in row.jobs if job.record and job.record.status == "finished"]
-    return {record.seed: score(record.metrics, "test") for record in done}
+    return [score(record.metrics, "test") for record in done]

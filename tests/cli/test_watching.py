@@ -170,6 +170,7 @@ def test_bash_completes_groups_options_keys_and_runs(tmp_path: Path) -> None:
     assert "dropout.recurrent.kind=" in complete(tmp_path, "rnndrop sweep dropout.rec", 2)
     assert complete(tmp_path, "rnndrop run dropout = varia", 4) == [
         "variational",
+        "variational_noising",
         "variational_untied",
         "variational_weight",
     ]

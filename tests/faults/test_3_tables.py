@@ -8,6 +8,7 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rnndrop.cli.ablate import _text
 from rnndrop.cli.evaluate import _line
@@ -23,13 +24,13 @@ from rnndrop.report import series
 from rnndrop.report.compare import compare, settings_columns
 from rnndrop.report.frames import load_runs
 from rnndrop.report.page import page_data
-from rnndrop.report.sheet import failures, sheets
+from rnndrop.report.sheet import failures
 from rnndrop.report.tables import render
 from rnndrop.reproduction.readme import _change
 from rnndrop.runs.loading import load_corpus
 from rnndrop.runs.runner import run_one
 from rnndrop.runs.signals import Interrupted
-from rnndrop.stats import paired
+from rnndrop.stats import difference
 from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.store.records import read_record
 from rnndrop.sweeps.ablation import Row, effects
@@ -67,7 +68,7 @@ def in_terminal(kind: str, folder: Path, baseline: str | None = None) -> str:
     return str(DRAWINGS[kind](compare(runs, METRIC, baseline), runs, METRIC, 100, False))
 
 
-# the number of pairs
+# which seeds count
 
 
 @pytest.fixture
@@ -83,51 +84,51 @@ def uneven(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("style", PEOPLE)
-def test_3_pairs_are_shown_in_every_table(uneven: Path, style: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+def test_3_all_seeds_count_in_every_table(uneven: Path, style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean that a row shows and its difference are of the same runs, in whatever seeds they are."""
+    monkeypatch.setenv("COLUMNS", "100")
     lines = rows(uneven, style).splitlines()
-    assert any("naive" in line and "2 of 5" in line and "9.4" in line for line in lines)
-    assert any("variational" in line and "no common seed" in line and "0 of 2" in line for line in lines)
-    assert "pairs" in "".join(lines)
+    assert any("naive" in line and "+6.6" in line for line in lines)  # of 2 and 5 seeds
+    assert any("variational" in line and "13.4" in line for line in lines)  # no seed in common
+    assert "df" in "".join(lines)
 
 
-def test_3_a_difference_that_contradicts_the_means_is_named(uneven: Path) -> None:
-    runs = load_runs(uneven)
-    (sheet,) = sheets(compare(runs, METRIC, "none"), runs, METRIC)
-    (line,) = (line for line in sheet.warnings if "missing seeds" in line)
-    assert line.startswith("naive is lower than none over the seeds that both have (2 pairs) and higher over all")
-    assert "5 seeds against 2" in line
-    same = runs[(runs["seed"] < 2) | (runs["dropout"] == "variational")]
-    (sheet,) = sheets(compare(same, METRIC, "none"), same, METRIC)
-    assert not any("missing seeds" in line for line in sheet.warnings)
+def test_3_a_difference_is_that_of_the_geometric_means(uneven: Path) -> None:
+    table = compare(load_runs(uneven), METRIC, "none").set_index("dropout")
+    naive, none = np.log([90.0, 93.0, 120.0, 121.0, 119.0]), np.log([100.0, 102.0])
+    assert table.loc["naive", "change"] == pytest.approx(np.expm1(naive.mean() - none.mean()))
+    found = difference(np.exp(naive), np.exp(none))
+    assert table.loc["naive", "df"] == pytest.approx(found.df) and table.loc["naive", "p"] == pytest.approx(found.p)
 
 
-def test_3_pairs_are_shown_in_every_forest_plot(uneven: Path) -> None:
+def test_3_degrees_of_freedom_are_shown_in_every_forest_plot(uneven: Path) -> None:
+    table = compare(load_runs(uneven), METRIC, "none").set_index("dropout")
+    freedom = f"{float(str(table.loc['naive', 'df'])):.1f}"
     for text in (drawn("forest", uneven, "none"), in_terminal("forest", uneven, "none")):
-        assert "2 of 5" in text and "pairs" in text and "no common seed: variational" in text
+        assert freedom in text and "df" in text
     runs = load_runs(uneven)
     forest = page_data(compare(runs, METRIC, "none"), runs, METRIC)["tables"][0]["forest"]
-    assert forest["rows"][0]["paired"] == "2 of 5" and forest["unpaired"] == "no common seed: variational"
+    assert {row["label"]: row["df"] for row in forest["rows"]}["naive"] == freedom
 
 
-def test_3_pairs_are_shown_by_ablate(uneven: Path) -> None:
+def test_3_ablate_takes_all_seeds(uneven: Path) -> None:
     def row(place: str | None, plan: str, *seeds: int) -> Row:
         jobs = jobs_of([[f"dropout={plan}", f"output={uneven}", f"seed={seed}"] for seed in seeds])
         return Row(place, "", jobs)
 
-    table = [row(None, "none", 0, 1), row("input", "naive", 0, 1, 2, 3, 4), row("output", "variational", 7, 8)]
+    table = [row(None, "none", 0, 1), row("input", "naive", 0, 1, 2, 3, 4), row("output", "variational", 7)]
     measured = effects(table, "add")
     naive, other = (next(each for each in measured if each.variant == f"only {place}") for place in ("input", "output"))
-    assert (naive.n, naive.pairs) == (5, 2) and naive.test == pytest.approx(108.6)
-    assert naive.percent is not None and naive.percent < 0
-    assert (other.n, other.pairs, other.percent) == (2, 0, None)
+    assert naive.n == 5 and naive.test == pytest.approx(108.6) and naive.percent == pytest.approx(6.598, abs=0.001)
+    assert naive.df is not None and naive.low is not None
+    assert (other.n, other.df, other.low) == (1, None, None) and other.percent is not None
     text = _text(measured)
-    assert "2 of 5" in text and "no common seed" in text and "pairs" in text
+    assert f"{naive.df:.1f}" in text and "+6.6 %" in text and "baseline" in text
 
 
-def test_3_pairs_are_shown_on_the_page_of_results(uneven: Path) -> None:
+def test_3_all_seeds_count_on_the_page_of_results(uneven: Path) -> None:
     shown = {row["dropout"]: _change(row) for row in compare(load_runs(uneven), METRIC, "none").to_dict("records")}
-    assert shown["naive"].endswith("2 of 5 pairs") and shown["variational"] == "no common seed" and shown["none"] == "–"
+    assert shown["naive"].startswith("+6.6 % [") and shown["variational"].startswith("-13") and shown["none"] == "–"
 
 
 # what is compared with what
@@ -170,7 +171,7 @@ def test_3_without_a_test_of_significance_the_note_stands_too(tmp_path: Path) ->
     for plan in ("none", "naive"):
         write_run(tmp_path, [f"dropout={plan}"], 0, 100.0)
     text = rows(tmp_path)
-    assert "against none: change of test perplexity paired by seed" in text and "Holm" not in text
+    assert "against none: change of test perplexity over all seeds" in text and "Holm" not in text
 
 
 # failures
@@ -465,5 +466,5 @@ def test_3_a_training_that_is_over_is_not_said_to_go_on(tmp_path: Path, caplog: 
 
 
 def test_3_a_score_of_zero_has_no_ratio() -> None:
-    found = paired([0.0, 1.0], [1.0, 1.0])
+    found = difference([0.0, 1.0], [1.0, 1.0])
     assert found.difference == -0.5 and all(map(math.isnan, (found.log_ratio, found.low, found.p)))

@@ -145,7 +145,7 @@ def test_a_column_that_must_stay_stays(few: Path) -> None:
         "n",
         "test",
         "against baseline",
-        "pairs",
+        "df",
     ] and "valid" in hidden
 
 

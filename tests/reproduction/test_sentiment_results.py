@@ -57,4 +57,4 @@ def test_a_mean_is_a_mean() -> None:
         "| gru | `none` | 3 | 0.2000 ± 0.0000 | 0.2100 ± 0.0100 | 0.1000 ± 0.0000 | +0.1100 | 2, 2, 2 of 3, 3, 3 | 10 |"
         in text
     )
-    assert "- gru: `variational` changes test RMSE by −0.0400 (−19.1 %) against `none`, paired t test p = " in text
+    assert "- gru: `variational` changes test RMSE by −0.0400 (−19.1 %) against `none`, Welch's t test p = " in text

@@ -13,7 +13,7 @@ from tests.conftest import ROOT, SMALL, Command
 
 GUIDE = (ROOT / "docs" / "guide" / "sweeps.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]
-SETTINGS = ("run", "sweep", "ablate", "tune", "doctor")  # the commands that take them
+SETTINGS = ("run", "sweep", "ablate", "variance", "tune", "doctor")  # the commands that take them
 
 
 @pytest.mark.slow
