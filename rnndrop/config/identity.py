@@ -31,7 +31,7 @@ ELSEWHERE = frozenset(
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 
-MODES = {"mc": "samples", "cache": "size", "dynamic": "rule"}
+MODES = {"mc": "samples", "cache": "size", "dynamic": "rule", "temperature": "tune"}
 """What is measured after training: its group below `evaluation`, and the setting there that asks for it."""
 
 FILES = ("train", "valid", "test", "file")  # of `data`: the user's own count by content
@@ -117,6 +117,12 @@ def asked(config: Config) -> dict[str, dict[str, Any]]:
     return {mode: own for mode, own in settings.items() if own[MODES[mode]]}
 
 
+def later(mode: str) -> dict[str, Any]:
+    """The settings of a mode that records do not name where they stand at these values: those that came later."""
+    prefix = f"evaluation.{mode}."
+    return {name.removeprefix(prefix): value for name, value in _neutral().items() if name.startswith(prefix)}
+
+
 def rounded(value: Any) -> Any:
     """A setting with its numbers in their one spelling: 12 significant digits, whole ones as integers."""
     if isinstance(value, float):
@@ -139,20 +145,25 @@ def former_id(config: Config) -> str:
 def _former_id(config: Config, contents: tuple[str | None, ...]) -> str:
     tree = _tree(config, contents)
     for name in ELSEWHERE:
-        group = tree
-        *parents, last = name.split(".")
-        for parent in parents:
-            group = group[parent]
+        group, last = _group_of(tree, name)
         group.pop(last, None)
     for name, value in _neutral().items():
-        group_name, _, last = name.rpartition(".")
-        group = tree[group_name] if group_name else tree
+        group, last = _group_of(tree, name)
         if last in group and group[last] == value:
             del group[last]
+    del tree["evaluation"]["temperature"]  # it came when ids had sixteen digits
     for mode in ("cache", "dynamic"):
         if not tree["evaluation"][mode][MODES[mode]]:
             del tree["evaluation"][mode]
     return hashlib.sha256(json.dumps([FORMER_SCHEMA, tree], sort_keys=True).encode()).hexdigest()[:FORMER_DIGITS]
+
+
+def _group_of(tree: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """The group of a setting in a whole tree, and its name there."""
+    *parents, last = name.split(".")
+    for parent in parents:
+        tree = tree[parent]
+    return tree, last
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from rnndrop.config.cells import CELLS
 from rnndrop.config.identity import rounded
 from rnndrop.config.tasks import TASKS, check_task
 from rnndrop.dropout.plan import Plan, plan
-from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
 from rnndrop.values import Masks
@@ -255,6 +255,36 @@ class MonteCarloSettings(Settings):
         "Whether embedding dropout is drawn too (Gal & Ghahramani: not).",
         "evaluation.mc.samples=100 evaluation.mc.embedding=true",
     )
+    power: Annotated[float, Field(ge=0, le=1)] = _setting(
+        "Which mean of the probabilities is taken (Melis et al. 2018): 1 the arithmetic, 0 the geometric, between them "
+        "the power mean (mean of p^power)^(1/power); below 1 divided by its sum over the vocabulary.",
+        "evaluation.mc.samples=20 evaluation.mc.power=0",
+        default=1.0,
+    )
+    rate: Scale = _setting(
+        "What every dropout rate is multiplied by while masks are drawn; each must stay below 1.",
+        "evaluation.mc.samples=100 evaluation.mc.rate=0.8",
+        default=1.0,
+    )
+    temperature: Scale = _setting(
+        "What the logits of each sample are divided by.",
+        "evaluation.mc.samples=100 evaluation.mc.temperature=0.9",
+        default=1.0,
+    )
+
+    def sampled(self, plan: Plan) -> Plan:
+        """The rules that masks are drawn by. Raises RequestError where a rate would come to 1."""
+        rules = {name: replace(own, p=own.p * self.rate) for name, own in plan.rules.items()}
+        if not self.embedding:
+            rules["embedding"] = Rule("embedding")
+        for own in rules.values():
+            if own.p >= 1:
+                rate = plan[own.location].p
+                raise RequestError(
+                    f"evaluation.mc.rate={self.rate:g} makes {own.p:g} of dropout.{own.location}.p={rate:g}, and a "
+                    f"rate must stay below 1: give less than {1 / rate:g}."
+                )
+        return Plan(rules)
 
 
 class CacheSettings(Settings):
@@ -294,6 +324,17 @@ class DynamicSettings(Settings):
     )
 
 
+class TemperatureSettings(Settings):
+    """A temperature that divides the logits, one for all tokens (Melis et al. 2018, arXiv:1805.09208)."""
+
+    tune: bool = _setting(
+        "Whether to find the temperature from 0.5 to 1.5 that gives the lowest valid perplexity, and measure valid and "
+        "test with it.",
+        "evaluation.temperature.tune=true",
+        default=False,
+    )
+
+
 class EvaluationSettings(Settings):
     """How the score is measured."""
 
@@ -305,6 +346,7 @@ class EvaluationSettings(Settings):
     mc: MonteCarloSettings
     cache: CacheSettings
     dynamic: DynamicSettings
+    temperature: TemperatureSettings
 
 
 class Config(Settings):
@@ -360,7 +402,9 @@ def checked(tree: dict[str, Any]) -> Config:
         config = Config.model_validate({name: _group(name, value) for name, value in tree.items()})
     except ValidationError as error:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
-    _ = config.plan  # a rule without meaning is refused here
+    plan, mc = config.plan, config.evaluation.mc  # a rule without meaning is refused here …
+    if mc.samples:
+        mc.sampled(plan)  # … and a rate of 1
     check_task(config.model_dump())
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
 

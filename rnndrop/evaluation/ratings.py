@@ -15,7 +15,6 @@ from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data.reviews import Chunks, Floats, Reviews
 from rnndrop.dropout.masks import Masks, draw_masks, evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.dropout.rule import Rule
 from rnndrop.models.regressor import Regressor
 from rnndrop.stats import Estimate, jackknife
 
@@ -43,8 +42,7 @@ def monte_carlo(
 
     Embedding dropout takes part if `settings.mc.embedding` says so; `settings.mc.masks` has no meaning here.
     """
-    if not settings.mc.embedding:
-        plan = Plan({**plan.rules, "embedding": Rule("embedding")})
+    plan = settings.mc.sampled(plan)
 
     def drawn(steps: int, batch: int) -> Masks:
         return draw_masks(plan, model.sizes, steps, batch, generator, model.embedding.dtype)
