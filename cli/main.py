@@ -283,7 +283,7 @@ def evaluate(
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE | RUN]...",
+            metavar="KEY=VALUE|RUN",
             help="Settings of `evaluation`, such as evaluation=cache; or trainer.device. With --ensemble: more runs.",
         ),
     ] = None,
