@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from rnndrop.config.tasks import score, task_of
 from rnndrop.display.digits import plus_minus
 from rnndrop.errors import RequestError
+from rnndrop.runs.ensemble import SPLITS
+from rnndrop.runs.ensemble import ensemble as measure_together
 from rnndrop.runs.reevaluate import evaluate as evaluate_finished
 from rnndrop.store.records import Record
 from rnndrop.store.status import find
@@ -15,7 +21,12 @@ from rnndrop.values import Masks
 from .progress import console, scored
 
 SAMPLES = 100  # Monte-Carlo samples where nothing else is asked for
-MODES = {"mc": "MC ({samples} samples)", "cache": "cache", "dynamic": "dynamic"}
+MODES = {
+    "mc": "MC ({samples} samples{more})",
+    "cache": "cache",
+    "dynamic": "dynamic",
+    "temperature": "temperature ({value:g})",
+}
 
 
 def evaluate(
@@ -50,5 +61,38 @@ def _line(record: Record, split: str) -> str:
         if mode in metrics:
             value, error = (metrics.get(f"{split}_{task.metric}_{mode}{part}") for part in ("", "_stderr"))
             shown = "diverged" if value is None else plus_minus(value, error) if error else scored(value, record.config)
-            parts.append(f"{title.format(**metrics[mode])} {shown}")
+            parts.append(f"{title.format(**metrics[mode], more=_more(metrics[mode]))} {shown}")
     return "   ".join(parts)
+
+
+def _more(settings: Mapping[str, Any]) -> str:
+    """What a record names of Monte-Carlo settings only where they are not the usual ones."""
+    return "".join(f", {name} {settings[name]:g}" for name in ("power", "rate", "temperature") if name in settings)
+
+
+def evaluate_together(arguments: Sequence[str], output: str, as_json: bool) -> None:
+    """Print the perplexities of runs and of the mean of their probabilities; `arguments` are runs and settings."""
+    overrides = [each for each in arguments if "=" in each and not Path(each).is_dir()]
+    folders = [find(each, output) for each in arguments if each not in overrides]
+    with console.status("") as status:
+        found = measure_together(folders, overrides, lambda folder: status.update(f"evaluating {folder}"))
+    names = [f"{folder.parent.name}/{folder.name}" for folder in folders]
+    config = found.config.model_dump(mode="json")
+    if as_json:
+        members = [
+            {"run": name, "folder": str(folder), **_named(scores, config)}
+            for name, folder, scores in zip(names, folders, found.members, strict=True)
+        ]
+        print(json.dumps({"members": members, **_named(found.mean, config), "forward_passes": len(folders)}, indent=1))
+        return
+    title = f"mean of {len(folders)}"
+    width = max(map(len, [*names, title]))
+    for name, scores in zip([*names, title], [*found.members, found.mean], strict=True):
+        print(f"{name:<{width}}   " + "   ".join(f"{split} {scored(scores[split], config)}" for split in SPLITS))
+    print(f"forward passes over each split: {len(folders)}, as many as --mc {len(folders)} takes")
+
+
+def _named(scores: Mapping[str, float], config: Mapping[str, Any]) -> dict[str, float | None]:
+    """The scores as metrics of a record: `test_perplexity`; None where one is not finite."""
+    metric = task_of(config).metric
+    return {f"{split}_{metric}": value if math.isfinite(value) else None for split, value in scores.items()}

@@ -287,23 +287,40 @@ def report(
     raise typer.Exit(command.report(request))
 
 
-@app.command("eval", epilog="Example: rnndrop eval 3f9c21ab/seed-0 evaluation=cache evaluation.cache.theta=0.2")
+@app.command(
+    "eval",
+    epilog="Examples: rnndrop eval 3f9c21ab/seed-0 evaluation=cache evaluation.cache.theta=0.2"
+    " · rnndrop eval 3f9c21ab --mc 20 evaluation.mc.power=0"
+    " · rnndrop eval --ensemble 3f9c21ab/seed-0 3f9c21ab/seed-1",
+)
 def evaluate(
     run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings of `evaluation`, such as evaluation=cache; or trainer.device.")
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE|RUN",
+            help="Settings of `evaluation`, such as evaluation=cache; or trainer.device. With --ensemble: more runs.",
+        ),
     ] = None,
     mc: Annotated[
         int | None, typer.Option("--mc", min=1, help="Monte-Carlo samples; 100 if nothing else is asked for.")
     ] = None,
     masks: Annotated[Masks, typer.Option(help="How often masks are drawn: once per pass or once per window.")] = "pass",
     embedding: Annotated[bool, typer.Option("--embedding", help="Sample embedding dropout too.")] = False,
+    ensemble: Annotated[
+        bool,
+        typer.Option("--ensemble", help="Average the probabilities of several runs of one corpus; change no record."),
+    ] = False,
     output: Annotated[str, typer.Option(help="Folder of the runs.")] = "results/runs",
     as_json: Json = False,
 ) -> None:
-    """Evaluate a finished run with Monte Carlo, a cache or dynamic evaluation; add the result to its record."""
+    """Evaluate a finished run with Monte Carlo, cache, temperature or dynamic evaluation; add that to its record."""
     from . import evaluate as command
 
+    if ensemble:
+        if mc is not None or masks != "pass" or embedding:
+            raise RequestError("--ensemble is deterministic: leave out --mc, --masks and --embedding.")
+        return command.evaluate_together([run, *(overrides or [])], output, as_json)
     command.evaluate(run, overrides or [], output, mc, masks, embedding, as_json)
 
 

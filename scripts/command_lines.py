@@ -55,13 +55,13 @@ OPTIONS = {
                "--bootstrap", "--published", "--strict"],
     "show": ["--json", "--output"],
     "watch": ["--json"],
-    "eval": ["--json", "--mc", "--masks", "--embedding"],
+    "eval": ["--json", "--mc", "--masks", "--embedding", "--ensemble"],
     "plot": ["--metric", "--baseline", "--location", "--where", "--last"],
     "doctor": ["--json"],
     "ls": [],
 }  # fmt: skip
 FLAGS = {"--json", "--retry-failed", "--fail-fast", "--force", "--only-changed", "--hide-failed", "--bootstrap",
-         "--published", "--strict", "--embedding"}  # fmt: skip
+         "--published", "--strict", "--embedding", "--ensemble"}  # fmt: skip
 WORDS = [
     "1", "2", "md", "csv", "json", "latex", "html", "rich", "test_perplexity", "valid_rmse", "test_perplexity_mc",
     "none", "variational", "dropout=none", "seed=0", "seed<1", "seed!=1", "model=lstm", "12h", "1d", "0m", "-seed",

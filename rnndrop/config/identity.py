@@ -32,7 +32,7 @@ ELSEWHERE = frozenset(
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 
-MODES = {"mc": "samples", "cache": "size", "dynamic": "rule"}
+MODES = {"mc": "samples", "cache": "size", "dynamic": "rule", "temperature": "tune"}
 """What is measured after training: its group below `evaluation`, and the setting there that asks for it."""
 
 FILES = ("train", "valid", "test", "file")  # of `data`: the user's own count by content
@@ -121,6 +121,12 @@ def asked(config: Config) -> dict[str, dict[str, Any]]:
     return {mode: own for mode, own in settings.items() if own[MODES[mode]]}
 
 
+def later(mode: str) -> dict[str, Any]:
+    """The settings of a mode that records do not name where they stand at these values: those that came later."""
+    prefix = f"evaluation.{mode}."
+    return {name.removeprefix(prefix): value for name, value in _neutral().items() if name.startswith(prefix)}
+
+
 def rounded(value: Any) -> Any:
     """A setting with its numbers in their one spelling: 12 significant digits, whole ones as integers."""
     if isinstance(value, float):
@@ -146,6 +152,7 @@ def _former_id(config: Config, contents: tuple[str | None, ...]) -> str:
         _drop(tree, name)
     for name, value in _neutral().items():
         _drop(tree, name, value)
+    del tree["evaluation"]["temperature"]  # it came when ids had sixteen digits
     for mode in ("cache", "dynamic"):
         if not tree["evaluation"][mode][MODES[mode]]:
             del tree["evaluation"][mode]

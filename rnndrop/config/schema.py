@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -346,6 +346,33 @@ class MonteCarloSettings(Settings):
         "Whether embedding dropout is drawn too (Gal & Ghahramani: not).",
         "evaluation.mc.samples=100 evaluation.mc.embedding=true",
     )
+    power: Annotated[float, Field(ge=0, le=1)] = _setting(
+        "Which mean of the probabilities is taken (Melis et al. 2018): 1 the arithmetic, 0 the geometric, between them "
+        "the power mean (mean of p^power)^(1/power); below 1 divided by its sum over the vocabulary.",
+        "evaluation.mc.samples=20 evaluation.mc.power=0",
+        default=1.0,
+    )
+    rate: Scale = _setting(
+        "What every dropout rate is multiplied by while masks are drawn; each must stay below 1.",
+        "evaluation.mc.samples=100 evaluation.mc.rate=0.8",
+        default=1.0,
+    )
+    temperature: Scale = _setting(
+        "What the logits of each sample are divided by.",
+        "evaluation.mc.samples=100 evaluation.mc.temperature=0.9",
+        default=1.0,
+    )
+
+    def sampled(self, plan: Plan) -> Plan:
+        """The rules that masks are drawn by. Raises RequestError where a rate would come to 1."""
+        kept = plan if self.embedding else plan.without("embedding")
+        for own in kept.active:
+            if (rate := own.p * self.rate) >= 1:
+                raise RequestError(
+                    f"evaluation.mc.rate={self.rate:g} makes {rate:g} of dropout.{own.location}.p={own.p:g}, and a "
+                    f"rate must stay below 1: give less than {1 / own.p:g}."
+                )
+        return kept.map(lambda own: replace(own, p=own.p * self.rate))
 
 
 class CacheSettings(Settings):
@@ -385,6 +412,17 @@ class DynamicSettings(Settings):
     )
 
 
+class TemperatureSettings(Settings):
+    """A temperature that divides the logits, one for all tokens (Melis et al. 2018, arXiv:1805.09208)."""
+
+    tune: bool = _setting(
+        "Whether to find the temperature from 0.5 to 1.5 that gives the lowest valid perplexity, and measure valid and "
+        "test with it.",
+        "evaluation.temperature.tune=true",
+        default=False,
+    )
+
+
 class EvaluationSettings(Settings):
     """How the score is measured."""
 
@@ -396,6 +434,7 @@ class EvaluationSettings(Settings):
     mc: MonteCarloSettings
     cache: CacheSettings
     dynamic: DynamicSettings
+    temperature: TemperatureSettings
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -478,7 +517,9 @@ def checked(tree: dict[str, Any]) -> Config:
         config = Config.model_validate({name: _group(name, value) for name, value in tree.items()})
     except ValidationError as error:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
-    _ = config.plan  # a rule without meaning is refused here
+    plan, mc = config.plan, config.evaluation.mc  # a rule without meaning is refused here …
+    if mc.samples:
+        mc.sampled(plan)  # … and a rate of 1
     _check_twin(config.twin)
     check_task(config.model_dump())
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config

@@ -52,6 +52,8 @@ _OF_REVIEWS = "it is for reviews."
 _ONE_NUMBER = "its decoder predicts one number."
 _OF_A_STREAM = "it is for training on one long text."
 _READS = "it reads one long text, and reviews are separate texts."
+_PROBABILITIES = "it acts on probabilities, and a rating has none."
+_NOTHING = {"evaluation.mc.power": 1, "evaluation.mc.temperature": 1}  # asks for nothing, as false and 0 do elsewhere
 
 TASKS = {
     task.name: task
@@ -82,6 +84,8 @@ TASKS = {
                 "trainer.adversarial_softmax": _ONE_NUMBER,
                 "evaluation.cache.size": _READS,
                 "evaluation.dynamic.rule": _READS,
+                "evaluation.temperature.tune": _PROBABILITIES,
+                **dict.fromkeys(_NOTHING, _PROBABILITIES),
                 "data.train_tokens": "it cuts one long text, and reviews are separate texts.",
             },
             needed=("data.split_by", "data.chunk_tokens"),
@@ -137,7 +141,8 @@ def check_task(tree: Mapping[str, Any]) -> None:
             + " ".join(task.corpora)
         )
     for key, reason in task.refused.items():
-        if _setting(tree, key):
+        value = _setting(tree, key)
+        if value != _NOTHING[key] if key in _NOTHING else value:
             raise RequestError(f"{key.removesuffix('.p')} has no meaning for task={task.name}: {reason}")
     for key in task.needed:
         if _setting(tree, key) is None:

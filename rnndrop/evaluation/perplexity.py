@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data import batching
@@ -21,8 +22,24 @@ def perplexity(nll: np.ndarray) -> float:
     return math.exp(mean) if mean < 700 else math.inf
 
 
+def mean_nll(nll: np.ndarray) -> np.ndarray:
+    """From -ln p (M, N) of M models at the tokens that came to that of the mean of their p (N,), of the same type.
+
+    A mean of distributions adds up to 1, so no other probabilities are needed.
+    """
+    mean: np.ndarray = math.log(len(nll)) - np.logaddexp.reduce(-nll.astype(np.float64), axis=0)
+    return mean.astype(nll.dtype)
+
+
+def tempered(features: Tensor, weight: Tensor, bias: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with the logits, features (…, H) · weight (V, H) + bias (V,), divided by a temperature."""
+    return features / temperature, weight, bias / temperature
+
+
 @torch.no_grad()
-def stream_nll(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: EvaluationSettings) -> np.ndarray:
+def stream_nll(
+    model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: EvaluationSettings, temperature: float = 1.0
+) -> np.ndarray:
     """-ln p (nats) of each token after the first, in the stream's order, under deterministic evaluation."""
     device = model.embedding.device
     masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype, model.held)
@@ -31,8 +48,8 @@ def stream_nll(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: E
     parts = []
     for inputs, targets in batching.windows(all_inputs, all_targets, settings.window):
         features, state = model.features(torch.from_numpy(inputs).to(device), state, masks)
-        weight, bias = model.decoder_weights(masks)
-        parts.append(token_nll(features, weight, bias, torch.from_numpy(targets).to(device)).cpu().numpy())
+        decoder = tempered(features, *model.decoder_weights(masks), temperature)
+        parts.append(token_nll(*decoder, torch.from_numpy(targets).to(device)).cpu().numpy())
     nll = np.concatenate(parts)  # (L, B)
     scored: np.ndarray = nll.T[all_targets.T != batching.IGNORED]
     return scored

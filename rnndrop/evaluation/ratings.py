@@ -44,8 +44,7 @@ def monte_carlo(
 
     Embedding dropout takes part if `settings.mc.embedding` says so; `settings.mc.masks` has no meaning here.
     """
-    if not settings.mc.embedding:
-        plan = plan.without("embedding")
+    plan = settings.mc.sampled(plan)
 
     def drawn(steps: int, batch: int) -> Masks:
         return draw_masks(plan, model.sizes, steps, batch, generator, model.embedding.dtype, model.held)

@@ -43,8 +43,14 @@ def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
     padding = targets == PADDING
     flat, to = factor(features.flatten(0, 1)), targets.masked_fill(padding, 0).flatten()
     weight = factor(weight)
-    parts = [_log_probabilities(flat[rows], weight, bias, to[rows]) for rows in chunks_of(flat, weight)]
+    parts = [_of_targets(flat[rows], weight, bias, to[rows]) for rows in chunks_of(flat, weight)]
     return -torch.cat(parts).view_as(targets).masked_fill_(padding, 0)
+
+
+@torch.no_grad()
+def log_probabilities(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """ln p (N, V) of every type after each of the features (N, H). Never differentiated."""
+    return wide(linear(features, weight, bias)).log_softmax(1)
 
 
 class _NLL(torch.autograd.Function):
@@ -100,14 +106,12 @@ def _gradient(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, margin: 
     if not bool((of_target > _SURE).all()):
         lost = of_target <= _SURE
         less = None if margin is None else margin[lost]
-        log_p[lost] = _log_probabilities(x[lost], weight, bias, targets[lost], less)
+        log_p[lost] = _of_targets(x[lost], weight, bias, targets[lost], less)
     p[at] = (of_target - 1).to(p.dtype)  # scatter_ would copy all of a matrix in bf16
     return log_p, p
 
 
-def _log_probabilities(
-    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, margin: Tensor | None = None
-) -> Tensor:
+def _of_targets(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, margin: Tensor | None = None) -> Tensor:
     """For features x (N, H): ln p of the targets (N,), whose logits are lowered by `margin` (N,)."""
     return wide(_logits(x, weight, bias, targets, margin)).log_softmax(1).gather(1, targets.unsqueeze(1)).squeeze(1)
 

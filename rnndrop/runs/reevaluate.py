@@ -18,18 +18,23 @@ from rnndrop.store.records import Record, locked
 from rnndrop.tasks.base import task_named
 
 
-def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Encoder, Any]:
-    """The record, configuration, trained model and corpus of a finished run, on its own device unless another is asked.
-
-    Raises RequestError.
-    """
+def finished(folder: Path) -> tuple[Record, Config]:
+    """The record of a finished run, and its configuration. Raises RequestError."""
     try:
         record = records.read_record(folder)
     except files.DamagedRecordError as error:
         raise RequestError(f"{folder / records.RECORD} cannot be used: {error}.") from None
     if record is None or record.status != "finished":
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
-    config = checked(completed(record.config, compose([]).model_dump(mode="json")))
+    return record, checked(completed(record.config, compose([]).model_dump(mode="json")))
+
+
+def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Encoder, Any]:
+    """The record, configuration, trained model and corpus of a finished run, on its own device unless another is asked.
+
+    Raises RequestError.
+    """
+    record, config = finished(folder)
     corpus, fingerprint = load_corpus(config.data)
     device_ = environment.device(device or config.trainer.device)
     return record, config, trained(config, folder, record, corpus, fingerprint, device_), corpus
@@ -51,16 +56,13 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
     They are settings of `evaluation`, or the device. Columns and window are those of the run unless they say otherwise.
     Raises RequestError.
     """
-    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    for override, key in zip(overrides, keys, strict=True):
-        if key.partition(".")[0] != "evaluation" and key != "trainer.device":
-            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation` and a device.")
-    wanted = compose(overrides)
+    wanted = requested(overrides)
     if not asked(wanted):
-        raise RequestError("Nothing is asked for: give --mc N, evaluation=cache or evaluation=dynamic.")
-    record, config, model, corpus = load(folder, wanted.trainer.device if "trainer.device" in keys else None)
-    own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
-    config = config.model_copy(update={"evaluation": compose([*own, *overrides]).evaluation})
+        raise RequestError(
+            "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
+        )
+    record, config, model, corpus = load(folder, device_of(overrides))
+    config = evaluated(config, overrides)
     with environment.computing(config.trainer.precision, config.trainer.threads):
         found = task_named(config.task).measure(model, config, corpus, asked(config))
     with locked(folder, wait=True):
@@ -71,3 +73,28 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
         except OSError as error:
             raise NotWrittenError(f"Cannot write to {folder}: {error.strerror}.") from None
     return record
+
+
+def requested(overrides: Sequence[str]) -> Config:
+    """The settings that a finished run is to be evaluated with. Raises RequestError for settings of anything else."""
+    for override in overrides:
+        key = _key(override)
+        if key.partition(".")[0] != "evaluation" and key != "trainer.device":
+            raise RequestError(f"{override}: a finished run can only be given settings of `evaluation` and a device.")
+    return compose(overrides)
+
+
+def device_of(overrides: Sequence[str]) -> str | None:
+    """The device that is asked for; None: that of the run."""
+    return compose(overrides).trainer.device if "trainer.device" in map(_key, overrides) else None
+
+
+def evaluated(config: Config, overrides: Sequence[str]) -> Config:
+    """A run's configuration with another evaluation, columns and window its own unless said. Raises RequestError."""
+    own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
+    evaluation = compose([*own, *overrides]).evaluation
+    return checked(config.model_copy(update={"evaluation": evaluation}).model_dump(mode="json"))
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rnndrop.config.identity import FILES, asked, digest, former, former_id, identity, run_id
+from rnndrop.config.identity import FILES, MODES, asked, digest, former, former_id, identity, later, run_id
 from rnndrop.config.schema import Config
 from rnndrop.store import files, records
 from rnndrop.store.records import Record
@@ -55,7 +55,8 @@ def run_id_of(record: Record) -> str:
 
 def unmeasured(config: Config, record: Record) -> list[str]:
     """Those that it asks for and that the record of its finished run does not have, with these settings."""
-    return [mode for mode, own in asked(config).items() if not own.items() <= (record.metrics.get(mode) or {}).items()]
+    there = {mode: {**later(mode), **(record.metrics.get(mode) or {})} for mode in MODES}
+    return [mode for mode, own in asked(config).items() if not own.items() <= there[mode].items()]
 
 
 def relabelled(config: Config, record: Record) -> str:

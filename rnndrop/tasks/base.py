@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from rnndrop.config.corpora import CORPORA
+from rnndrop.config.identity import later
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.tasks import TASKS, derived
 from rnndrop.errors import RequestError, unknown
@@ -135,8 +136,9 @@ class Task(ABC, Generic[D, M]):
         variance.
         """
         settings = config.evaluation.mc
+        named = {name: value for name, value in settings.model_dump().items() if later("mc").get(name) != value}
         estimator = "jackknife" if settings.samples > 1 else "mean"
-        metrics: dict[str, Any] = {"mc": {**settings.model_dump(), "estimator": estimator}}
+        metrics: dict[str, Any] = {"mc": {**named, "estimator": estimator}}
         for split in ("valid", "test"):
             masks = generator(config.seed_of("masks"), f"mc {split}", model.embedding.device)
             value, error = self.sampled(model, config, data, split, masks)

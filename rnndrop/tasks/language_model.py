@@ -27,6 +27,7 @@ from rnndrop.evaluation.dynamic import measure_dynamic
 from rnndrop.evaluation.monte_carlo import monte_carlo
 from rnndrop.evaluation.neural_cache import measure_cache
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
+from rnndrop.evaluation.temperature import measure_temperature
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum, token_nll
@@ -139,7 +140,7 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
     """Predict the next token."""
 
     name = "language_model"
-    modes: ClassVar = {"cache": measure_cache, "dynamic": measure_dynamic}
+    modes: ClassVar = {"cache": measure_cache, "dynamic": measure_dynamic, "temperature": measure_temperature}
 
     def load(self, settings: DataSettings) -> Corpus:
         """The corpus; says so where `<unk>` is much of it."""

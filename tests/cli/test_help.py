@@ -37,9 +37,10 @@ def test_a_setting_as_json(rnndrop: Command) -> None:
 def test_a_group_lists_its_settings_and_options(rnndrop: Command) -> None:
     text = rnndrop("help", "evaluation").stdout
     assert all(f"\n{key}  " in text for key in known_keys() if key.startswith("evaluation."))
-    assert text.endswith("\noptions  cache dynamic (see `rnndrop ls evaluation`)\n")
+    assert text.endswith("\noptions  cache dynamic temperature (see `rnndrop ls evaluation`)\n")
     inner = json.loads(rnndrop("help", "evaluation.mc", "--json").stdout)
-    assert [each["key"].rpartition(".")[2] for each in inner["settings"]] == ["samples", "masks", "embedding"]
+    names = ["samples", "masks", "embedding", "power", "rate", "temperature"]
+    assert [each["key"].rpartition(".")[2] for each in inner["settings"]] == names
     assert "awd_ptb" in rnndrop("help", "experiment").stdout
 
 

@@ -24,7 +24,7 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.report.sheet import sheets
 from rnndrop.store import files, records
-from rnndrop.store.ownership import folder_of
+from rnndrop.store.ownership import folder_of, unmeasured
 from rnndrop.store.records import Record
 from rnndrop.store.status import find, standings
 from rnndrop.sweeps.ablation import rows
@@ -118,6 +118,8 @@ ZERO = ["dropout.recurrent.kind=locked", "dropout.recurrent.p=0"]
         ["evaluation.mc.samples=3"],
         ["evaluation=cache"],
         ["evaluation=dynamic"],
+        ["evaluation=temperature"],
+        ["evaluation.mc.power=0", "evaluation.mc.rate=.8", "evaluation.mc.temperature=.9"],
     ],
     ids=" ".join,
 )
@@ -249,6 +251,33 @@ def test_1_6_what_is_only_measured_is_added(tmp_path: Path, monkeypatch: pytest.
     cached = tiny(tmp_path, *asked, "evaluation.cache.size=20")
     assert cached.metrics["test_perplexity_cache"] and cached.metrics["mc"] == measured.metrics["mc"]
     assert records.read_record(folder_of(compose([*TINY, "trainer.epochs=1", f"output={tmp_path}", *asked]))) == cached
+
+
+def test_1_6_a_measurement_of_before_there_were_other_means_counts(tmp_path: Path) -> None:
+    sampled = ["evaluation.mc.samples=3"]
+    config = compose([*sampled, f"output={tmp_path}"])
+    before = {"samples": 3, "masks": "pass", "embedding": False, "estimator": "jackknife"}
+    record = records.read_record(_write(config, sampled))
+    assert record is not None and unmeasured(config, record) == ["mc"]
+    record.metrics["mc"] = before
+    assert unmeasured(config, record) == []
+    assert unmeasured(compose([*sampled, "evaluation.mc.power=0"]), record) == ["mc"]
+    record.metrics["mc"] = {**before, "power": 0.0}
+    assert unmeasured(config, record) == ["mc"]
+    assert unmeasured(compose([*sampled, "evaluation.mc.power=0"]), record) == []
+    assert unmeasured(compose(["evaluation=temperature"]), record) == ["temperature"]
+
+
+def test_1_6_a_record_names_what_is_not_usual(tmp_path: Path) -> None:
+    asked = ["dropout=variational", "evaluation.mc.samples=2"]
+    usual = tiny(tmp_path, *asked).metrics["mc"]
+    assert usual == {"samples": 2, "masks": "pass", "embedding": False, "estimator": "jackknife"}
+    other = tiny(tmp_path, *asked, "evaluation.mc.rate=.5", "evaluation.mc.power=.5").metrics["mc"]
+    assert other == {**usual, "power": 0.5, "rate": 0.5}
+
+
+def test_1_6_former_ids_are_those_of_before(tmp_path: Path) -> None:
+    assert former_id(compose(["experiment=zaremba_small", "evaluation=temperature"])) == "87790256"
 
 
 def test_1_6_a_measurement_afterwards_is_the_one_in_the_run(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def folder(asked: list[str], tmp_path: Path) -> Path:
     return run_folder(str(tmp_path), record.run_id, 0)
 
 
-@pytest.mark.parametrize("mode", ["cache", "dynamic"])
+@pytest.mark.parametrize("mode", ["cache", "dynamic", "temperature"])
 def test_a_mode_afterwards_is_the_mode_in_the_run(folder: Path, asked: list[str], mode: str) -> None:
     weights = (folder / records.WEIGHTS).read_bytes()
     metrics = evaluate(folder, [f"evaluation={mode}"]).metrics
