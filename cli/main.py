@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from rnndrop.errors import NotWrittenError, RequestError, unknown
-from rnndrop.values import Drawing, Listed, Masks, Mode, Scale, Style
+from rnndrop.values import Drawing, Interval, Listed, Masks, Mode, Scale, Style
 
 from .output import OutputError, discard, entry, guard
 
@@ -262,6 +262,9 @@ def report(
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Show only the columns that vary.")] = False,
     hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out runs that did not finish.")] = False,
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Add the uncertainty of the test set itself.")] = False,
+    interval: Annotated[
+        Interval, typer.Option(help="What differences are uncertain by: seeds, the test text, or both.")
+    ] = "seeds",
     published: Annotated[bool, typer.Option("--published", help="Add published results on the same data.")] = False,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
@@ -280,6 +283,7 @@ def report(
         only_changed,
         hide_failed,
         bootstrap,
+        interval,
         published,
         html,
         strict,

@@ -17,7 +17,7 @@ from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import DATA, footer, render
-from rnndrop.values import Style
+from rnndrop.values import Interval, Style
 
 from .output import show
 
@@ -36,6 +36,7 @@ class Request:
     only_changed: bool = False
     hide_failed: bool = False
     bootstrap: bool = False
+    interval: Interval = "seeds"
     published: bool = False
     html: str | None = None
     strict: bool = False
@@ -91,7 +92,9 @@ def tasks(runs: pd.DataFrame) -> list[TaskSpec]:
 
 def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The comparison of the runs that have the metric."""
-    table = compare(runs, metric, request.baseline, request.bootstrap, intervals=request.style in DATA)
+    table = compare(
+        runs, metric, request.baseline, request.bootstrap, request.interval, intervals=request.style in DATA
+    )
     if request.sort:
         table = sort(table, request.sort)
     if request.published and task_by_metric(metric).predicts_tokens:

@@ -106,6 +106,48 @@ def difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Difference:
     return Difference(df, mean, mean - margin, mean + margin, float(2 * stdtr(df, -abs(mean) / error)), of_means)
 
 
+def difference_with_text(
+    a: ArrayLike, b: ArrayLike, counts: ArrayLike, *, seeds: bool, level: float = LEVEL
+) -> Difference:
+    """Compare the ln perplexities of two plans, their test text being one of many.
+
+    `a` (n, J) and `b` (m, J) are the summed NLLs (nats) of n and m runs in J blocks of the text, `counts` (J,) the
+    tokens of a block. Runs and blocks are two random effects (Owen 2007): the variance of the difference is that of the
+    runs' means, as in `difference`, and that of the blocks' mean differences, less their interaction, which is in both.
+    Without `seeds` it is that of the blocks alone, of these runs. `difference` is NaN: it is not of logarithms.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    counts = np.asarray(counts, float)
+    blocks = len(counts)
+    # Such that the mean over the blocks is a run's mean NLL: each (n, J).
+    plans = [np.atleast_2d(np.asarray(each, float)) * (blocks / counts.sum()) for each in (a, b)]
+    share = counts * (blocks / counts.sum())
+    nan = math.nan
+    if blocks < 2 or any(not len(each) or not np.isfinite(each).all() for each in plans):
+        return Difference(nan, nan, nan, nan, nan, nan)
+    means = [float(each.mean()) for each in plans]
+    mean = means[0] - means[1]
+    by_block = (plans[0].mean(0) - plans[1].mean(0)) - mean * share
+    parts = [(float(by_block @ by_block) / (blocks - 1) / blocks, blocks - 1)]  # variance, degrees of freedom
+    interaction = 0.0
+    if seeds:
+        if min(map(len, plans)) < 2:
+            return Difference(nan, mean, nan, nan, nan, nan)
+        for each in plans:
+            runs = each.mean(1)
+            parts.append((float(runs.var(ddof=1)) / len(each), len(each) - 1))
+            residual = each - each.mean(0) - np.outer(runs - runs.mean(), share)
+            interaction += float((residual**2).sum()) / ((len(each) - 1) * (blocks - 1)) / (len(each) * blocks)
+    variance = max(sum(part for part, _ in parts) - interaction, max(part for part, _ in parts))
+    if variance <= (1e-12 * max(1.0, abs(mean))) ** 2:
+        return Difference(math.inf, mean, mean, mean, float(abs(mean) <= 1e-12), nan)
+    df = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    error = math.sqrt(variance)
+    margin = float(stdtrit(df, 0.5 + level / 2)) * error
+    return Difference(df, mean, mean - margin, mean + margin, float(2 * stdtr(df, -abs(mean) / error)), nan)
+
+
 def holm(p: ArrayLike) -> Floats:
     """Holm's step-down correction of a family of p-values; NaN is no test and stays NaN."""
     p = np.asarray(p, float)

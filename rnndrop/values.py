@@ -22,5 +22,8 @@ Masks = Literal["pass", "window"]
 Style = Literal["rich", "md", "latex", "html", "csv", "json"]
 """Of a report."""
 
+Interval = Literal["seeds", "text", "both"]
+"""What a difference is uncertain by: the seeds, the text that is tested on, or both."""
+
 Drawing = Literal["curves", "forest", "rates", "heatmap", "calibration"]
 """What `rnndrop plot` draws."""

@@ -18,16 +18,60 @@ from numpy.typing import NDArray
 from scipy.special import polygamma, stdtrit
 from tabulate import tabulate
 
+from rnndrop.stats import difference_with_text
+
 Floats = NDArray[np.float64]
 Interval = tuple[Floats, Floats]  # the difference and half its interval's width, one each comparison
 
 COMPARISONS = 20_000
 PLANS = 12
+TEXTS, BLOCKS = 3000, 200
 SPREAD = 1.4  # std of ln variance over the plans of low_data
 
 
 def main() -> None:
-    """Print the table."""
+    """Print both tables."""
+    of_seeds()
+    of_seeds_and_text()
+
+
+def of_seeds_and_text() -> None:
+    """How often the interval of seeds and text holds the difference of two plans over all seeds and texts.
+
+    The baseline's std over seeds is 1, the other's `ratio` times that; the means of a text differ between the plans by
+    `text`, and a run's mean on a text by `interaction` times its plan's std, all in that unit.
+    """
+    rows = []
+    for seeds in ((3, 3), (5, 5), (10, 10)):
+        for ratio in (1.0, 4.0, 8.0):
+            for text, interaction in ((0.1, 0.1), (1.0, 0.3), (3.0, 1.0)):
+                generator, held = np.random.default_rng(0), 0
+                for _ in range(TEXTS):
+                    a, b = two_way(seeds, ratio, text, interaction, generator)
+                    found = difference_with_text(b, a, np.ones(BLOCKS), seeds=True)
+                    held += found.low <= 0 <= found.high
+                rows.append((f"{seeds[0]}, {seeds[1]}", ratio, text, interaction, f"{held / TEXTS:.1%}"))
+    print(tabulate(rows, ("seeds", "std ratio", "text", "interaction", "seeds and text"), tablefmt="github"))
+
+
+def two_way(
+    seeds: tuple[int, int], ratio: float, text: float, interaction: float, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """The NLLs of both plans in blocks, each (n, J); without a difference but by chance."""
+    scale = math.sqrt(BLOCKS)  # of a block, for the mean of a text to vary by 1
+    common = 10 * generator.normal(size=BLOCKS)
+    first, second = (
+        spread * generator.normal(size=(n, 1))
+        + common
+        + text * scale / math.sqrt(2) * generator.normal(size=BLOCKS)
+        + interaction * scale * spread * generator.normal(size=(n, BLOCKS))
+        for n, spread in zip(seeds, (1.0, ratio), strict=True)
+    )
+    return first, second
+
+
+def of_seeds() -> None:
+    """How often three intervals of seeds alone hold it."""
     rows = []
     for (first, second), ratio, r in cases():
         cells = []

@@ -88,3 +88,66 @@ def test_bootstrap_is_paired_over_plans() -> None:
 def test_bootstrap_weighs_blocks_by_their_tokens() -> None:
     draws = stats.bootstrap([[10.0, 100.0]], [10.0, 100.0])
     assert draws == pytest.approx(np.ones((1, 2000)))
+
+
+def blocks_of(seed: int, n: int = 4, m: int = 3, blocks: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    counts = np.append(np.full(blocks - 1, 20.0), 7.0)
+    text = generator.normal(5, 1, blocks)
+    a, b = (
+        counts * (text + generator.normal(0, 0.05, (k, 1)) + generator.normal(0, 0.3, blocks)
+                  + generator.normal(0, 0.2, (k, blocks)))
+        for k in (n, m)
+    )  # fmt: skip
+    return a, b, counts
+
+
+def test_where_the_text_changes_nothing_seeds_and_text_are_the_seeds() -> None:
+    counts = np.full(50, 20.0)
+    logs = [np.log(each) for each in (A, [*B, 250.0])]
+    found = stats.difference_with_text(np.outer(logs[0], counts), np.outer(logs[1], counts), counts, seeds=True)
+    expected = stats.difference(A, [*B, 250.0])
+    ours = (found.df, found.log_ratio, found.low, found.high, found.p)
+    assert ours == pytest.approx((expected.df, expected.log_ratio, expected.low, expected.high, expected.p), rel=1e-6)
+
+
+def test_of_the_text_alone_it_is_the_standard_error_over_blocks() -> None:
+    a, b, counts = blocks_of(0)
+    found = stats.difference_with_text(a, b, counts, seeds=False)
+    d, total = a.mean(0) - b.mean(0), counts.sum()
+    mean = d.sum() / total
+    residuals = [x - mean * c for x, c in zip(d, counts, strict=True)]
+    error = np.sqrt(sum(r**2 for r in residuals) * len(counts) / (len(counts) - 1)) / total
+    margin = scipy_stats.t.ppf(0.975, len(counts) - 1) * error
+    assert (found.low, found.high) == pytest.approx((mean - margin, mean + margin), rel=1e-9)
+    draws = stats.bootstrap(np.stack([a.mean(0), b.mean(0)]), counts, samples=20_000)
+    assert float((draws[0] - draws[1]).std()) == pytest.approx(error, rel=0.05)
+
+
+def test_seeds_and_text_add_up_less_what_is_in_both() -> None:
+    a, b, counts = blocks_of(1)
+    both = stats.difference_with_text(a, b, counts, seeds=True)
+    runs = [each.sum(1) / counts.sum() for each in (a, b)]
+    seeds = sum(r.var(ddof=1) / len(r) for r in runs)
+    text = stats.difference_with_text(a, b, counts, seeds=False)
+    of_text = ((text.high - text.log_ratio) / scipy_stats.t.ppf(0.975, len(counts) - 1)) ** 2
+    interaction = 0.0
+    for plan in (a, b):
+        u = plan * len(counts) / counts.sum()
+        share = counts * len(counts) / counts.sum()
+        cells = sum(
+            (u[s, j] - u[:, j].mean() - (u[s].mean() - u.mean()) * share[j]) ** 2
+            for s in range(len(u)) for j in range(len(counts))
+        )  # fmt: skip
+        interaction += cells / (len(u) - 1) / (len(counts) - 1) / len(u) / len(counts)
+    variance = seeds + of_text - interaction
+    assert variance > max(seeds, of_text)
+    error = (both.high - both.log_ratio) / scipy_stats.t.ppf(0.975, both.df)
+    assert error**2 == pytest.approx(variance, rel=1e-9)
+
+
+def test_one_run_says_nothing_of_seeds_and_text() -> None:
+    a, b, counts = blocks_of(2, n=1)
+    found = stats.difference_with_text(a, b, counts, seeds=True)
+    assert np.isnan(found.low) and np.isfinite(found.log_ratio)
+    assert np.isfinite(stats.difference_with_text(a, b, counts, seeds=False).low)

@@ -15,6 +15,7 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike
 from rnndrop.report.settings import dropout_labels, show, varying
 from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.values import Interval
 
 GROUP = ["data_sha256", "run_id"]
 MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second"]
@@ -28,6 +29,7 @@ def compare(
     metric: str = "test_perplexity",
     baseline: str | None = None,
     bootstrap: bool = False,
+    interval: Interval = "seeds",
     intervals: bool = True,
 ) -> pd.DataFrame:
     """One row for each corpus and run id, the best `metric` of a corpus first; corpora are never ranked together.
@@ -41,7 +43,9 @@ def compare(
     interval of the mean; `ratio` to the best row of the corpus. With a `baseline` (a dropout label, a run id, or
     KEY=VALUE of a setting): `baseline`, the run id that a row is compared with, `change` (ratio of perplexities - 1,
     of geometric means over all seeds of both) with `change_low` and `change_high`, `difference` of perplexities, `p`,
-    its degrees of freedom `df` (`rnndrop.stats.difference`) and the Holm-corrected `p_holm`. With `bootstrap`:
+    its degrees of freedom `df` (`rnndrop.stats.difference`) and the Holm-corrected `p_holm`. Of an
+    `interval` of "text" or "both" these are of the test text, or of seeds and text (`difference_with_text`), and the
+    column `interval` says so. With `bootstrap`:
     `test_low` and `test_high`, the 95 % interval that the choice of the test set leaves (and `change_test_low`,
     `_high`). Without `intervals` the bounds of the means are left out, and with them scipy's import.
     """
@@ -73,6 +77,8 @@ def compare(
     table["ratio"] = table[metric] / best
     if baseline is not None:
         table = _add_baseline(table, runs, metric, baseline)
+    if interval != "seeds":
+        table = _of_text(table, runs, metric, interval)
     if bootstrap:
         table = _add_bootstrap(table, runs)
     return table
@@ -182,8 +188,36 @@ def _partners(part: pd.DataFrame, baseline: str) -> list[str | None]:
     return [run if run != mine else None for run, mine in zip(own, part["run_id"], strict=True)]
 
 
+def _of_text(table: pd.DataFrame, runs: pd.DataFrame, metric: str, interval: Interval) -> pd.DataFrame:
+    """The differences anew, the test text being one of many. Raises RequestError where there are none of test NLLs."""
+    if metric != "test_perplexity" or "baseline" not in table:
+        raise RequestError(f"--interval {interval} is for differences of test_perplexity: give --baseline.")
+    folders = runs[runs["status"] == "finished"].groupby(GROUP, dropna=False)["folder"].agg(list)
+    blocks = {key: [each for each in map(read_blocks, paths) if each is not None] for key, paths in folders.items()}
+    found = []
+    for sha, run, other in zip(table["data_sha256"], table["run_id"], table["baseline"], strict=True):
+        plans = [blocks.get((sha, name), []) for name in (run, other)]
+        same = {each[1].tobytes() for plan in plans for each in plan}
+        if all(plans) and len(same) == 1:
+            own, others = (np.stack([each[0] for each in plan]) for plan in plans)
+            counts = plans[0][0][1]
+            found.append(_in_ratios(stats.difference_with_text(own, others, counts, seeds=interval == "both")))
+        else:
+            found.append(dict.fromkeys(("df", "change_low", "change_high", "p"), np.nan))
+    names = ("df", "change_low", "change_high", "p")
+    table = table.assign(interval=interval, **{name: [each[name] for each in found] for name in names})
+    return table.assign(p_holm=table.groupby("data_sha256", dropna=False)["p"].transform(_holm))
+
+
+def _holm(p: pd.Series) -> pd.Series:
+    return pd.Series(stats.holm(p.to_numpy(float)), p.index)
+
+
 def _difference(values: dict[tuple[Any, str], list[float]], sha: Any, run: str, other: str | None) -> dict[str, float]:
-    found = stats.difference(values.get((sha, run), []), values.get((sha, other or ""), []))
+    return _in_ratios(stats.difference(values.get((sha, run), []), values.get((sha, other or ""), [])))
+
+
+def _in_ratios(found: stats.Difference) -> dict[str, float]:
     low, mean, high = np.expm1([found.low, found.log_ratio, found.high])
     return {"df": found.df, "change": mean, "change_low": low, "change_high": high,
             "difference": found.difference, "p": found.p}  # fmt: skip

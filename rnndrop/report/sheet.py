@@ -206,6 +206,13 @@ def _change(row: Any, baselines: set[str]) -> str:
     return f"{shown} {bounds} {stars(row['p_holm'])}".rstrip()
 
 
+_HOW = {
+    "seeds": "95 %, Welch's t of the logarithms",
+    "text": "95 %, of the test text, for these runs",
+    "both": "95 %, of seeds and test text together",
+}
+
+
 def title(metric: str) -> str:
     """A metric in words: test perplexity, valid MC RMSE, test bits per character."""
     return f"{_place(metric)} {metric_of(metric).title}"
@@ -274,10 +281,10 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         words.append(f"MC: {how}")
     notes = [" · ".join(words)]
     if "change" in ours and ours["baseline"].notna().any():
-        tests = int(ours["p_holm"].notna().sum())
+        tests, bounded = int(ours["p_holm"].notna().sum()), ours["change_low"].notna().any()
         notes.append(
             f"against {series.against(ours)}: change of {title(metric)} over all seeds"
-            + (" [95 %, Welch's t of the logarithms]" if ours["change_low"].notna().any() else "")
+            + (f" [{_HOW[ours['interval'].iloc[0] if 'interval' in ours else 'seeds']}]" if bounded else "")
             + f", * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}" * bool(tests)
         )
     if metric.startswith("test") and ours[metric].notna().any():

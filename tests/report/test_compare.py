@@ -181,3 +181,25 @@ def test_sort(few: Path) -> None:
     assert sort(table, "-valid_perplexity")["valid_perplexity"].is_monotonic_decreasing
     with pytest.raises(RequestError, match="Did you mean"):
         sort(table, "tset_perplexity")
+
+
+def test_a_difference_can_be_uncertain_by_the_text_or_by_both(few: Path) -> None:
+    runs = load_runs(few)
+    tables = {
+        how: compare(runs, baseline="none", interval=how).set_index("dropout") for how in ("seeds", "text", "both")
+    }
+    for name in ("naive", "variational"):
+        rows = {how: table.loc[name] for how, table in tables.items()}
+        assert rows["text"]["change"] == rows["both"]["change"] == rows["seeds"]["change"]
+        assert rows["text"]["change_low"] < rows["text"]["change"] < rows["text"]["change_high"]
+        assert rows["text"]["df"] > 50 > rows["seeds"]["df"]
+    assert "interval" not in tables["seeds"] and set(tables["both"]["interval"]) == {"both"}
+    (sheet,) = sheets(compare(runs, baseline="none", interval="both"), runs, "test_perplexity")
+    assert any("seeds and test text together" in note for note in sheet.notes)
+
+
+def test_the_text_is_that_of_the_test_perplexity_alone(few: Path) -> None:
+    runs = load_runs(few)
+    for request in ({"metric": "valid_perplexity", "baseline": "none"}, {"baseline": None}):
+        with pytest.raises(RequestError, match="--baseline"):
+            compare(runs, interval="both", **request)  # type: ignore[arg-type]
