@@ -1,4 +1,4 @@
-"""Write docs/kinds/KIND.md and docs/space.md from the tables of the code.
+"""Write docs/kinds/KIND.md, docs/space.md and docs/published.md from the tables of the code.
 
     python scripts/kind_pages.py            # write them
     python scripts/kind_pages.py --check    # write nothing; exit 1 and name the pages that are stale
@@ -12,8 +12,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import choices, compose
@@ -21,10 +24,29 @@ from rnndrop.dropout.literature import PROJECTS
 from rnndrop.dropout.rule import KINDS, LOCATIONS, Kind, Location, Rule, kinds_at, rule
 
 DOCS = Path(__file__).parent.parent / "docs"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A published regulariser: an item of docs/published.yaml, which says what its parts are."""
+
+    number: int
+    name: str
+    source: str
+    equation: str
+    asked: str = ""
+    drawn: str = ""
+    evaluated: str = ""
+    loss: str = ""
+    remarks: str = ""
+
+
+CATALOGUE = [Entry(**each) for each in yaml.safe_load((DOCS / "published.yaml").read_text("utf-8"))]
+HERE = [entry for entry in CATALOGUE if entry.asked]  # what can be asked for
 GENERATED = "<!-- Written by scripts/kind_pages.py from the tables of the code: edit those. -->\n"
 SYMBOLS = (
     "T steps of the window, B sequences of the batch, G gates (LSTM 4: i f g o; GRU 3: r z n; Elman 1), E width of the"
-    " embedding, H width of a layer, I width of what enters a layer (E, above it H), V word types"
+    " embedding, H width of a layer, I width of what enters a layer (E, above it H), L layers, V word types"
 )
 
 
@@ -48,6 +70,7 @@ def pages() -> dict[Path, str]:
     return {
         **{DOCS / "kinds" / f"{kind.name}.md": _kind_page(kind, plans) for kind in KINDS.values()},
         DOCS / "space.md": _space_page(),
+        DOCS / "published.md": _published_page(),
     }
 
 
@@ -61,6 +84,7 @@ def lengths(location: str) -> dict[str, str]:
         "type": "V",
         "out": "V" if location == "weight_decoder" else "H",
         "in": "I" if location == "weight_ih" else "H",
+        "layer": "L",
     }
 
 
@@ -132,7 +156,7 @@ def _shape(kind: Kind, place: Location) -> str:
 
 
 def _ordered(axes: frozenset[str]) -> list[str]:
-    order = ("time", "batch", "type", "gate", "feature", "out", "in")
+    order = ("layer", "time", "batch", "type", "gate", "feature", "out", "in")
     return [axis for axis in order if axis in axes]
 
 
@@ -141,6 +165,9 @@ def _drawn(kind: Kind) -> str:
     if not kind.varies:
         return "Never."
     parts = ["At the start of every BPTT window in training."]
+    if "layer" in kind.varies:
+        alone = "sequence of the batch" if "batch" in kind.varies else "window"
+        return f"{parts[0]} Each layer has its own for each {alone}."
     if kind.varies <= {"gate", "out", "in"}:
         return f"{parts[0]} All steps and all sequences of the window share the weights, and so the mask."
     parts.append(
@@ -164,6 +191,16 @@ def _evaluation(kind: Kind) -> str:
         return (
             "The expectation, p in place of the mask: p · previous + (1−p) · new. Monte-Carlo evaluation"
             " (`evaluation.mc.samples=N`) draws masks as training does. The noise is Bernoulli's."
+        )
+    if kind.name in kinds_at("token"):
+        return (
+            "The text is read as it is, in Monte-Carlo evaluation too: the noise is on the words of training, and"
+            " Bernoulli's."
+        )
+    if kind.fill in ("input", "initial"):
+        sampled = "draws masks as training does" if kind.fill == "input" else "does not reset either"
+        return (
+            f"Nothing is left out, and nothing is scaled. Monte-Carlo evaluation {sampled}. The noise is Bernoulli's."
         )
     embedding = (
         " On `embedding` it does so only with `evaluation.mc.embedding=true`."
@@ -189,7 +226,8 @@ def _plans(kind: Kind, plans: dict[str, list[Rule]]) -> str:
                 for each in used
             )
             lines.append(f"[`dropout={name}`](../../conf/dropout/{name}.yaml): {places}")
-    place = next(name for name in ("recurrent", "cell", "weight_hh", "embedding") if kind.name in kinds_at(name))
+    usual = ("recurrent", "cell", "weight_hh", "embedding", "token", "carry", "layer")
+    place = next(name for name in usual if kind.name in kinds_at(name))
     alone = f"By itself: `rnndrop run dropout.{place}.kind={kind.name} dropout.{place}.p=0.3`;"
     drawn = f"drawn: `rnndrop masks dropout.{place}.kind={kind.name} dropout.{place}.p=0.3`."
     return f"{_list(lines) if lines else 'None.'}\n\n{alone} {drawn}"
@@ -204,12 +242,12 @@ Dropouts for recurrent networks as points of a small space:
 
     where the noise enters  ×  what the mask varies over  ×  which noise  ×  what fills the hole
 
-A **rule** is such a point, `dropout.LOCATION.{{kind,p,varies,noise,fill}}`; a **plan** is one rule for each location,
+A **rule** is such a point, `dropout.LOCATION.{{kind,p,varies,noise,fill}}`; a **plan** has the rules of all locations,
 `dropout=PLAN`. A kind is a named choice of `varies` and `fill`; each of the four may also be given by itself:
 `dropout.recurrent.varies=[batch,gate] dropout.recurrent.noise=gaussian dropout.recurrent.p=0.2`.
-The published ones are listed under [Kinds](#kinds). Not included: noise on the words themselves (Xie et al.
-2017), noise and rates that are learned (concrete and variational dropout), rates that change over training, masks
-correlated in time, losses between two masked passes (fraternal dropout, R-Drop), and dropping whole layers.
+A location can have several rules, and a rule some [more parts](#more-parts-of-a-rule). [What was
+published](published.md) lists {len(CATALOGUE)} regularisers of recurrent networks, of which {len(HERE)} can be asked
+for here, and why each other cannot.
 
 A combination without a meaning is refused. `rnndrop masks dropout=PLAN` draws the masks of a plan, and
 [the notebook](explore_dropout.ipynb) shows in numbers what each does to a tensor.
@@ -225,11 +263,44 @@ A combination without a meaning is refused. `rnndrop masks dropout=PLAN` draws t
 {_kinds()}
 
 **Noise.** `bernoulli`: 0 with probability p, else 1/(1−p), so that the mean is 1 and evaluation is the identity.
-`gaussian`: N(1, p/(1−p)), the same mean and variance (Srivastava et al. 2014, section 10). Rates are drawn in steps of
+`gaussian`: N(1, p/(1−p)), the same mean and variance (Srivastava et al. 2014, section 10). `dirichlet`: k times a
+Dirichlet draw over the last axis that varies, of length k, with the same variance: its entries add up to k. On weights
+alone: `additive`, N(0, p²) added to them, and three that are [learned](#learned-noise). Rates are drawn in steps of
 2^-16, near 0 and 1 of 2^-32; scales and expectations are those of the rate that is drawn. **Fill.** `zero`: the mask
 multiplies. `previous`: a Bernoulli(p) mask d keeps the previous value, d · previous + (1−d) · new, without scale; for
-`cell` and `state` alone, and evaluated at the expectation. **When.** All masks are drawn at the start of a BPTT window;
+`cell` and `state` alone, and evaluated at the expectation. `unk`, `blank`, `unigram`, `kn`, `model`: another word, for
+`token`. `input`: what enters the layer. `initial`: the zero state. `start`: the first weights. **When.** All masks are drawn at the start of a BPTT window;
 one that varies over time has a value for every step, any other holds for the window and is new in the next.
+
+## More parts of a rule
+
+| part | what it does | where |
+|---|---|---|
+| `also=[{{kind: …, p: …}}]` | more rules of the same location, each a factor of its own: `token` and `locked` on `input` at once; on `token` one after the other | everywhere, where each multiplies and the fill is the same |
+| `flip=f` | an entry is drawn anew at a step with chance f, else it stays: the correlation over k steps is (1−f)^k. The chain begins anew with each window | masks that vary over time |
+| `block=n` | holes of at least n steps: one begins at a step with chance 1−(1−p)^(1/n), so that the share of holes is p; holes may begin before the window | holes in masks that vary over time |
+| `schedule=linear until=e` | the rate falls from p to 0 at epoch e, with every window | everywhere but fill `previous` and learned noise |
+| `schedule=exponential until=e` | it rises, p (1 − exp(−10 t/e)) at epoch t | the same |
+| `schedule=early`, `late` | p before epoch e and then 0; 0 and then p | the same |
+| `schedule=uniform` | drawn from U(0, p) for each window | `token` |
+| `gradient=true` | nothing changes on the way forward; on the way back the gradient of h(t−1) by the gates is multiplied by a mask of 0 and 1 | `recurrent` |
+| `smallest=s` | of the weights that enter a unit, only the share s that is smallest by size can be dropped; unscaled | `dropconnect`, `weight_rows`, `weight_columns` |
+| `discounted=true` | the rate of a word v is p · N1+(v,·)/c(v), of absolute discounting; `kn` has it anyway | `token` |
+
+Monte-Carlo evaluation draws these masks at the full p, whatever the schedule; it reads the text as it is, forgets no state and
+has no gradient to mask. A deterministic evaluation has none of them.
+
+## Learned noise
+
+On `weight_ih`, `weight_hh` and `weight_decoder` the strength of the noise can be learned, with the weights and by the same optimiser;
+`p` is where it begins. To the loss of a token is added the divergence of the weights' posterior from a prior, over the number of
+training tokens. A record has what was learned under `model.learned`, and `rnndrop show` prints it.
+
+| `noise` | the weights | what is learned | divergence | evaluation |
+|---|---|---|---|---|
+| `concrete` | m ⊙ W, m = (1 − σ((ln p/(1−p) + ln u/(1−u))/0.1)) / (1−p) | p, one for each layer's matrix | ℓ²/2 · ‖W‖²/(1−p) − K · H(p), K entries of the mask, ℓ = 0.01 (Gal, Hron & Kendall 2017) | W |
+| `sparse` | W + σ ε | ln σ² of each entry of the mask, begins at ln p² | that of a log-uniform prior, by α = σ²/W² and the fit of Molchanov et al. 2017 | W, without those of ln α ≥ 3 |
+| `bayes` | W + σ ε | ρ, σ = ln(1 + e^ρ) = p at first | from 1/4 N(0, e^−2) + 3/4 N(0, e^−14), by the sample that was drawn (Fortunato et al. 2017) | W |
 
 ## Which kind works where
 
@@ -247,10 +318,16 @@ Some rules are the same. With the same mask:
 | `locked` at batch size 1 | `shared` | one sequence is the whole batch |
 | `locked_gates` with equal masks for all gates | `locked` | the gates' products add up to one |
 | `word_per_sequence` at batch size 1 | `word` | one sequence is the whole batch |
+| `naive` with `flip=0`, `flip=1`, `block=1` | `locked`, `naive`, `naive` | the rule is the same, and so is its run |
+| `mixout` where the first weights are 0 | `dropconnect` | W₀ + m ⊙ (W − W₀) |
+| `sparse` or `bayes` whose strength is not trained | `additive` of the same p | W + p ε |
+| dropout of the input gate (Semeniuta et al. 2016) | the same on `update` | (m ⊙ i) ⊙ g = i ⊙ (m ⊙ g) |
+| a [twin](guide/twin.md) of weight 0 that does not share the cross-entropy | no twin | its masks have a generator of their own |
 | fill zero, constant over the window, on `cell` | the same on `state` | tanh(0) = 0; what an LSTM keeps as c differs |
 
 `weight_rows` is none of these: it removes what enters a gate of a unit, not an input.
-The first five rows are tests in [tests/dropout/test_contract.py](../tests/dropout/test_contract.py), the last one in
+The rows are tests in [tests/dropout](../tests/dropout/test_contract.py), the twin's in
+[tests/training](../tests/training/test_twin.py), the last one in
 [tests/faults/test_2_numbers.py](../tests/faults/test_2_numbers.py); the notebook shows the first five in numbers.
 
 ## The rule of `cell` and `state`
@@ -278,9 +355,54 @@ These two act on a memory, which is carried from step to step. A scale on what i
 
 ## More than a rule
 
-Learned rates (concrete dropout), fraternal dropout and activation regularisation are not masks of this space, but
-losses or parameters beside it.
-"""
+A loss between two passes under different masks is a [twin](guide/twin.md): fraternal dropout, expectation-linear dropout, the
+Π-model, R-Drop, masked-input regularisation. Penalties on h (`trainer.ar`, `trainer.tar`, `trainer.norm_stabiliser`), the
+adversarial softmax and the [evaluation family](guide/papers.md) are settings beside the plan.
+"""  # noqa: E501
+    )
+
+
+def _published_page() -> str:
+    """Every regulariser of the catalogue."""
+    rows = [(each.number, f"[{each.name}](#{each.number})", _command(each)) for each in CATALOGUE]
+    return _linked(
+        f"""{GENERATED}
+# What was published
+
+{len(CATALOGUE)} regularisers of the dropout family for recurrent sequence models, of which **{len(HERE)} can be asked for**. Each
+of those has tests against an implementation of its own; what differs from the source is said. [The space](space.md) has the
+locations, kinds and noises that they are made of.
+
+{_table(("", "what", "here"), [tuple(map(str, row)) for row in rows])}
+
+{"".join(map(_published, CATALOGUE))}
+Symbols: t time, b sequence, j feature, v word type; x the activation at the location, W a weight, m the mask, z logits, p and q
+the predictions of two passes. Numbers from memory are said to be.
+"""  # noqa: E501
+    )
+
+
+def _command(entry: Entry) -> str:
+    if not entry.asked:
+        return "in part" if entry.remarks.startswith("In part") else "no"
+    return f"`{entry.asked}`"
+
+
+def _published(entry: Entry) -> str:
+    """The section of one regulariser."""
+    facts = [("drawn", entry.drawn), ("evaluation", entry.evaluated), ("loss", entry.loss)]
+    lines = [f"- {name}: {text}" for name, text in facts if text]
+    asked = entry.asked if entry.asked.startswith("rnndrop") else f"rnndrop run {entry.asked}"
+    return "\n".join(
+        [
+            f'### <a id="{entry.number}"></a>{entry.number}. {entry.name}\n',
+            f"{entry.source}.\n",
+            f"```\n{entry.equation}\n```\n",
+            *([f"`{asked}`\n"] if entry.asked else []),
+            *([*lines, ""] if lines else []),
+            *([f"{entry.remarks}\n"] if entry.remarks else []),
+            "",
+        ]
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnndrop.config.compose import GROUPS, choices
+from rnndrop.config.schema import RuleSettings
 from rnndrop.config.settings import Group, Setting, explain, keys, settings, spelled
 from rnndrop.dropout.rule import LOCATIONS
 
@@ -88,7 +89,8 @@ def _line(code: str, comment: str, column: int) -> list[str]:
 
 
 def _page() -> str:
-    groups = [found for name in GROUPS if isinstance(found := explain(name), Group) and found.settings]
+    names = dict.fromkeys([*GROUPS, *(key.partition(".")[0] for key in settings() if "." in key)])
+    groups = [found for name in names if isinstance(found := explain(name), Group) and found.settings]
     alone = [each for key, each in settings().items() if "." not in key]
     tables = [_section(group) for group in groups if group.key != "dropout"]
     return f"""{GENERATED}
@@ -121,8 +123,9 @@ def _table(rows: Sequence[Setting]) -> str:
 
 def _dropout() -> str:
     """The rules: the parts of one, and what each location takes."""
-    parts = [each for key, each in settings().items() if key.startswith("dropout.embedding.")]
-    rules = "\n".join(f"| `dropout.LOCATION.{each.key.rpartition('.')[2]}` | {each.meaning} |" for each in parts)
+    meanings = {each.key.rpartition(".")[2]: each.meaning for key, each in settings().items() if key.count(".") == 2
+                and key.startswith("dropout.")}  # fmt: skip
+    rules = "\n".join(f"| `dropout.LOCATION.{part}` | {meanings[part]} |" for part in RuleSettings.model_fields)
     places = "\n".join(
         f"| `dropout.{place}` | {explain(f'dropout.{place}').meaning}"
         f" | {' '.join(f'`{kind}`' for kind in settings()[f'dropout.{place}.kind'].choices)} |"
@@ -130,7 +133,7 @@ def _dropout() -> str:
     )
     return f"""## `dropout`
 
-A plan is one rule per location. By default every kind is `none`, every p 0, and the rest null;
+A plan is the rules of all locations. By default every kind is `none`, every p 0, and the rest null;
 [the space of dropouts](space.md) says what each kind does.
 Options: {" ".join(f"`dropout={name}`" for name in choices("dropout"))}.
 

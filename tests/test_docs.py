@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 import torch
 
+from rnndrop.config.compose import choices, compose
+from rnndrop.config.identity import asked, run_id
 from rnndrop.config.settings import settings
 from rnndrop.dropout.literature import ABOUT, PROJECTS
-from rnndrop.dropout.masks import MemoryMask, Sizes, draw_masks
+from rnndrop.dropout.masks import MemoryMask, Sizes, WeightNoise, draw_masks
 from rnndrop.dropout.plan import plan
 from rnndrop.dropout.rule import KINDS, LOCATIONS, kinds_at, rule
 from scripts import settings_pages
-from scripts.kind_pages import lengths, main, pages
+from scripts.kind_pages import CATALOGUE, HERE, Entry, lengths, main, pages
 from tests.conftest import ROOT
 
 NOTEBOOK = ROOT / "docs" / "explore_dropout.ipynb"
@@ -66,17 +68,21 @@ def test_the_page_of_a_kind_has_every_part(kind: str) -> None:
     assert kind == "none" or all((f"| `{place}` |" in shapes) == (kind in kinds_at(place)) for place in LOCATIONS)
 
 
-@pytest.mark.parametrize("location", LOCATIONS)
+@pytest.mark.parametrize(
+    "location", [location for location in LOCATIONS if location != "token"]
+)  # no mask of the model
 def test_the_shapes_of_the_pages_are_those_of_the_masks(location: str) -> None:
     sizes = Sizes(vocabulary=13, embedding=5, layers=((5, 7), (7, 7)), gates=4)
-    symbols = {"T": 3, "B": 2, "G": 4, "E": 5, "H": 7, "I": 5, "V": 13}
+    symbols = {"T": 3, "B": 2, "G": 4, "E": 5, "H": 7, "I": 5, "L": 2, "V": 13}
+    first = {f"{name}_{depth}": torch.ones(4, 7, 7) for name in ("weight_ih", "weight_hh") for depth in (0, 1)}
+    first |= {"weight_ih_0": torch.ones(4, 7, 5), "weight_decoder_0": torch.ones(13, 7)}
     for kind in [kind for kind in kinds_at(location) if kind != "none"]:
-        masks = draw_masks(plan({location: {"kind": kind, "p": 0.5}}), sizes, 3, 2, torch.Generator())
+        masks = draw_masks(plan({location: {"kind": kind, "p": 0.5}}), sizes, 3, 2, torch.Generator(), held=first)
         layer = masks.layers[1 if location == "hidden" else 0]
         name = "input" if location == "hidden" else location
         mask: Any = getattr(layer if hasattr(layer, name) else masks, name)
         written = rule(location, kind, 0.5).shape(lengths(location))
-        values = mask.values if isinstance(mask, MemoryMask) else mask
+        values = mask.values if isinstance(mask, MemoryMask) else mask.scale if isinstance(mask, WeightNoise) else mask
         assert list(values.shape) == [symbols.get(length, length) for length in written]
 
 
@@ -93,6 +99,28 @@ def test_every_project_is_cited_and_every_citation_is_linked() -> None:
 def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("entry", HERE, ids=lambda entry: str(entry.number))
+def test_what_can_be_asked_for_composes(entry: Entry) -> None:
+    words = entry.asked.split()
+    if words[0] == "rnndrop":
+        assert words[1:3] == ["eval", "--ensemble"]
+        return
+    config, plain = compose(words), compose([])
+    assert run_id(config) != run_id(plain) or asked(config) != asked(plain)
+    for name in re.findall(r"\bdropout=\w+|\btwin=\w+|\bevaluation=\w+", entry.remarks):
+        compose([name])
+
+
+def test_the_catalogue_is_whole_and_says_why_what_is_not_there_is_not() -> None:
+    assert [entry.number for entry in CATALOGUE] == list(range(1, 42)) and len(HERE) >= 30
+    assert all(entry.asked or len(entry.remarks) > 20 for entry in CATALOGUE)
+    named = {word for entry in CATALOGUE for word in re.findall(r"dropout=(\w+)", f"{entry.asked} {entry.remarks}")}
+    ours = {"none", "naive", "locked", "shared", "melis", "variational_weight"}  # no published row of their own
+    assert set(choices("dropout")) - named == ours
+    count = f"{len(CATALOGUE)} regularisers of recurrent networks, of which {len(HERE)} can be asked"
+    assert count in re.sub(r"\s+", " ", (ROOT / "docs" / "space.md").read_text("utf-8"))
 
 
 def test_the_readme_leads_to_the_space() -> None:

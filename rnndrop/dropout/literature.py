@@ -54,6 +54,8 @@ KRUEGER = (
     "Krueger et al. 2017, *Zoneout: Regularizing RNNs by Randomly Preserving Hidden Activations*, arXiv:1606.01305"
 )
 
+XIE = "Xie et al. 2017, *Data Noising as Smoothing in Neural Network Language Models*, arXiv:1703.02573"
+
 ABOUT = {
     "none": About(
         summary="No noise. Every other kind at p = 0 equals this one, bit for bit.",
@@ -298,5 +300,135 @@ ABOUT = {
             "haste zones h alone (haste#29); at evaluation it takes the expectation (haste#18), as the paper does.",
         ),
         aliases=("z_c (on `cell`)", "z_h (on `state`)"),
+    ),
+    "unk": About(
+        summary=(
+            "A word that is read becomes `<unk>`. What is predicted stays, so that the model learns to go on without"
+            " having seen the word."
+        ),
+        equation="d[t,b] ~ Bernoulli(p)\nx̃[t,b] = <unk> where d[t,b] = 1, else x[t,b]        of ids",
+        published=(
+            "Bowman et al. 2016, *Generating Sentences from a Continuous Space*, arXiv:1511.06349: word dropout,"
+            " on what the decoder of a variational autoencoder reads",
+        ),
+        implementations=(
+            "It is not `token` on `input`, which zeroes the vector and scales the others: here the vector of `<unk>` is"
+            " read, which is trained by it, and nothing is scaled.",
+            "A corpus without `<unk>` is refused: `blank` is the same with a vector of its own.",
+        ),
+        aliases=("word dropout",),
+    ),
+    "blank": About(
+        summary="A word that is read becomes a blank: no type of the vocabulary, but a vector that the model learns.",
+        equation="d[t,b] ~ Bernoulli(p)\nx[t,b] = blank where d[t,b] = 1, else E[v]        v = the word there",
+        published=(f"{XIE}: blank noising",),
+        implementations=(
+            "nlm-noising adds the blank to the vocabulary, where the softmax has to give it a probability; here it is a"
+            " parameter beside the embedding, starts at 0, and is never predicted.",
+            "`dropout.token.discounted=true` gives each word its own rate, p · N1+(v,·)/c(v): absolute discounting.",
+        ),
+        aliases=("blank noising",),
+    ),
+    "unigram": About(
+        summary="A word that is read becomes another, drawn by its frequency in the training text.",
+        equation="d[t,b] ~ Bernoulli(p)\nx̃[t,b] = z ~ c(z) where d[t,b] = 1, else x[t,b]",
+        published=(f"{XIE}: unigram noising, which they derive from interpolated n-gram models",),
+        implementations=(
+            "The draw may be the word itself, so that less than a share p is another one.",
+            "Kong et al. 2019 read it as noise on the embedding of a Bayesian network and draw it once for each type of"
+            " a sequence: `varies=[batch,type] fill=unigram`. At prediction they take the mean of the mixture; here the"
+            " embedding is read as it is.",
+        ),
+        aliases=("unigram noising",),
+    ),
+    "kn": About(
+        summary=(
+            "A word that is read becomes another, drawn by how many types go before it, and the more readily the more"
+            " types follow it; the word to be predicted is replaced with it, by a draw of its own."
+        ),
+        equation=(
+            "γ(v) = p · N1+(v,·) / c(v)\nd[t,b] ~ Bernoulli(γ(x[t,b]))\n"
+            "x̃[t,b] = z, ỹ[t,b] = z′ where d[t,b] = 1;        z, z′ ~ N1+(·,z)"
+        ),
+        published=(f"{XIE}: bigram Kneser-Ney noising, the best of theirs",),
+        implementations=(
+            "nlm-noising draws the target anew too (`noise_batch`), as the paper says of this scheme alone; the"
+            " perplexity of training is then that of noised targets.",
+            "N1+ are counted on the training text that is used: with `data.train_tokens` on its beginning.",
+        ),
+        aliases=("bigram Kneser-Ney noising",),
+    ),
+    "sampled": About(
+        summary=(
+            "A word that is read becomes what the model itself predicts there, so that in training it meets what it"
+            " will meet when it generates."
+        ),
+        equation=(
+            "d[t,b] ~ Bernoulli(p)\nx̃[t,b] = z ~ p(z | x[1..t−1,b]) where d[t,b] = 1, else x[t,b]        from t = 2"
+        ),
+        published=(
+            "Bengio et al. 2015, *Scheduled Sampling for Sequence Prediction with Recurrent Neural Networks*,"
+            " arXiv:1506.03099: word by word, at a rate that grows",
+            "Duckworth et al. 2019, *Parallel Scheduled Sampling*, arXiv:1906.04331: for all steps at once",
+        ),
+        implementations=(
+            "Here it is one pass, without gradient and without dropout, that reads the text as it is: a sample does not"
+            " yet follow from the samples before it, as it does word by word. It costs a forward pass.",
+        ),
+        aliases=("scheduled sampling",),
+    ),
+    "reset": About(
+        summary="The memory that a sequence brings from the window before is forgotten: it starts anew, from zero.",
+        equation="d[b] ~ Bernoulli(p)        once a window\nh[0,b] = c[0,b] = 0 where d[b] = 1, in all layers",
+        published=(
+            "Melis, Dyer & Blunsom 2018, arXiv:1707.05589, and Melis, Kočiský & Blunsom 2020, arXiv:1909.01792: in"
+            " their code's tuned configurations of the Penn Treebank, with p = .01",
+        ),
+        implementations=(
+            "lamb has it as a tuned setting of every Mogrifier configuration. Nothing is scaled, and an evaluation"
+            " never resets.",
+        ),
+        aliases=("drop state",),
+    ),
+    "layer_drop": About(
+        summary="A whole layer is left out of a window: what enters it passes on. Each layer has its own draw.",
+        equation="m[l] ~ Bernoulli(1−p)        once a window\ny[l] = m[l] · layer(x) + (1−m[l]) · x",
+        published=(
+            "Fan, Grave & Joulin 2020, *Reducing Transformer Depth on Demand*, arXiv:1909.11556: of transformers",
+        ),
+        implementations=(
+            "Only a layer that is as wide as its input can be left out; others always run. Its memory goes on, as if it"
+            " had been read. Evaluation has all layers, without a scale, as LayerDrop's has.",
+        ),
+        aliases=("LayerDrop",),
+    ),
+    "stochastic_depth": About(
+        summary="As `layer_drop`, with a draw for each sequence of the batch.",
+        equation="m[l,b] ~ Bernoulli(1−p)\ny[l,b] = m[l,b] · layer(x)[b] + (1−m[l,b]) · x[b]",
+        published=(
+            "Huang et al. 2016, *Deep Networks with Stochastic Depth*, arXiv:1603.09382: of residual blocks of images,"
+            " with a rate that grows with depth",
+        ),
+        implementations=(
+            "Theirs scales a block by its rate at evaluation; here, as in LayerDrop, all layers are there unscaled, for"
+            " a recurrent layer is no residual.",
+        ),
+        aliases=("drop path",),
+    ),
+    "mixout": About(
+        summary=(
+            "Single weights fall back to those that training began with, in place of zero: a pull to the start that"
+            " leaves the mean weight where it is."
+        ),
+        equation="m ~ Bernoulli(1−p)/(1−p)\nW̃ = W₀ + m ⊙ (W − W₀)",
+        published=(
+            "Lee, Cho & Kang 2020, *Mixout: Effective Regularization to Finetune Large-scale Pretrained Language"
+            " Models*, arXiv:1909.11299: W₀ are pretrained weights",
+        ),
+        implementations=(
+            "Here W₀ are the initial weights of the seed, drawn again when a run is resumed and kept in no file. With"
+            " W₀ = 0 it is `dropconnect`.",
+            "mixout replaces the modules of a model and keeps the target weights as a state dictionary.",
+        ),
     ),
 }  # fmt: skip
