@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from rnndrop.errors import NotWrittenError, RequestError, unknown
 from rnndrop.values import Drawing, Interval, Listed, Masks, Mode, Scale, Style
 
-from .output import OutputError, discard, entry, guard
+from .output import OutputError, discard, guard
 
 # How long a waiting thread spins before it sleeps. Without a bound, training crawls when another program shares the
 # cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
@@ -377,14 +377,9 @@ def ls(
     group: Annotated[Listed | None, typer.Argument(help="Default: everything.")] = None,
 ) -> None:
     """List what can be chosen: `rnndrop run GROUP=NAME`, `rnndrop reproduce NAME`."""
-    from rnndrop.config.compose import choices
+    from . import listing as command
 
-    for name in [group] if group else get_args(Listed):
-        if group is None:
-            typer.echo(f"{name}:")
-        indent = "" if group else "  "
-        for option, about in choices(name).items():
-            typer.echo(entry(f"{indent}{option:<20} ", about))
+    command.show([group] if group else list(get_args(Listed)), headed=group is None)
 
 
 @app.command("help", epilog="Examples: rnndrop help trainer.decay_after · rnndrop help dropout.recurrent")

@@ -141,3 +141,11 @@ def test_the_notebook_is_committed_with_its_outputs_and_without_anyone_s_paths()
     )
     assert len(text) < 700_000
     assert not re.search(r"/(work|home|Users|tmp)/", text)
+
+
+def test_the_readme_counts_what_was_published_as_the_catalogue_does() -> None:
+    text = re.sub(r"\s+", " ", (ROOT / "README.md").read_text("utf-8"))
+    assert f"{len(HERE)} of the {len(CATALOGUE)} regularisers" in text
+    assert f"lists {len(CATALOGUE)} regularisers, how each of {len(HERE)} is asked for" in text
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert f"{len(HERE)} of {len(CATALOGUE)} published regularisers" in changes

@@ -157,7 +157,7 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
 
 def _unscaled(rule: Rule) -> bool:
     """Whether what is kept is kept as it is: evaluation is not the mean of such a mask, but the model without it."""
-    return rule.fill in ("input", "initial") or rule.gradient or rule.smallest is not None
+    return rule.fill in ("input", "initial") or rule.gradient or rule.smallest is not None or rule.location == "token"
 
 
 def kept_rate(rule: Rule) -> float:

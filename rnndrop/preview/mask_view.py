@@ -13,9 +13,9 @@ from torch import Tensor
 
 from rnndrop.config.cells import CELLS
 from rnndrop.config.schema import Config
-from rnndrop.dropout.masks import Masks, MemoryMask, Sizes, draw_masks
+from rnndrop.dropout.masks import Sizes, draw
 from rnndrop.dropout.noises import NOISES
-from rnndrop.dropout.rule import LOCATIONS, Rule
+from rnndrop.dropout.rule import LOCATIONS, Rule, in_words
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
@@ -26,6 +26,15 @@ HOLE = "#ece7dd"
 """The colour of 0. The scales of SHADES, from 0 to 2, and of HELD, from 0 to 1, grow steadily darker."""
 SHADES = (HOLE, "#4f9bcb", "#0b3c6f")
 HELD = (HOLE, "#c8500a")
+
+
+_SHOWN = {
+    "token": ("batch", "time"),
+    "embedding": ("type", "feature"),
+    "carry": ("batch", "window"),
+    "layer": ("layer", "batch"),
+}
+"""Rows and columns of a tile, where they are not those of an activation or a weight."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class View:
         """Location, kind (or what varies) and rate."""
         kind = self.rule.kind if self.rule.kind != "custom" else f"varies {'+'.join(sorted(self.rule.varies))}"
         noise = "" if self.rule.noise == "bernoulli" else f" {self.rule.noise}"
-        return f"{self.rule.location} · {kind}{noise} · p = {self.rule.p:g}"
+        return f"{self.rule.location} · {kind}{noise} · p = {self.rule.p:g}{in_words(self.rule.extras)}"
 
     @property
     def extent(self) -> tuple[int, int]:
@@ -65,9 +74,10 @@ class View:
 
 
 def views(config: Config, seed: int) -> list[View]:
-    """Draw the masks of one window of `config`'s model, cut down, and show the lowest layer of each active rule.
+    """Draw a mask of each active rule, cut down, for a window of `config`'s model and the lowest layer that has it.
 
-    Raises RequestError where there is no mask to draw.
+    Learned noise is drawn as it begins, and words are shown where they would be replaced. Raises RequestError where
+    there is no mask to draw.
     """
     model = config.model
     small = model.model_copy(
@@ -75,8 +85,8 @@ def views(config: Config, seed: int) -> list[View]:
     )
     sizes, whole = _sizes(small.model_dump()), _sizes(model.model_dump())
     steps, batch = min(config.trainer.window, STEPS), min(config.trainer.batch_size, BATCH)
-    masks = draw_masks(config.plan, sizes, steps, batch, torch.Generator().manual_seed(seed))
-    rules = [rule for rule in config.plan.active if rule.location != "hidden" or model.layers > 1]
+    generator = torch.Generator().manual_seed(seed)
+    rules = list(config.twin_plan.active)
     if not rules:
         raise RequestError(
             f"dropout={config.dropout.name} draws no mask for this model.\n"
@@ -87,7 +97,8 @@ def views(config: Config, seed: int) -> list[View]:
         lengths = _lengths(rule.location, sizes, steps, batch)
         real = _lengths(rule.location, whole, config.trainer.window, config.trainer.batch_size)
         symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
-        shown.append(_view(rule, _mask(masks, rule.location), lengths, symbols, CELLS[model.cell].gates))
+        mask = draw(rule, lengths, generator, torch.float32)
+        shown.append(_view(rule, mask, lengths, symbols, CELLS[model.cell].gates))
     return shown
 
 
@@ -109,22 +120,17 @@ def _lengths(location: str, sizes: Sizes, steps: int, batch: int) -> dict[str, A
         "type": sizes.vocabulary,
         "out": sizes.vocabulary if location == "weight_decoder" else width,
         "in": {"weight_ih": width_in, "weight_decoder": sizes.output}.get(location, width),
+        "layer": len(sizes.layers),
     }
 
 
-def _mask(masks: Masks, location: str) -> Tensor:
-    """The mask of a location, of the lowest layer that has it."""
-    layer = masks.layers[1 if location == "hidden" else 0]
-    name = "input" if location == "hidden" else location
-    mask = getattr(layer if hasattr(layer, name) else masks, name)
-    values: Tensor = mask.values if isinstance(mask, MemoryMask) else mask
-    return values
-
-
 def _view(rule: Rule, mask: Tensor, lengths: dict[str, Any], symbols: dict[str, Any], gates: str) -> View:
-    axes = LOCATIONS[rule.location].axes
-    rows, columns = ("type", "feature") if "type" in axes else ("out", "in") if "out" in axes else ("feature", "time")
+    axes: tuple[str, ...] = LOCATIONS[rule.location].axes
+    rows, columns = _SHOWN.get(rule.location, ("out", "in") if "out" in axes else ("feature", "time"))
+    rows, columns = ("type", "batch") if rule.location == "token" and "type" in rule.varies else (rows, columns)
     whole = mask.expand([lengths[axis] for axis in axes])
+    if columns not in axes:  # of a mask with one axis
+        axes, whole = (*axes, columns), whole.unsqueeze(-1)
 
     def tile(**at: int) -> NDArray[np.float32]:
         matrix = whole[tuple(slice(None) if axis in (rows, columns) else at.get(axis, 0) for axis in axes)]
@@ -133,10 +139,11 @@ def _view(rule: Rule, mask: Tensor, lengths: dict[str, Any], symbols: dict[str, 
 
     if "gate" in rule.varies:
         tiles = {f"gate {gate}": tile(gate=index) for index, gate in enumerate(gates)}
-    elif "batch" in rule.varies:
+    elif "batch" in rule.varies and "batch" not in (rows, columns):
         tiles = {f"sequence {index + 1}": tile(batch=index) for index in range(min(2, lengths["batch"]))}
     else:
-        tiles = {"every sequence" if "batch" in axes else "every gate" if "gate" in axes else "": tile()}
+        apart = [axis for axis in ("batch", "gate") if axis in axes and axis not in (rows, columns)]
+        tiles = {{"batch": "every sequence", "gate": "every gate"}[apart[0]] if apart else "": tile()}
     return View(rule, rows, columns, tiles, tuple(rule.shape(symbols)), _summary(rule, mask))
 
 
@@ -150,4 +157,5 @@ def _count(rule: Rule, mask: Tensor) -> str:
         return f"mean {mask.mean():.2f}, std {mask.std():.2f}"
     if rule.fill == "previous":
         return f"{mask.mean():.0%} keep the previous value"
-    return f"{(mask != 0).float().mean():.0%} kept, × {1 / (1 - rule.p):.3g}"
+    scale = float(mask.max())
+    return f"{(mask != 0).float().mean():.0%} kept" + (f", × {scale:.3g}" if scale > 1 else "")

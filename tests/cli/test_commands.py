@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rnndrop.config.compose import choices
 from tests.conftest import TINY, Command
 
 
@@ -66,7 +68,16 @@ def test_sweep_skips_what_has_finished_and_report_compares(rnndrop: Command, tmp
 
 
 def test_ls_and_version(rnndrop: Command) -> None:
-    assert "variational" in rnndrop("ls", "dropout").stdout
+    plans = rnndrop("ls", "dropout").stdout
+    families = dict(re.findall(r"^([a-z ]+):\n((?:  .*\n)+)", plans, flags=re.MULTILINE))
+    of = {name: family for family, lines in families.items() for name in re.findall(r"^  (\w+)", lines, re.MULTILINE)}
+    assert plans.startswith("none ") and {*of, "none"} == set(choices("dropout"))
+    expected = {
+        "variational": "activations", "zoneout_words": "inside the cell", "kn_noising": "words", "sparse": "learned",
+        "scheduled_sampling": "words", "mixout": "weights", "early": "over training", "h_detach": "gradients",
+        "layer_drop": "whole parts",
+    }  # fmt: skip
+    assert {name: of[name] for name in expected} == expected
     everything = rnndrop("ls").stdout
     assert "ptb" in everything
     assert "@package" not in everything

@@ -93,7 +93,7 @@ def test_every_plan_and_cell_can_be_drawn(name: str, cell: str, tmp_path: Path) 
         pytest.skip("an Elman network has no candidate")
     config = compose([f"dropout={name}", f"model={cell}"])
     shown = views(config, 0)
-    assert [view.rule for view in shown] == list(config.plan.active)
+    assert [view.rule for view in shown] == list(config.twin_plan.active)
     for view in shown:
         assert {tile.shape for tile in view.tiles.values()} == {view.extent}
         assert max(view.extent) <= max(STEPS, WIDTH)

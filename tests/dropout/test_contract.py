@@ -250,6 +250,28 @@ def test_shared_is_weight_columns(cell: str, location: str, weight: str) -> None
     torch.testing.assert_close(logits(model, on_activation), logits(model, on_weight), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("kind", ["naive", "locked"])
+def test_dropout_of_the_input_gate_is_that_of_the_update(kind: str) -> None:
+    """c = f ⊙ c' + (m ⊙ i) ⊙ g, step by step (Semeniuta et al. 2016; `--drop_prob_igates` of the zoneout code)."""
+    model = LanguageModel(ModelSettings("lstm", H, 1, None, False), V).double()
+    model.initialize(0.8, torch.Generator().manual_seed(1))
+    masks = draw_masks(
+        one_rule("lstm", "update", kind), model.sizes, T, B, torch.Generator().manual_seed(4), torch.float64
+    )
+    m = masks.layers[0].update
+    assert m is not None
+    layer, x, h, c = model.layers[0], model.embedding[tokens()], torch.zeros(B, H).double(), torch.zeros(B, H).double()
+    read = []
+    for t in range(T):
+        gates = x[t] @ layer.weight_ih.T + h @ layer.weight_hh.T + layer.bias_ih + layer.bias_hh  # type: ignore[union-attr,operator]
+        i, f, g, o = gates.chunk(4, 1)
+        c = f.sigmoid() * c + (m.expand(T, B, H)[t] * i.sigmoid()) * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        read.append(h)
+    features, _ = model.features(tokens(), model.initial_state(B), masks)
+    torch.testing.assert_close(features, torch.stack(read), rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 @pytest.mark.parametrize("location", ["input", "recurrent"])
 def test_locked_is_shared_at_batch_1(cell: str, location: str) -> None:

@@ -91,6 +91,18 @@ def test_mixout_falls_back_to_the_first_weights_without_bias() -> None:
     assert not torch.equal(w, w0)
 
 
+def test_mixout_from_zero_is_dropconnect() -> None:
+    model = LanguageModel(ModelSettings("lstm", H, 1, None, False), V).double()
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    mixout, dropconnect = (plan({"weight_hh": {"kind": kind, "p": 0.4}}) for kind in ("mixout", "dropconnect"))
+    model.hold(mixout)
+    model.initialize(0.8, torch.Generator().manual_seed(1))
+    one, other = (logits(model, masks_of(model, settings)) for settings in (mixout, dropconnect))
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-13)
+    assert not torch.equal(one, logits(model, masks_of(model, plan({}))))
+
+
 @places
 def test_only_the_smallest_weights_of_a_unit_are_dropped(location: str) -> None:
     settings = plan({location: {"kind": "dropconnect", "p": 0.999, "smallest": 0.4}})

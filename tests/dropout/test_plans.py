@@ -128,6 +128,14 @@ def test_every_named_plan_composes_and_opens_with_what_it_is(name: str) -> None:
     assert name == "none" or any(config.plan.active)
 
 
+NEWER = (
+    "annealed", "bayes", "blank_noising", "concrete", "curriculum", "dirichlet", "drifting", "early", "h_detach",
+    "kn_noising", "layer_drop", "masked_input", "melis", "mixout", "scheduled_sampling", "spans", "sparse",
+    "stochastic_depth", "targeted", "token_and_locked", "unigram_noising", "variational_noising", "weight_noise",
+    "word_dropout",
+)  # fmt: skip
+
+
 def test_the_missions_plans() -> None:
     described = {name: str(compose([f"dropout={name}"]).plan) for name in choices("dropout")}
     names = "none naive zaremba variational variational_untied variational_weight dropconnect locked embedding awd"
@@ -139,7 +147,11 @@ def test_the_missions_plans() -> None:
         "zoneout_words",
         "gaussian",
         "shared",
+        *NEWER,
     }
+    assert described["token_and_locked"].startswith("input locked .3 · input token .1 · hidden locked .3")
+    assert described["masked_input"] == "token blank .5 schedule uniform"
+    assert described["h_detach"] == "recurrent token .25 gradient"
     assert described["awd"] == (
         "embedding word .1 · input locked .4 · hidden locked .25 · output locked .4 · weight_hh dropconnect .5"
     )
