@@ -101,7 +101,7 @@ def _run(decided: Contest, launcher: dict[str, str], options: Options, telling: 
     leaving = False  # of our own accord: then nobody needs to be asked
     workers = Lasting(executor(launcher, options.jobs, lambda count: leaving or ask_to_cancel(count)))
     at_once = options.jobs if launcher.get("name", "").startswith("submitit") else workers.free
-    console.print(_opening(decided))
+    console.print(_opening(decided), soft_wrap=True)
     race = telling.look()
 
     def enough(job: Job) -> bool:
@@ -161,7 +161,7 @@ def _dry_run(decided: Contest, options: Options) -> int:
         for seed, row in enumerate(decided.jobs)
         for index, job in enumerate(row)
     ]  # fmt: skip
-    console.print(_opening(decided))
+    console.print(_opening(decided), soft_wrap=True)
     if options.as_json:
         print(json.dumps(rows, indent=1))
         return 0

@@ -32,7 +32,7 @@ SIGNIFICANT = 10  # digits of a number in the file: processors may differ in the
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant: `scores` are those of the seeds for which a look was taken while it was in, in their order.
+    """A contestant: `scores` are those that were used, of the seeds in their order.
 
     `outcome`: best, equal, worse, diverged (at the seed `diverged_at`), or in.
     """
@@ -149,13 +149,12 @@ def entries(
 ) -> list[Entry]:
     """The contestants of a race: (name, run id, overrides) of each, and its test score at each seed."""
     diverged = dict(race.diverged)
-    taken = [sum(index in {pair.plan for pair in look.pairs} | {pair.against for pair in look.pairs}
-                 for look in race.looks) for index in range(len(plans))]  # fmt: skip
     return [
-        Entry(*plan, [value for row in found[: taken[index]] if (value := row[index]) is not None],
-              race.outcomes[index], diverged.get(index))
-        for index, plan in enumerate(plans)
-    ]  # fmt: skip
+        Entry(
+            *plan, [value for row in found[:count] if (value := row[index]) is not None], outcome, diverged.get(index)
+        )
+        for index, (plan, count, outcome) in enumerate(zip(plans, race.taken, race.outcomes, strict=True))
+    ]
 
 
 def scores_of(decision: Decision) -> Scores:

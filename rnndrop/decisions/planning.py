@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rnndrop.decisions.evidence import Floats, ln_evidence, ln_one_sided
+from rnndrop.decisions.evidence import Floats, half_width, ln_evidence, ln_one_sided
 from rnndrop.decisions.race import Rule
 
 RACES = 4000
@@ -44,7 +44,11 @@ def ends(rule: Rule, differences: Floats, contestants: int = 2) -> Ends:
         return values.cumsum(axis=1), (values**2).cumsum(axis=1)
 
     total, squares = sums(differences)
-    found = np.where(total < 0, BETTER, WORSE) * (ln_evidence(total, squares, n, rule.c2) >= bound)
+    mean = total / n
+    std = np.sqrt(np.maximum(squares / n - mean**2, 0))
+    within = np.abs(mean) + half_width(std, n, rule.c2, math.exp(-bound)) < rule.margin
+    differ = ~within & (ln_evidence(total, squares, n, rule.c2) >= bound)
+    found = np.where(total < 0, BETTER, WORSE) * differ
     above = ln_one_sided(*sums(differences + rule.margin), n, rule.margin_c2) >= bound
     below = ln_one_sided(*sums(rule.margin - differences), n, rule.margin_c2) >= bound
     found[above & below] = EQUAL

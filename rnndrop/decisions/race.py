@@ -6,8 +6,11 @@ contestants and the bound (K − 1)/α a contestant
 
 - is *equal* if E ≥ bound against a mean of d of −margin or less, and E ≥ bound against one of margin or more
   (`ln_one_sided` with `MARGIN_C2`). It stays in;
-- else is *worse*, and drops out, if E ≥ bound against a mean of 0 (`ln_evidence` with `C2`), which the sign of d̄ turns;
+- else is *worse*, and drops out, if E ≥ bound against a mean of 0 (`ln_evidence` with `C2`) and the interval of the
+  confidence sequence does not lie within ±margin: a difference that small will soon be known to be equal;
 - else is *open*.
+
+Of two, it is the first that is compared with the second, and d̄ < 0 turns worse into better.
 
 The race is over when none is open. A contestant that diverges drops out too: its ln score has no mean, and no error
 rate is claimed of that. All of this is a function of the scores in the order of the seeds, and of nothing else.
@@ -17,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -90,14 +93,16 @@ class Race:
     """The looks that the scores allow, and what came of them.
 
     `outcomes`: of each contestant in, best, equal, worse or diverged. `verdict`: better, worse (of the first of two),
-    equal, undecided, or going on. `best` is the contestant that is better than all others, if there is one.
+    equal, undecided, or going on. `best` is the contestant that is better than all others, if there is one. `diverged`:
+    who, and at which seed. `taken`: how many scores of each contestant the race has used.
     """
 
     looks: list[Look]
     outcomes: list[str]
     verdict: str
-    best: int | None = None
-    diverged: list[tuple[int, int]] = field(default_factory=list)  # (contestant, seed)
+    best: int | None
+    diverged: list[tuple[int, int]]
+    taken: list[int]
 
     @property
     def remaining(self) -> list[int]:
@@ -117,29 +122,33 @@ Scores = Sequence[Sequence[float | None]]
 
 def race(rule: Rule, seeds: Sequence[int], scores: Scores, contestants: int) -> Race:
     """Take the looks in the order of the seeds, until one decides or a round is not complete."""
-    outcomes = ["in"] * contestants
+    outcomes, taken = ["in"] * contestants, [0] * contestants
     looks: list[Look] = []
     diverged: list[tuple[int, int]] = []
     for number, (seed, row) in enumerate(zip(seeds, scores, strict=False), 1):
         there = [index for index, outcome in enumerate(outcomes) if outcome == "in"]
         if any(row[index] is None for index in there):
-            return Race(looks, outcomes, GOING_ON, None, diverged)
-        for index in [index for index in there if row[index] == DIVERGED]:
-            outcomes[index] = "diverged"
-            diverged.append((index, seed))
-            there.remove(index)
+            return Race(looks, outcomes, GOING_ON, None, diverged, taken)
+        for index in there:
+            if row[index] == DIVERGED:
+                outcomes[index] = "diverged"
+                diverged.append((index, seed))
+            else:
+                taken[index] = number
+        there = [index for index in there if outcomes[index] == "in"]
         if len(there) < 2:
             break
-        look = _look(rule, seed, np.array([[line[index] for index in there] for line in scores[:number]]), there,
-                     contestants)  # fmt: skip
-        looks.append(look)
-        for index in look.out:
+        values = np.array([[line[index] for index in there] for line in scores[:number]])
+        looks.append(_look(rule, seed, values, there, contestants))
+        for index in looks[-1].out:
             outcomes[index] = "worse"
-        if not any(pair.standing == "open" for pair in look.pairs):
+        if not any(pair.standing == "open" for pair in looks[-1].pairs):
             break
     else:
-        return Race(looks, outcomes, "undecided" if len(scores) >= len(seeds) else GOING_ON, None, diverged)
-    return _decided(looks, outcomes, diverged)
+        verdict = "undecided" if len(scores) >= len(seeds) else GOING_ON
+        return Race(looks, outcomes, verdict, None, diverged, taken)
+    verdict, best = _concluded(outcomes, looks)
+    return Race(looks, outcomes, verdict, best, diverged, taken)
 
 
 def _look(rule: Rule, seed: int, values: np.ndarray, there: list[int], contestants: int) -> Look:
@@ -153,7 +162,7 @@ def _look(rule: Rule, seed: int, values: np.ndarray, there: list[int], contestan
         for index in range(len(there))
         if index != leader
     ]
-    out = [pair.plan if pair.standing == "worse" else pair.against for pair in pairs if pair.standing in CLAIMS]
+    out = [_claim(pair)[0] for pair in pairs if pair.standing in CLAIMS]
     return Look(seed, pairs, out)
 
 
@@ -171,7 +180,7 @@ def _pair(rule: Rule, plan: int, against: int, differences: np.ndarray, ln_bound
     standing = "open"
     if min(above, below) >= ln_bound:
         standing = "equal"
-    elif ln_e >= ln_bound:
+    elif ln_e >= ln_bound and not abs(mean) + margin < rule.margin:
         standing = "better" if mean < 0 else "worse"
     std = float(differences.std(ddof=1)) if n > 1 else None
     return Pair(plan, against, mean, std, low, high, ln_e, above, below, standing)
@@ -181,15 +190,28 @@ def _sums(values: np.ndarray) -> tuple[float, float]:
     return float(values.sum()), float((values**2).sum())
 
 
-def _decided(looks: list[Look], outcomes: list[str], diverged: list[tuple[int, int]]) -> Race:
-    """What came of a race of which no contestant is open."""
+def _concluded(outcomes: list[str], looks: list[Look]) -> tuple[str, int | None]:
+    """The verdict where no contestant is open, and the best; completes the outcomes."""
     left = [index for index, outcome in enumerate(outcomes) if outcome == "in"]
     if len(left) > 1:
         for index in left:
             outcomes[index] = "equal"
-        return Race(looks, outcomes, "equal", None, diverged)
-    if not left or "worse" not in outcomes:  # the others diverged: nothing is known of the one that did not
-        return Race(looks, outcomes, "undecided", None, diverged)
+        return "equal", None
+    winners = {loser: winner for look in looks for loser, winner in map(_claim, look.pairs) if loser in look.out}
+    if not left or not winners or any(_last(loser, winners) != left[0] for loser in winners):
+        return "undecided", None  # who diverged, or lost to one that diverged later, is not known to be worse
     (best,) = left
     outcomes[best] = "best"
-    return Race(looks, outcomes, "worse" if len(outcomes) == 2 and best == 1 else "better", best, diverged)
+    return "worse" if len(outcomes) == 2 and best == 1 else "better", best
+
+
+def _claim(pair: Pair) -> tuple[int, int]:
+    """Who is worse and who is better, where the pair claims it."""
+    return (pair.plan, pair.against) if pair.mean > 0 else (pair.against, pair.plan)
+
+
+def _last(loser: int, winners: dict[int, int]) -> int:
+    """Who has won against a loser, or against whoever has, and so on."""
+    while loser in winners:
+        loser = winners[loser]
+    return loser

@@ -57,7 +57,7 @@ def sentences(decision: Decision) -> list[str]:
     names = [entry.name for entry in decision.contestants]
     count = len(decision.looks)
     after = f"{count} seed{'s' * (count != 1)}"
-    lines = [f"{MARKS.get(decision.verdict, '✓')} {_verdict(decision, names)}, {after}"]
+    lines = [f"{MARKS.get(decision.verdict, '✓')} {_verdict(decision, names)}, {after}, alpha {decision.rule.alpha:g}"]
     last = {pair.plan: (number, pair) for number, look in enumerate(decision.looks, 1) for pair in look.pairs}
     if len(names) > 2:
         lines += [_standing(decision, index, *last[index]) for index in last

@@ -14,7 +14,7 @@ from rnndrop.config.identity import run_id
 from rnndrop.config.tasks import TASKS, score
 from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
 from rnndrop.decisions.race import Race, Rule, race
-from rnndrop.errors import RequestError
+from rnndrop.errors import RequestError, shorten
 from rnndrop.store.records import Record
 from rnndrop.sweeps.scheduler import Event, Executor, Job, jobs_of
 
@@ -178,9 +178,8 @@ def _check(grid: Sequence[list[str]], names: Sequence[str]) -> None:
     known: dict[str, str] = {}
     for config, name in zip(configs, names, strict=True):
         if (run := run_id(config)) in known:
-            raise RequestError(
-                f"{known[run]} and {name} are the same run, {run[:8]}: there is nothing to decide. Let them differ."
-            )
+            both = f"{known[run]} and {name}" if name != known[run] else f"two times {shorten(' '.join(grid[0]), 80)}"
+            raise RequestError(f"These are one run, {run[:8]}: {both}. There is nothing to decide; let them differ.")
         known[run] = name
     for config, name in zip(configs[1:], names[1:], strict=True):
         one, other = (each.data.model_dump(exclude=set(PATH)) for each in (configs[0], config))
