@@ -161,7 +161,7 @@ def decide(
     overrides: Overrides = None,
     margin: Annotated[str, typer.Option(metavar="PERCENT", help="Differences below this count as equal.")] = "1%",
     alpha: Annotated[float, typer.Option(help="The chance of a wrong verdict, however often one looks.")] = 0.05,
-    max_seeds: Annotated[int, typer.Option(min=2, max=10_000, help="The most seeds of each contestant.")] = 20,
+    max_seeds: Annotated[int, typer.Option(min=2, max=1000, help="The most seeds of each contestant.")] = 20,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Print how many seeds and how much time to expect, and stop.")
     ] = False,

@@ -33,6 +33,7 @@ COMMANDS: dict[str, list[str]] = {
     "run": ["--cfg"],
     "sweep": ["--dry-run"],
     "ablate": ["--dry-run"],
+    "decide": ["--dry-run"],
     "reproduce": ["--dry-run"],
     "masks": [],
     "report": [],
@@ -49,6 +50,7 @@ OPTIONS = {
     "run": ["--json"],
     "sweep": ["--json", "--jobs", "--retry-failed", "--fail-fast", "--force"],
     "ablate": ["--json", "--jobs", "--mode"],
+    "decide": ["--json", "--jobs", "--margin", "--alpha", "--max-seeds", "--plan-only", "--pilot", "--retry-failed"],
     "reproduce": ["--json", "--scale"],
     "masks": ["--seed"],
     "report": ["--format", "--metric", "--baseline", "--where", "--last", "--sort", "--only-changed", "--hide-failed",
@@ -61,7 +63,7 @@ OPTIONS = {
     "ls": [],
 }  # fmt: skip
 FLAGS = {"--json", "--retry-failed", "--fail-fast", "--force", "--only-changed", "--hide-failed", "--bootstrap",
-         "--published", "--strict", "--embedding"}  # fmt: skip
+         "--published", "--strict", "--embedding", "--plan-only"}  # fmt: skip
 WORDS = [
     "1", "2", "md", "csv", "json", "latex", "html", "rich", "test_perplexity", "valid_rmse", "test_perplexity_mc",
     "none", "variational", "dropout=none", "seed=0", "seed<1", "seed!=1", "model=lstm", "12h", "1d", "0m", "-seed",
@@ -112,7 +114,7 @@ def line(dice: Dice, runs: Path) -> list[str]:
         found += [option] if option in FLAGS else [option, dice.choice((*WORDS, *WORDS, *ODD))]
     if dice.random() < 0.05:
         found.insert(dice.randrange(len(found)), dice.choice(("--", "--help", "--nope", "-x", "")))
-    where = [f"output={runs}"] if name in ("sweep", "ablate", "reproduce") else []
+    where = [f"output={runs}"] if name in ("sweep", "ablate", "decide", "reproduce") else []
     return [argument.replace("\0", "") for argument in [*found, *where, *COMMANDS[name]]]
 
 

@@ -17,10 +17,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import score
 from rnndrop.decisions.race import DIVERGED, Look, Race, Rule, Scores
 from rnndrop.display.foreign import cleaned
-from rnndrop.errors import RequestError
+from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.store import files, records
 from rnndrop.store.files import DamagedRecordError
 from rnndrop.store.records import Record
@@ -77,10 +78,23 @@ class Decision:
             raise DamagedRecordError(f"not a whole decision: {where}: {first['msg']}") from None
         except (ValueError, RecursionError) as error:
             raise DamagedRecordError(f"not a whole decision: {error}") from None
-        numbers = [index for look in decision.looks for pair in look.pairs for index in (pair.plan, pair.against)]
-        if any(not 0 <= index < len(decision.contestants) for index in numbers):
-            raise DamagedRecordError("not a whole decision: it compares a contestant that it does not have")
+        decision._check()
         return decision
+
+    def _check(self) -> None:
+        """Raise DamagedRecordError where the parts do not fit each other, so that nobody else meets it."""
+        try:
+            self.rule.check()
+        except RequestError as error:
+            raise DamagedRecordError(f"not a whole decision: {error}") from None
+        named = [index for look in self.looks for pair in look.pairs for index in (pair.plan, pair.against)]
+        named += [0, 1, *([] if self.best is None else [self.best])]
+        if any(not 0 <= index < len(self.contestants) for index in named):
+            raise DamagedRecordError("not a whole decision: it names a contestant that it does not have")
+        if not all(0 < value < math.inf for entry in self.contestants for value in entry.scores):
+            raise DamagedRecordError("not a whole decision: a score that is no positive number")
+        if self.metric not in columns() or not all(look.pairs for look in self.looks):
+            raise DamagedRecordError("not a whole decision: of no known metric, or a look without a pair")
 
 
 @cache
@@ -131,7 +145,12 @@ def write(path: Path, decision: Decision) -> None:
     except (DamagedRecordError, files.UnreadableError):  # what is there now tells
         pass
     records.prepare(path.parent)
-    files.write_atomically(path, text)
+    try:
+        files.write_atomically(path, text)
+    except OSError as error:
+        raise NotWrittenError(
+            f"Cannot write {path}: {error.strerror}. The runs are kept; the same command writes it."
+        ) from None
 
 
 def ln_score(record: Record) -> float:

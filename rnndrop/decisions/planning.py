@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rnndrop.decisions.evidence import Floats, half_width, ln_evidence, ln_one_sided
 from rnndrop.decisions.race import Rule
 
-RACES = 4000
+RACES = 4000  # fewer where there are many seeds
 EFFECTS = (0.0, 0.01, 0.02, 0.05)  # as fractions of the score
 OPEN, BETTER, WORSE, EQUAL = range(4)
 
@@ -59,7 +59,7 @@ def ends(rule: Rule, differences: Floats, contestants: int = 2) -> Ends:
 
 def expectations(rule: Rule, std: float, most: int, contestants: int = 2, seed: int = 0) -> list[Expectation]:
     """For true differences of `EFFECTS` and of the margin: of two contestants whose differences have this std."""
-    noise = std * np.random.default_rng(seed).standard_normal((RACES, most))
+    noise = std * np.random.default_rng(seed).standard_normal((min(RACES, 2_000_000 // most), most))
     effects = sorted({*map(math.log1p, EFFECTS), rule.margin})
     return [_expectation(effect, ends(rule, noise + effect, contestants)) for effect in effects]
 

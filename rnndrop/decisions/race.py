@@ -56,6 +56,8 @@ class Rule:
             raise RequestError(f"--alpha {self.alpha:g}: it is the chance of a wrong verdict, from 0.000001 to 0.5.")
         if not 0 < self.margin < math.log(2):
             raise RequestError("--margin: it must be more than 0 % and less than 100 %, as 1% or 0.01.")
+        if not (0 < self.c2 < math.inf and 0 < self.margin_c2 < math.inf):
+            raise RequestError("The c² of a mixture must be a positive number.")
 
 
 @dataclass(frozen=True)

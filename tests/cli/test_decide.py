@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,10 @@ def test_a_wrong_request_is_one_message(rnndrop: Command, tmp_path: Path, argume
     assert not list(tmp_path.iterdir())
 
 
+def finished(folder: Path, count: int) -> bool:
+    return len(list(folder.rglob("record.json"))) >= count
+
+
 def test_it_trains_until_it_is_decided_whoever_is_first_and_whoever_is_killed(
     rnndrop: Command, warm: Warm, tmp_path: Path
 ) -> None:
@@ -208,7 +213,7 @@ def test_it_trains_until_it_is_decided_whoever_is_first_and_whoever_is_killed(
     assert three.returncode == 0, three.stderr
     for stage in (1, 3):
         with warm.running(command, folders[2]):
-            wait_until(lambda stage=stage: len(list(folders[2].rglob("record.json"))) >= stage)
+            wait_until(partial(finished, folders[2], stage))
     assert warm.call(command, folders[2]).returncode == 0
     texts = [path.read_bytes() for folder in folders for path in (folder / "results/runs/decisions").iterdir()]
     assert len(texts) == 3 and len(set(texts)) == 1

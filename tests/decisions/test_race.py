@@ -111,6 +111,17 @@ def test_of_three_one_diverges_and_the_others_are_decided() -> None:
     assert found.verdict == "better" and found.outcomes == ["best", "worse", "diverged"]
 
 
+def test_who_lost_to_one_that_diverged_later_is_not_known_to_be_worse() -> None:
+    rows = normal([0.3, 0.01, 0])
+    out = next(number for number, look in enumerate(run(rows).looks) if look.out)
+    rows[out + 1, 2] = DIVERGED
+    found = run(rows)
+    assert found.verdict == "undecided" and found.outcomes == ["worse", "in", "diverged"] and found.best is None
+    rows[out + 1] = [5, DIVERGED, 5]  # where another one does, the winner stays
+    found = run(rows)
+    assert found.verdict == "better" and found.outcomes == ["worse", "diverged", "best"]
+
+
 @settings(max_examples=60)
 @given(st.integers(0, 10**6), st.sampled_from([0, 0.004, 0.01, 0.03, 0.1]), st.sampled_from([0.001, 0.006, 0.03]))
 def test_thousands_at_once_are_the_same_as_one_by_one(dice: int, effect: float, std: float) -> None:
