@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from tabulate import tabulate
 
-from rnndrop.decisions.evidence import Floats
+from rnndrop.decisions.evidence import Floats, half_width
 from rnndrop.decisions.planning import EQUAL, OPEN, ends
 from rnndrop.decisions.race import Rule, race
 
@@ -132,11 +132,22 @@ def by_std(races: int, dice: np.random.Generator, effect: float) -> tuple[Sequen
     """How often equality is claimed by so many seeds."""
     rows = []
     for std in STDS:
-        found = ends(RULE, math.sqrt(2) * std * dice.standard_normal((races, 100)) + effect)
+        differences = math.sqrt(2) * std * dice.standard_normal((races, 100)) + effect
+        found = ends(RULE, differences)
         equal = found.verdict == EQUAL
-        rows.append([f"{std:g}", *(share(equal & (found.seeds <= most)) for most in (10, 20, 40, 100))])
-    header = ["std of ln perplexity over seeds, either plan", "by 10 seeds", "by 20", "by 40", "by 100"]
+        shares = [share(equal & (found.seeds <= most)) for most in (10, 20, 40, 100)]
+        rows.append([f"{std:g}", *shares, share(interval_within(differences[:, :20]))])
+    header = ["std of ln perplexity over seeds, either plan", "by 10 seeds", "by 20", "by 40", "by 100",
+              "by 20 if the interval decided"]  # fmt: skip
     return header, rows
+
+
+def interval_within(differences: Floats) -> np.ndarray:
+    """Whether the interval of the confidence sequence lies within the margin at one of the looks."""
+    n = np.arange(1, differences.shape[1] + 1)
+    mean = differences.cumsum(axis=1) / n
+    std = np.sqrt(np.maximum((differences**2).cumsum(axis=1) / n - mean**2, 0))
+    return np.asarray((np.abs(mean) + half_width(std, n, RULE.c2, RULE.alpha) < RULE.margin).any(axis=1))
 
 
 def small_difference(races: int, dice: np.random.Generator) -> Table:

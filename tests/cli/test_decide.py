@@ -99,11 +99,20 @@ def test_what_does_not_follow_from_the_records_is_found(rnndrop: Command, tmp_pa
         "another error rate": lambda tree: tree["rule"].update(alpha=0.001),
         "a type": lambda tree: tree.update(looks={}),
         "a contestant": lambda tree: tree["contestants"].pop(),
+        "no number": lambda tree: tree["contestants"][0]["scores"].__setitem__(0, float("nan")),
+        "a negative score": lambda tree: tree["contestants"][0]["scores"].__setitem__(0, -1.0),
+        "no error rate": lambda tree: tree["rule"].update(alpha=0),
+        "no mixture": lambda tree: tree["rule"].update(c2=0),
+        "another metric": lambda tree: tree.update(metric="taste"),
+        "a newer schema": lambda tree: tree.update(schema=2),
+        "an unknown best": lambda tree: tree.update(best=7),
+        "a list": lambda tree: tree.clear(),
     }
     for name, change in changes.items():
         edit(path, change)
         (found,) = audit_decisions(output)
         assert found.state == "damaged" and found.reason, name
+        assert rnndrop("report").returncode == 0, name
         path.write_text(text, "utf-8")
     run = decision(tmp_path).contestants[0].run_id
     edit(output / run / "seed-1/record.json", lambda tree: tree["metrics"].update(test_perplexity=7.0))
