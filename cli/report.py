@@ -75,7 +75,7 @@ def report(request: Request) -> int:
     else:
         if request.style in DATA:  # one table for programs, with the columns of both tasks
             tables = [pd.concat(tables, ignore_index=True)] if len(tables) > 1 else tables
-            tables[0] = with_decisions(tables[0], found, shown)
+            tables[0] = with_decisions(tables[0], found)
         parts = [
             render(table, shown, request.style, metric, request.only_changed)
             for table, metric in zip(tables, metrics, strict=False)

@@ -19,7 +19,7 @@ log = logging.getLogger("rnndrop")
 def decisions(path: str | Path, runs: pd.DataFrame) -> list[Decision]:
     """The decisions in a folder all of whose contestants are among these runs; one that cannot be read is named."""
     files = paths(path)
-    there = {Path(folder).parent.name for folder in runs["folder"]} if files else set()
+    there = set(runs["run_id"]) if files else set()
     found = []
     for file in files:
         try:
@@ -37,13 +37,12 @@ def lines(found: list[Decision]) -> list[str]:
     return [f"decided: {line}" for decision in found for line in sentences(decision)]
 
 
-def with_decisions(table: pd.DataFrame, found: list[Decision], runs: pd.DataFrame) -> pd.DataFrame:
+def with_decisions(table: pd.DataFrame, found: list[Decision]) -> pd.DataFrame:
     """The comparison with a column of what was decided of each row; the same where nothing was."""
     if not found:
         return table
-    names = {Path(folder).parent.name: run for folder, run in zip(runs["folder"], runs["run_id"], strict=True)}
     words: dict[str, list[str]] = {}
     for decision in found:
         for entry in decision.contestants:
-            words.setdefault(names[entry.run_id], []).append(sentences(decision)[0])
+            words.setdefault(entry.run_id, []).append(sentences(decision)[0])
     return table.assign(**{COLUMN: ["; ".join(words.get(run, [])) for run in table["run_id"]]})
