@@ -18,10 +18,11 @@ def doctor(arguments: Sequence[str], as_json: bool) -> int:
 
 
 def _runs(folder: str, as_json: bool) -> int:
-    """Print what is wrong with the runs in a folder, and how many are sound."""
+    """Print what is wrong with the runs and the decisions in a folder, and how many are sound."""
+    from rnndrop.decisions.audit import audit_decisions
     from rnndrop.store.audit import audit
 
-    verdicts = list(audit(folder))
+    verdicts = [*audit(folder), *audit_decisions(folder)]
     if as_json:
         print(json.dumps([asdict(each) for each in verdicts], indent=1))
     else:

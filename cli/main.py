@@ -171,6 +171,32 @@ def variance(
     raise typer.Exit(command.variance(overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 
+@app.command(epilog="Example: rnndrop decide dropout=variational,naive --margin 1% --max-seeds 20 --jobs 2")
+def decide(
+    overrides: Overrides = None,
+    margin: Annotated[str, typer.Option(metavar="PERCENT", help="Differences below this count as equal.")] = "1%",
+    alpha: Annotated[float, typer.Option(help="The chance of a wrong verdict, however often one looks.")] = 0.05,
+    max_seeds: Annotated[int, typer.Option(min=2, max=1000, help="The most seeds of each contestant.")] = 20,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Print how many seeds and how much time to expect, and stop.")
+    ] = False,
+    pilot: Annotated[
+        str | None,
+        typer.Option(metavar="STD,STD", help="For --plan-only: the std over seeds of two contestants, as 0.6%,4.9%."),
+    ] = None,
+    jobs: Jobs = 1,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
+) -> None:
+    """Train seed after seed until one plan is better, worse or equal within a margin, and stop there."""
+    from . import decide as command
+    from .sweep import Options
+
+    request = command.Request(margin, alpha, max_seeds, plan_only, pilot)
+    raise typer.Exit(command.decide(overrides or [], request, Options(jobs, as_json, dry_run, retry_failed)))
+
+
 @app.command(epilog="Example: rnndrop reproduce zaremba_small --scale small --jobs 2")
 def reproduce(
     name: Annotated[str, typer.Argument(help="See `rnndrop ls reproduce`.", autocompletion=_complete("reproductions"))],

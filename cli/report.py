@@ -13,10 +13,11 @@ from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
+from rnndrop.report.decided import decisions, lines, with_decisions
 from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where
 from rnndrop.report.sheet import failures
-from rnndrop.report.tables import DATA, footer, render
+from rnndrop.report.tables import DATA, footer, remarks, render
 from rnndrop.values import Interval, Style
 
 from .output import show
@@ -62,6 +63,7 @@ def report(request: Request) -> int:
         return 1
     metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
+    found = decisions(request.path, shown)
     if request.html:
         if len(tables) > 1:
             raise RequestError(
@@ -69,16 +71,19 @@ def report(request: Request) -> int:
             )
         from rnndrop.report.page import write_page
 
-        write_page(Path(request.html), tables[0], shown, metrics[0])
+        write_page(Path(request.html), tables[0], shown, metrics[0], lines(found))
         print(f"{request.html}: {len(shown)} runs, {Path(request.html).stat().st_size / 1e6:.1f} MB")
     else:
         if request.style in DATA:  # one table for programs, with the columns of both tasks
             tables = [pd.concat(tables, ignore_index=True)] if len(tables) > 1 else tables
+            tables[0] = with_decisions(tables[0], found)
         parts = [
             render(table, shown, request.style, metric, request.only_changed)
             for table, metric in zip(tables, metrics, strict=False)
         ]
-        text = "\n\n".join([*parts, *([footer(lost, request.style)] if lost and not aside else [])])
+        if not aside:
+            parts += [draw(each, request.style) for draw, each in ((remarks, lines(found)), (footer, lost)) if each]
+        text = "\n\n".join(parts)
         show(text) if request.style == "rich" else print(text)
     if aside and lost:
         print("\n".join(lost), file=sys.stderr)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from rnndrop.errors import RequestError
 from rnndrop.runs.signals import Stop
 from rnndrop.store.ownership import relabelled
 from rnndrop.sweeps.launchers import executor, split_launcher
-from rnndrop.sweeps.scheduler import Job, estimate, plan_jobs, run_jobs, settled_statuses
+from rnndrop.sweeps.scheduler import Executor, Job, estimate, plan_jobs, run_jobs, settled_statuses
 
 from .progress import console, resumable, tell_idle
 from .run import result_line
@@ -51,7 +52,7 @@ def sweep(overrides: Sequence[str], options: Options) -> int:
 def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | None = None) -> int:
     """Run jobs, or say what would run; return the exit code."""
     settled = settled_statuses(options.retry_failed, options.force)
-    workers = executor(launcher or {}, options.jobs, _ask_to_cancel)
+    workers = executor(launcher or {}, options.jobs, ask_to_cancel)
     console.print(summary(jobs, settled, options.jobs))
     tell_idle([job.config for job in jobs])
     if skipped := sum(job.state in settled and job.state in ("failed", "diverged") for job in jobs):
@@ -68,10 +69,27 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
             _report(job, options)
             if job.record and (note := relabelled(job.config, job.record)):
                 console.print(f"{job.name}: {note}")
+    carry_out(jobs, workers, settled, options)
+    if options.as_json:
+        print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
+    if any(job.state == "unreadable" for job in jobs):
+        return 2
+    return 0 if all(job.state == "finished" for job in jobs) else 1
+
+
+def carry_out(
+    jobs: Sequence[Job],
+    workers: Executor,
+    settled: Collection[str],
+    options: Options,
+    enough: Callable[[Job], bool] = lambda job: False,
+) -> None:
+    """Run jobs and show where they stand; leave early where `enough`, asked when a job has come to its end, says so."""
     stop = Stop()
     live = Live(console=console, transient=True, auto_refresh=False)
-    with resumable(options.force), live, stop.listening(), stop.anywhere():
-        for event in run_jobs(jobs, workers, settled, options.fail_fast):
+    events = closing(run_jobs(jobs, workers, settled, options.fail_fast))
+    with resumable(options.force), live, stop.listening(), stop.anywhere(), events as happening:
+        for event in happening:
             if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
                 _report(event.job, options)
             elif event.kind in ("died", "interrupted"):
@@ -80,14 +98,11 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
                 console.print(f"{event.job.name}: {event.content}", soft_wrap=True)
             if console.is_terminal:
                 live.update(_table(jobs), refresh=True)
-    if options.as_json:
-        print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
-    if any(job.state == "unreadable" for job in jobs):
-        return 2
-    return 0 if all(job.state == "finished" for job in jobs) else 1
+            if event.kind != "progress" and enough(event.job):
+                return
 
 
-def _ask_to_cancel(count: int) -> bool:
+def ask_to_cancel(count: int) -> bool:
     """Whether jobs of a cluster shall be cancelled when the sweep leaves; without a terminal they go on."""
     if not sys.stdin.isatty():
         return False

@@ -33,6 +33,8 @@ COMMANDS: dict[str, list[str]] = {
     "run": ["--cfg"],
     "sweep": ["--dry-run"],
     "ablate": ["--dry-run"],
+    "variance": ["--dry-run"],
+    "decide": ["--dry-run"],
     "reproduce": ["--dry-run"],
     "masks": [],
     "report": [],
@@ -49,10 +51,12 @@ OPTIONS = {
     "run": ["--json"],
     "sweep": ["--json", "--jobs", "--retry-failed", "--fail-fast", "--force"],
     "ablate": ["--json", "--jobs", "--mode"],
+    "variance": ["--json", "--jobs"],
+    "decide": ["--json", "--jobs", "--margin", "--alpha", "--max-seeds", "--plan-only", "--pilot", "--retry-failed"],
     "reproduce": ["--json", "--scale"],
     "masks": ["--seed"],
     "report": ["--format", "--metric", "--baseline", "--where", "--last", "--sort", "--only-changed", "--hide-failed",
-               "--bootstrap", "--published", "--strict"],
+               "--bootstrap", "--interval", "--published", "--strict"],
     "show": ["--json", "--output"],
     "watch": ["--json"],
     "eval": ["--json", "--mc", "--masks", "--embedding", "--ensemble"],
@@ -61,10 +65,10 @@ OPTIONS = {
     "ls": [],
 }  # fmt: skip
 FLAGS = {"--json", "--retry-failed", "--fail-fast", "--force", "--only-changed", "--hide-failed", "--bootstrap",
-         "--published", "--strict", "--embedding", "--ensemble"}  # fmt: skip
+         "--published", "--strict", "--embedding", "--ensemble", "--plan-only"}  # fmt: skip
 WORDS = [
     "1", "2", "md", "csv", "json", "latex", "html", "rich", "test_perplexity", "valid_rmse", "test_perplexity_mc",
-    "none", "variational", "dropout=none", "seed=0", "seed<1", "seed!=1", "model=lstm", "12h", "1d", "0m", "-seed",
+    "none", "both", "text", "variational", "dropout=none", "seed=0", "seed<1", "seed!=1", "model=lstm", "12h", "1d", "0m", "-seed",
     "test", "drop", "add", "full", "small", "pass", "window", "recurrent", "curves", "forest", "rates", "heatmap",
     "calibration", "dropout", "data", "zaremba_small", "gal_medium", "awd",
 ]  # fmt: skip
@@ -112,7 +116,7 @@ def line(dice: Dice, runs: Path) -> list[str]:
         found += [option] if option in FLAGS else [option, dice.choice((*WORDS, *WORDS, *ODD))]
     if dice.random() < 0.05:
         found.insert(dice.randrange(len(found)), dice.choice(("--", "--help", "--nope", "-x", "")))
-    where = [f"output={runs}"] if name in ("sweep", "ablate", "reproduce") else []
+    where = [f"output={runs}"] if name in ("sweep", "ablate", "variance", "decide", "reproduce") else []
     return [argument.replace("\0", "") for argument in [*found, *where, *COMMANDS[name]]]
 
 

@@ -15,6 +15,7 @@ FLOORS = [
     ["dropout"],
     ["config"],
     ["store"],
+    ["decisions"],
     ["data"],
     ["recurrent"],
     ["models"],
@@ -25,7 +26,7 @@ FLOORS = [
     ["report", "preview"],
     ["reproduction"],
 ]
-LIGHT = {"config", "store", "report", "display"}
+LIGHT = {"config", "store", "decisions", "report", "display"}
 """These never import torch as they are imported: a report and a plan of a sweep answer at once."""
 
 

@@ -193,5 +193,6 @@ setTheme(wish.matches);
 wish.addEventListener("change", () => setTheme(wish.matches));
 document.getElementById("theme").addEventListener("click", () => setTheme(!document.documentElement.classList.contains("dark")));
 data.tables.forEach(section);
+data.decisions.forEach((decision) => element("li", decision, document.getElementById("decisions")));
 data.failures.forEach((failure) => element("li", failure, document.getElementById("failures")));
 document.documentElement.dataset.ready = "yes";

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -41,8 +41,11 @@ LIBRARIES = {
 }
 
 
-def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> None:
-    """Write the page of a comparison. Raises RequestError where a package is missing or the file cannot be written."""
+def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str, decisions: Sequence[str] = ()) -> None:
+    """Write the page of a comparison; `decisions` are lines about them.
+
+    Raises RequestError where a package is missing or the file cannot be written.
+    """
     jinja2 = need("jinja2", "page")
     parts = {name: _library(package, inside) for name, (package, inside) in LIBRARIES.items()}
     own = files("rnndrop.report")
@@ -59,7 +62,7 @@ def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str)
         of_maps=re.findall(r'getElementById\("([0-9a-f]{64})"\)', parts["plotly"]),
         scripts=_hashes(parts["plotly"], script),
         styles=_hashes(parts["datatables_css"], css, ""),
-        data=embedded(page_data(table, runs, metric)),
+        data=embedded(page_data(table, runs, metric, decisions)),
         runs=len(runs),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("rnndrop"),
@@ -103,7 +106,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> dict[str, Any]:
+def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str, decisions: Sequence[str] = ()) -> dict[str, Any]:
     """Everything that the page shows, one entry of `tables` for each corpus."""
     if "change" not in table and "source" not in table and (table["dropout"] == "none").any():
         with suppress(RequestError):  # there may be nothing to pair with it
@@ -119,6 +122,7 @@ def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> dict[str,
         "title": task_by_metric(metric).title,
         "tables": made,
         "environments": environments,
+        "decisions": list(decisions),
         "failures": failures(runs),
     }
 

@@ -37,6 +37,11 @@ def footer(lines: Sequence[str], style: str) -> str:
     return "\n".join(FOOT[style](line) for line in lines)
 
 
+def remarks(lines: Sequence[str], style: str) -> str:
+    """Lines below the tables that warn of nothing, in one of the styles for people."""
+    return "\n".join("\n".join(_wrapped(line, "")) if style == "rich" else FOOT[style](line) for line in lines)
+
+
 def _csv(table: pd.DataFrame) -> str:
     texts = [name for name in table if table[name].dtype == object or table[name].dtype == "string"]
     table = table.assign(**{str(name): table[name].map(cell) for name in texts}).rename(columns=cell)

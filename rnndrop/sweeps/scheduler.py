@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +134,7 @@ def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
 
 def run_jobs(
     jobs: Sequence[Job], executor: Executor, settled: Collection[str], fail_fast: bool = False
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Run the jobs that are not settled; yield what happens. Every job's `state` and `record` are kept up to date.
 
     A job whose process dies goes back into the queue and on from its checkpoint; after `DEATHS` deaths without any

@@ -1,0 +1,110 @@
+"""What a decision says, in words: for the command, for reports and for the page. No torch here."""
+
+from __future__ import annotations
+
+import math
+
+from rnndrop.config.metrics import metric_of
+from rnndrop.decisions.document import Decision
+from rnndrop.decisions.race import GOING_ON, Look, Pair, Rule
+
+MARKS = {"undecided": "?", GOING_ON: "…"}
+
+
+def percent(ln: float) -> str:
+    """A difference of ln score as a change in per cent, with its sign: −3.52 %."""
+    return f"{_signed(ln)} %"
+
+
+def evidence(ln_e: float) -> str:
+    """E, in three digits up to a million."""
+    return f"{math.exp(ln_e):.3g}" if ln_e < math.log(1e6) else "more than a million"
+
+
+def change(pair: Pair) -> str:
+    """The mean difference of a pair and its interval: −3.52 % [−5.10, −1.84]."""
+    if pair.low is None or pair.high is None:
+        return f"{percent(pair.mean)} [no bounds yet]"
+    return f"{percent(pair.mean)} [{_signed(pair.low)}, {_signed(pair.high)}]"
+
+
+def _signed(ln: float) -> str:
+    value = 100 * math.expm1(min(ln, math.log(1e6)))
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def look_lines(look: Look, number: int, names: list[str], rule: Rule) -> list[str]:
+    """A line for each pair of the look after so many seeds."""
+    bound = math.exp(rule.ln_bound(len(names)))
+    return [_pair_line(pair, f"{number} seed{'s' * (number != 1)}", names, bound) for pair in look.pairs]
+
+
+def _pair_line(pair: Pair, seeds: str, names: list[str], bound: float) -> str:
+    line = (
+        f"{seeds}: {names[pair.plan]} against {names[pair.against]} {change(pair)}  E {evidence(pair.ln_e)} of "
+        f"{bound:.4g}  equal {evidence(min(pair.ln_e_above, pair.ln_e_below))} of {bound:.4g}"
+    )
+    return line if pair.standing == "open" else f"{line}  → {pair.standing}"
+
+
+def margin(rule: Rule) -> str:
+    """The margin in per cent: 1 %."""
+    return f"{100 * math.expm1(rule.margin):.4g} %"
+
+
+def sentences(decision: Decision) -> list[str]:
+    """The verdict, and what else came of the contestants; a line each."""
+    names = [entry.name for entry in decision.contestants]
+    count = len(decision.looks)
+    after = f"{count} seed{'s' * (count != 1)}"
+    lines = [f"{MARKS.get(decision.verdict, '✓')} {_verdict(decision, names)}, {after}, alpha {decision.rule.alpha:g}"]
+    last = {pair.plan: (number, pair) for number, look in enumerate(decision.looks, 1) for pair in look.pairs}
+    if len(names) > 2:
+        lines += [_standing(decision, index, *last[index]) for index in last
+                  if decision.contestants[index].outcome in ("worse", "equal", "in")]  # fmt: skip
+    lines += [
+        f"{entry.name} diverged at seed {entry.diverged_at} and is out: that it is worse has no error rate"
+        for entry in decision.contestants
+        if entry.diverged_at is not None
+    ]
+    return lines
+
+
+def _verdict(decision: Decision, names: list[str]) -> str:
+    two = decision.looks[-1].pairs[0] if len(names) == 2 and decision.looks else None
+    found = f"test {metric_of(decision.metric).title}" + (f" {change(two)}" if two else "")
+    if decision.verdict == "equal":
+        equal = [entry.name for entry in decision.contestants if entry.outcome == "equal"]
+        return f"{' and '.join(equal)} are equal within {margin(decision.rule)}: {found}" + _sides(decision, two)
+    if decision.best is not None:
+        if two is None:
+            return f"{names[decision.best]} is better than all others: {found}"
+        return f"{names[0]} is {decision.verdict} than {names[1]}: {found}, E {_of_bound(two.ln_e, decision)}"
+    word = "undecided" if decision.verdict == "undecided" else "not decided yet"
+    if two is None:
+        return f"{word} between {' and '.join(names)}: {found}"
+    return f"{word}: {names[0]} against {names[1]}, {found}, E {_of_bound(two.ln_e, decision)}"
+
+
+def _sides(decision: Decision, two: Pair | None) -> str:
+    """Why two are equal: what speaks against a difference of the margin, on either side."""
+    if two is None:
+        return ""
+    size = margin(decision.rule)
+    above, below = (_of_bound(each, decision) for each in (two.ln_e_above, two.ln_e_below))
+    less = "; they differ by less than that" if two.ln_e >= decision.rule.ln_bound(2) else ""
+    return f", E {above} against −{size} or less, {below} against +{size} or more{less}"
+
+
+def _of_bound(ln_e: float, decision: Decision) -> str:
+    bound = decision.rule.ln_bound(len(decision.contestants))
+    return f"{evidence(ln_e)} {'≥' if ln_e >= bound else '<'} {math.exp(bound):.4g}"
+
+
+def _standing(decision: Decision, index: int, number: int, pair: Pair) -> str:
+    names = [entry.name for entry in decision.contestants]
+    outcome = decision.contestants[index].outcome
+    word = {"worse": "worse than", "equal": "equal within the margin to"}.get(outcome, "not told from")
+    shown = pair.ln_e if outcome == "worse" else min(pair.ln_e_above, pair.ln_e_below)
+    seeds = f"{number} seed{'s' * (number != 1)}"
+    return f"{names[index]} is {word} {names[pair.against]}: {change(pair)}, E {evidence(shown)}, {seeds}"

@@ -1,0 +1,229 @@
+"""Contestants of a decision: a grid without its seeds, a job for each of them and each seed, and rounds of jobs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+from pathlib import Path
+from statistics import fmean, stdev
+
+from rnndrop.config.compose import compose, expand
+from rnndrop.config.identity import run_id
+from rnndrop.config.tasks import TASKS, score
+from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
+from rnndrop.decisions.race import Race, Rule, race
+from rnndrop.errors import RequestError, shorten
+from rnndrop.store.records import Record
+from rnndrop.sweeps.scheduler import Event, Executor, Job, jobs_of
+
+PATH = ("root",)  # of `data`: where it lies does not change it
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is to be decided: `jobs` has for each seed a job of every contestant, in the order of `names`."""
+
+    rule: Rule
+    names: list[str]
+    seeds: list[int]
+    given: bool  # whether the request names the seeds
+    overrides: list[list[str]]
+    jobs: list[list[Job]]
+
+    @property
+    def output(self) -> Path:
+        """The folder of the runs."""
+        return Path(self.jobs[0][0].config.output)
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The contestants' run ids."""
+        return [run_id(job.config) for job in self.jobs[0]]
+
+    @property
+    def metric(self) -> str:
+        """What is compared."""
+        return f"test_{TASKS[self.jobs[0][0].config.task].metric}"
+
+    @property
+    def id(self) -> str:
+        """Names what is asked."""
+        return decision_id(self.metric, self.rule, self.run_ids, self.seeds if self.given else None)
+
+    def race(self) -> Race:
+        """The race, as far as the jobs have come. Raises RequestError where they saw different data."""
+        done = [[job.record for job in row if over(job) and job.record] for row in self.jobs]
+        if len({record.data.get("sha256") for row in done for record in row if record.status == "finished"}) > 1:
+            raise RequestError(
+                "The runs of these contestants saw different data, so their scores have no common ranking: see `rnndrop"
+                f" report {self.output}`."
+            )
+        rows = [[ln_score(job.record) if over(job) and job.record else None for job in row] for row in self.jobs]
+        return race(self.rule, self.seeds, rows, len(self.names))
+
+    def decision(self, so_far: Race) -> Decision:
+        """What is recorded of a race."""
+        found = [
+            [score(job.record.metrics, "test") if job.record and job.state == "finished" else None for job in row]
+            for row in self.jobs
+        ]
+        plans = list(zip(self.names, self.run_ids, self.overrides, strict=True))
+        own = entries(plans, found, so_far)
+        return Decision(
+            SCHEMA, self.id, self.metric, self.rule, self.seeds, own, so_far.looks, so_far.verdict, so_far.best
+        )
+
+    def next_jobs(self, so_far: Race, at_once: int, settled: Collection[str]) -> list[Job]:
+        """The jobs that come next: those of the next round, and of as many more as keep `at_once` processes at work.
+
+        No look before the rule's earliest decides anything, so the rounds up to there are always among them.
+        """
+        there = so_far.remaining
+        last = max(self.rule.earliest(len(self.names)), len(so_far.looks) + -(-at_once // max(1, len(there))))
+        rows = self.jobs[len(so_far.looks) : last]
+        return [row[index] for row in rows for index in there if row[index].state not in settled]
+
+    def spread(self) -> tuple[float, str] | None:
+        """The std of the differences of ln score, the largest of all pairs, and where it is from; None if unknown.
+
+        Paired by seed where two contestants have two seeds in common, else from the std of each over its own.
+        """
+        found = [each for pair in combinations(range(len(self.names)), 2) if (each := self._spread(*pair))]
+        return max(found, default=None)
+
+    def _spread(self, one: int, other: int) -> tuple[float, str] | None:
+        ln = [{record.seed: ln_score(record) for record in self._finished(index)} for index in (one, other)]
+        common = ln[0].keys() & ln[1].keys()
+        names = f"{self.names[one]} and {self.names[other]}"
+        if len(common) > 1:
+            return stdev(ln[0][seed] - ln[1][seed] for seed in common), f"{len(common)} seeds of {names}"
+        if min(map(len, ln)) > 1:
+            return math.hypot(*(stdev(each.values()) for each in ln)), f"{names}, unpaired"
+        return None
+
+    def seconds(self) -> float | None:
+        """The mean time that a seed of every contestant takes to train; None where one has no finished run."""
+        times = [
+            [record.timing["train_seconds"] for record in self._finished(index) if "train_seconds" in record.timing]
+            for index in range(len(self.names))
+        ]
+        return sum(map(fmean, times)) if all(times) else None
+
+    def _finished(self, index: int) -> list[Record]:
+        """The records of a contestant's finished runs, in the order of the seeds."""
+        jobs = [row[index] for row in self.jobs]
+        return [job.record for job in jobs if job.record and job.record.status == "finished"]
+
+    def failed(self, so_far: Race) -> list[Job]:
+        """The jobs without a score that the next round waits for, and that have come to an end."""
+        row = self.jobs[len(so_far.looks)] if so_far.going_on else []
+        return [row[index] for index in so_far.remaining if row[index].state in ("failed", "unreadable")]
+
+
+def over(job: Job) -> bool:
+    """Whether a job has a score, or none because it diverged."""
+    return job.state in ("finished", "diverged")
+
+
+def contest(overrides: Sequence[str], rule: Rule, most: int) -> Contest:
+    """Compose and check every run that may be needed, up to `most` seeds of each contestant. Raises RequestError."""
+    rule.check()
+    own = [each for each in overrides if not _is_seed(each)]
+    given = [each for each in overrides if _is_seed(each)]
+    seeds = _seeds(given[-1] if given else None, most)
+    grid = expand(own)
+    names = _names(grid)
+    _check(grid, names)
+    if len(seeds) < (least := rule.earliest(len(grid))):
+        raise RequestError(
+            f"{len(seeds)} seeds: of {len(grid)} contestants at --alpha {rule.alpha:g} nothing can be decided before "
+            f"{least} seeds. Give more with --max-seeds or seed=range(…)."
+        )
+    jobs = jobs_of([*each, f"seed={seed}"] for seed in seeds for each in grid)
+    size = len(grid)
+    rounds = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    for job, (name, seed) in zip(jobs, ((name, seed) for seed in seeds for name in names), strict=True):
+        job.name = f"{name} seed={seed}"
+    return Contest(rule, names, seeds, bool(given), grid, rounds)
+
+
+def _is_seed(override: str) -> bool:
+    return override.lstrip("+").partition("=")[0].strip() == "seed"
+
+
+def _seeds(override: str | None, most: int) -> list[int]:
+    if override is None:
+        return list(range(most))
+    seeds = [compose(each).seed for each in islice(expand([override]), most)]
+    if len(set(seeds)) < len(seeds):
+        raise RequestError(f"{override} names a seed twice: each counts once. Give others, or leave seed= out.")
+    return seeds
+
+
+def _names(grid: Sequence[list[str]]) -> list[str]:
+    """What each contestant has that not all have."""
+    common = set(grid[0]).intersection(*grid)
+    return [" ".join(each for each in own if each not in common) or "defaults" for own in grid]
+
+
+def _check(grid: Sequence[list[str]], names: Sequence[str]) -> None:
+    """Raise RequestError where there are no two contestants, two that are one, or two that cannot be compared."""
+    if len(grid) < 2:
+        raise RequestError(
+            "A decision needs two contestants: give a key several values, as rnndrop decide dropout=variational,naive"
+        )
+    configs = [compose(each) for each in grid]
+    known: dict[str, str] = {}
+    for config, name in zip(configs, names, strict=True):
+        if (run := run_id(config)) in known:
+            both = f"{known[run]} and {name}" if name != known[run] else f"two times {shorten(' '.join(grid[0]), 80)}"
+            raise RequestError(f"These are one run, {run[:8]}: {both}. There is nothing to decide; let them differ.")
+        known[run] = name
+    for config, name in zip(configs[1:], names[1:], strict=True):
+        one, other = (each.data.model_dump(exclude=set(PATH)) for each in (configs[0], config))
+        key = "task" if configs[0].task != config.task else next((key for key in one if one[key] != other[key]), None)
+        if key:
+            where = "task" if key == "task" else f"data.{key}"
+            raise RequestError(
+                f"{names[0]} and {name} differ in {where}: scores on different data have no common ranking. Decide "
+                "each on its own."
+            )
+
+
+class Lasting:
+    """An executor that goes from one `run_jobs` to the next: its idle processes stay alive until `close`.
+
+    A `stop` while jobs are running stops them, as that of the executor itself does.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._running: set[Job] = set()
+
+    @property
+    def free(self) -> int:
+        """How many more jobs it takes now."""
+        return self._executor.free
+
+    def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
+        """Start jobs."""
+        self._running.update(jobs)
+        self._executor.submit(jobs, settled)
+
+    def poll(self, seconds: float) -> Iterable[Event]:
+        """What has happened."""
+        events = list(self._executor.poll(seconds))
+        self._running.difference_update(event.job for event in events if event.kind != "progress")
+        return events
+
+    def stop(self) -> None:
+        """Stop what is running, if anything is."""
+        if self._running:
+            self.close()
+
+    def close(self) -> None:
+        """Have the processes leave."""
+        self._running.clear()
+        self._executor.stop()
