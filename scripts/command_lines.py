@@ -68,9 +68,9 @@ FLAGS = {"--json", "--retry-failed", "--fail-fast", "--force", "--only-changed",
          "--published", "--strict", "--embedding", "--ensemble", "--plan-only"}  # fmt: skip
 WORDS = [
     "1", "2", "md", "csv", "json", "latex", "html", "rich", "test_perplexity", "valid_rmse", "test_perplexity_mc",
-    "none", "both", "text", "variational", "dropout=none", "seed=0", "seed<1", "seed!=1", "model=lstm", "12h", "1d", "0m",
-    "-seed", "test", "drop", "add", "full", "small", "pass", "window", "recurrent", "curves", "forest", "rates", "heatmap",
-    "calibration", "dropout", "data", "zaremba_small", "gal_medium", "awd",
+    "none", "both", "text", "variational", "dropout=none", "seed=0", "seed<1", "seed!=1", "model=lstm", "12h", "1d",
+    "0m", "-seed", "test", "drop", "add", "full", "small", "pass", "window", "recurrent", "curves", "forest", "rates",
+    "heatmap", "calibration", "dropout", "data", "zaremba_small", "gal_medium", "awd",
 ]  # fmt: skip
 """What options and arguments may be."""
 
