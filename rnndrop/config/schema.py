@@ -119,6 +119,11 @@ class ModelSettings(Settings):
         "Width of the embedding; null: the same as model.hidden.", "model.embedding=100"
     )
     tie_weights: bool = _setting("Whether the decoder shares the embedding matrix.", "model.tie_weights=true")
+    forget_bias: Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)] = _setting(
+        "What is added to the initial bias of an LSTM's forget gate (Keras and the code of zoneout: 1).",
+        "model.forget_bias=1",
+        default=0.0,
+    )
 
 
 class RuleSettings(Settings):
@@ -521,6 +526,10 @@ def checked(tree: dict[str, Any]) -> Config:
     if mc.samples:
         mc.sampled(plan)  # … and a rate of 1
     _check_twin(config.twin)
+    if config.model.forget_bias and "f" not in CELLS[config.model.cell].gates:
+        raise RequestError(
+            f"model.forget_bias has no meaning for model.cell={config.model.cell}: it has no forget gate."
+        )
     check_task(config.model_dump())
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
 

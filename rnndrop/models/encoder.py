@@ -28,6 +28,7 @@ class ModelSettings:
 
     `embedding` is the width of the embedding (None: `hidden`). With tied weights the top layer is as wide as the
     embedding, whose matrix the decoder of a language model shares (Press & Wolf 2017; Inan et al. 2017).
+    `forget_bias` is added to the first bias of an LSTM's forget gate (Gers, Schmidhuber & Cummins 2000).
     """
 
     cell: str
@@ -35,6 +36,7 @@ class ModelSettings:
     layers: int
     embedding: int | None
     tie_weights: bool
+    forget_bias: float = 0.0
 
 
 class RecurrentLayer(nn.Module):
@@ -64,7 +66,7 @@ class Encoder(nn.Module):
 
     def __init__(self, settings: ModelSettings, vocabulary_size: int) -> None:
         super().__init__()
-        self.cell = settings.cell
+        self.cell, self.forget_bias = settings.cell, settings.forget_bias
         embedding = settings.embedding or settings.hidden
         widths = [settings.hidden] * settings.layers
         if settings.tie_weights:
@@ -87,6 +89,10 @@ class Encoder(nn.Module):
         for layer, (_, width) in zip(self.layers if by_width else (), self.sizes.layers, strict=False):
             for parameter in layer.parameters():
                 parameter.uniform_(-(width**-0.5), width**-0.5, generator=generator)
+        for layer, (_, width) in zip(self.layers if self.forget_bias else (), self.sizes.layers, strict=False):
+            assert isinstance(layer, RecurrentLayer)
+            forget = CELLS[self.cell].gates.index("f")
+            layer.bias_ih[forget * width : (forget + 1) * width] += self.forget_bias
 
     @torch.no_grad()
     def hold(self, plan: Plan) -> None:

@@ -35,3 +35,14 @@ def test_initial_weights(by_width: bool) -> None:
     for layer, width in zip(model.layers, (100, 25), strict=True):
         bound = width**-0.5 if by_width else 0.3
         assert max(weight.abs().max().item() for weight in layer.parameters()) == pytest.approx(bound, rel=0.01)
+
+
+def test_a_forget_bias_is_added_to_that_gate_alone() -> None:
+    plain, biased = (LanguageModel(ModelSettings("lstm", 3, 2, None, False, bias), 7) for bias in (0.0, 1.5))
+    for each in (plain, biased):
+        each.initialize(0.1, torch.Generator().manual_seed(0), by_width=True)
+    for (name, one), other in zip(plain.named_parameters(), biased.parameters(), strict=True):
+        expected = one.detach().clone()
+        if name.endswith("bias_ih"):
+            expected[3:6] += 1.5  # i f g o
+        assert torch.equal(other, expected), name
