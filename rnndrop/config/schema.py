@@ -358,7 +358,7 @@ class MonteCarloSettings(Settings):
         default=1.0,
     )
     rate: Scale = _setting(
-        "What every dropout rate is multiplied by while masks are drawn; each must stay below 1.",
+        "What all dropout rates are multiplied by while masks are drawn; each must stay below 1.",
         "evaluation.mc.samples=100 evaluation.mc.rate=0.8",
         default=1.0,
     )
