@@ -209,8 +209,12 @@ def _evaluation(kind: Kind) -> str:
     )
     return (
         "The identity, repeatable: nothing is drawn, for the mask's mean is 1 (a kept entry is 1/(1−p)). Monte-Carlo"
-        f" evaluation (`evaluation.mc.samples=N`) draws masks as training does.{embedding} With `noise=gaussian` the"
-        " mask is N(1, p/(1−p)): the same mean and variance, and no holes."
+        f" evaluation (`evaluation.mc.samples=N`) draws masks as training does.{embedding}"
+        + (
+            " With `noise=gaussian` the mask is N(1, p/(1−p)): the same mean and variance, and no holes."
+            if kind.fill == "zero"
+            else " The noise is Bernoulli's."
+        )
     )
 
 
@@ -284,7 +288,7 @@ one that varies over time has a value for every step, any other holds for the wi
 | `schedule=early`, `late` | p before epoch e and then 0; 0 and then p | the same |
 | `schedule=uniform` | drawn from U(0, p) for each window | `token` |
 | `gradient=true` | nothing changes on the way forward; on the way back the gradient of h(t−1) by the gates is multiplied by a mask of 0 and 1 | `recurrent` |
-| `smallest=s` | of the weights that enter a unit, only the share s that is smallest by size can be dropped; unscaled | `dropconnect`, `weight_rows`, `weight_columns` |
+| `smallest=s` | of the weights that enter a unit, only the share s that is smallest by size can be dropped; unscaled, and evaluated with all weights | `dropconnect`, `weight_rows`, `weight_columns` |
 | `discounted=true` | the rate of a word v is p · N1+(v,·)/c(v), of absolute discounting; `kn` has it anyway | `token` |
 
 Monte-Carlo evaluation draws these masks at the full p, whatever the schedule; it reads the text as it is, forgets no state and

@@ -385,8 +385,8 @@ ABOUT = {
             " their code's tuned configurations of the Penn Treebank, with p = .01",
         ),
         implementations=(
-            "lamb has it as a tuned setting of every Mogrifier configuration. Nothing is scaled, and an evaluation"
-            " never resets.",
+            "lamb calls it `drop_state_probability`; the code of fraternal dropout resets all sequences of a batch at"
+            " once, with .01 too. Nothing is scaled, and an evaluation never resets.",
         ),
         aliases=("drop state",),
     ),
@@ -423,12 +423,15 @@ ABOUT = {
         equation="m ~ Bernoulli(1−p)/(1−p)\nW̃ = W₀ + m ⊙ (W − W₀)",
         published=(
             "Lee, Cho & Kang 2020, *Mixout: Effective Regularization to Finetune Large-scale Pretrained Language"
-            " Models*, arXiv:1909.11299: W₀ are pretrained weights",
+            " Models*, arXiv:1909.11299, there *mixconnect*; W₀ are pretrained weights. *Mixout* itself replaces all"
+            " weights that leave a unit together: `varies=[in] fill=start`",
         ),
         implementations=(
             "Here W₀ are the initial weights of the seed, drawn again when a run is resumed and kept in no file. With"
             " W₀ = 0 it is `dropconnect`.",
-            "mixout replaces the modules of a model and keeps the target weights as a state dictionary.",
+            "The repository mixout (bloodwass) draws one value for each input of a matrix, as the paper does. Its forward"
+            " pass divides by 1−p and its backward pass does not, so that its gradients are 1−p times those of its loss.",
         ),
+        aliases=("mixconnect",),
     ),
 }  # fmt: skip

@@ -99,7 +99,7 @@ def _dirichlet(shape: Sequence[int], p: float, generator: torch.Generator, dtype
 
 
 def _additive(shape: Sequence[int], p: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """N(0, p²) (Graves 2011, *Practical Variational Inference for Neural Networks*; 2013, section 4.1)."""
+    """N(0, p²) (Graves 2011, *Practical Variational Inference for Neural Networks*; 2013, section 3.1)."""
     import torch
 
     return torch.empty(shape, dtype=dtype, device=generator.device).normal_(0.0, p, generator=generator)
