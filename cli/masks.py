@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from rnndrop.config.schema import Config
-from rnndrop.dropout.noises import NOISES
-from rnndrop.preview.mask_view import HELD, SHADES, STEPS, WIDTH, View, views
+from rnndrop.preview.mask_view import HELD_SCALE, HOLES_SCALE, STEPS, WIDTH, Scale, View, views
 
 from . import output
 
+_WORDS = {HOLES_SCALE: ("dropped", "kept"), HELD_SCALE: ("takes the new value", "keeps the previous one")}
 BLOCKS = "·░▒▓█"  # from 0 to 2 where there are no colours; what is only kept or dropped takes the two ends
 
 
@@ -93,13 +93,13 @@ def _tile(view: View, label: str, colours: bool) -> Text:
     """A matrix: two rows a line, as the colours of upper half blocks; without colours a row a line."""
     tile = view.tiles[label].tolist()
     if not colours:
-        top = 1e-9 if NOISES[view.rule.noise].holes else 2.0
+        top = 2.0 if view.scale.about else 1e-9
         return Text("\n".join("".join(_block_of(value / top) for value in row) for row in tile), no_wrap=True)
     text = Text(no_wrap=True)
     for upper, lower in zip(tile[::2], [*tile[1::2], *([[None] * len(tile[0])] if len(tile) % 2 else [])], strict=True):
         for above, below in zip(upper, lower, strict=True):
-            background = None if below is None else _colour(below, view.held)
-            text.append("▀", Style(color=_colour(above, view.held), bgcolor=background))
+            background = None if below is None else _colour(below, view.scale)
+            text.append("▀", Style(color=_colour(above, view.scale), bgcolor=background))
         text.append("\n")
     text.rstrip()
     return text
@@ -109,9 +109,9 @@ def _block_of(fraction: float) -> str:
     return BLOCKS[round(min(max(fraction, 0.0), 1.0) * (len(BLOCKS) - 1))]
 
 
-def _colour(value: float, held: bool) -> Color:
+def _colour(value: float, scale: Scale) -> Color:
     """The colour of an entry: between the marks of the scale at 0, 1 and 2."""
-    marks = HELD if held else SHADES
+    marks = scale.colours
     value = min(max(value, 0.0), len(marks) - 1.0)
     low = min(int(value), len(marks) - 2)
     ends = [Color.parse(mark).get_truecolor() for mark in marks[low : low + 2]]
@@ -120,14 +120,14 @@ def _colour(value: float, held: bool) -> Color:
 
 def _legend(shown: Sequence[View], colours: bool) -> Text:
     text = Text()
-    for held in sorted({view.held for view in shown}):
-        words = ("takes the new value", "keeps the previous one") if held else ("dropped", "kept")
-        for value, word in zip((0.0, 1.0 if held else 1.5), words, strict=True):
+    scales = list(dict.fromkeys(view.scale for view in shown))
+    for scale, words in _WORDS.items():
+        for value, word in zip(
+            (0.0, 1.0 if scale is HELD_SCALE else 1.5), words if scale in scales else (), strict=False
+        ):
             if colours:
-                text.append("  ", Style(bgcolor=_colour(value, held)))
+                text.append("  ", Style(bgcolor=_colour(value, scale)))
             else:
                 text.append(_block_of(value))
             text.append(f" {word}   ", "dim")
-    if not all(NOISES[view.rule.noise].holes for view in shown):
-        text.append("the darker the more, ≤ 0 to ≥ 2", "dim")
-    return text
+    return text.append("   ".join(scale.about for scale in scales if scale.about), "dim")

@@ -429,8 +429,8 @@ ABOUT = {
         implementations=(
             "Here W₀ are the initial weights of the seed, drawn again when a run is resumed and kept in no file. With"
             " W₀ = 0 it is `dropconnect`.",
-            "The repository mixout (bloodwass) draws one value for each input of a matrix, as the paper does. Its forward"
-            " pass divides by 1−p and its backward pass does not, so that its gradients are 1−p times those of its loss.",
+            "bloodwass/mixout draws one value for each input of a matrix, as the paper does. Its forward pass divides"
+            " by 1−p and its backward pass does not, so that its gradients are 1−p times those of its loss.",
         ),
         aliases=("mixconnect",),
     ),

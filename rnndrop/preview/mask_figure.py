@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.extras import need
-from rnndrop.preview.mask_view import HELD, SHADES, View
+from rnndrop.preview.mask_view import Scale, View
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def _draw(figure: Figure, view: View, left: float, bottom: float, size: tuple[fl
     text(0.2, view.summary, fontsize=7, color=QUIET)
     for index, (label, tile) in enumerate(view.tiles.items()):
         axes: Axes = figure.add_axes((left / size[0], bottom / size[1], width / size[0], height / size[1]))
-        axes.imshow(tile, cmap=_colours(view.held), vmin=0, vmax=1 if view.held else 2, interpolation="nearest")
+        axes.imshow(tile, cmap=_colours(view.scale), vmin=0, vmax=view.scale.top, interpolation="nearest")
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(color="white", linewidth=0)
         axes.set_title(label, fontsize=7, color=QUIET, pad=2, loc="right")
@@ -95,20 +95,22 @@ def _legend(figure: Figure, views: Sequence[View], size: tuple[float, float]) ->
     from matplotlib.colors import Normalize
 
     left = size[0] - BETWEEN
-    for held in sorted({view.held for view in views}):
-        left -= 1.5
-        axes = figure.add_axes((left / size[0], 1 - 0.36 / size[1], 1.3 / size[0], 0.1 / size[1]))
-        top = 1 if held else 2
-        bar = figure.colorbar(
-            ScalarMappable(Normalize(0, top), _colours(held)), cax=axes, orientation="horizontal", ticks=range(top + 1)
-        )
+    for scale in _scales(views):
+        left -= 1.8
+        axes = figure.add_axes((left / size[0], 1 - 0.22 / size[1], 1.2 / size[0], 0.1 / size[1]))
+        colours = ScalarMappable(Normalize(0, scale.top), _colours(scale))
+        bar = figure.colorbar(colours, cax=axes, orientation="horizontal", ticks=range(scale.top + 1))
         bar.outline.set_visible(False)  # type: ignore[operator]
-        words = ["new value", "previous"] if held else ["≤ 0", "1", "≥ 2"]
-        axes.set_xticklabels(words)
+        axes.set_xticklabels(scale.ends)
         axes.tick_params(labelsize=7, length=0, pad=2, colors=QUIET)
 
 
-def _colours(held: bool) -> Any:
+def _scales(views: Sequence[View]) -> list[Scale]:
+    """The scales of the views that differ in a figure."""
+    return list({(view.scale.colours, view.scale.ends): view.scale for view in views}.values())
+
+
+def _colours(scale: Scale) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("mask", HELD if held else SHADES)
+    return LinearSegmentedColormap.from_list("mask", scale.colours)

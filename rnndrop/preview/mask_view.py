@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rnndrop.config.cells import CELLS
 from rnndrop.config.schema import Config
+from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Sizes, draw
 from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.rule import LOCATIONS, Rule, in_words
@@ -27,6 +28,28 @@ HOLE = "#ece7dd"
 SHADES = (HOLE, "#4f9bcb", "#0b3c6f")
 HELD = (HOLE, "#c8500a")
 
+
+@dataclass(frozen=True)
+class Scale:
+    """How the entries of a tile are shown: a colour for each whole number from 0 on, and in a figure what stands there.
+
+    `about` is what the plain text of a terminal says of entries that are more than kept or dropped.
+    """
+
+    colours: tuple[str, ...]
+    ends: tuple[str, ...]
+    about: str = ""
+
+    @property
+    def top(self) -> int:
+        """The entry of the last colour."""
+        return len(self.colours) - 1
+
+
+HELD_SCALE = Scale(HELD, ("new value", "previous"))
+HOLES_SCALE = Scale(SHADES, ("≤ 0", "1", "≥ 2"))
+FACTORS_SCALE = Scale(SHADES, HOLES_SCALE.ends, "factors: the darker the more, ≤ 0 to ≥ 2")
+ADDED_SCALE = Scale(SHADES, ("≤ −2p", "+ 0", "≥ 2p"), "added: the darker the more, ≤ −2p to ≥ 2p")
 
 _SHOWN = {
     "token": ("batch", "time"),
@@ -68,9 +91,12 @@ class View:
         return ", ".join(f"{axis} {length}" for axis, length in zip(axes, self.shape, strict=True))
 
     @property
-    def held(self) -> bool:
-        """Whether a 1 keeps the previous value, instead of the new one."""
-        return self.rule.fill == "previous"
+    def scale(self) -> Scale:
+        """How its entries are shown; those of noise that is added have been brought to 0 for -2p, 2 for 2p."""
+        noise = NOISES[self.rule.noise]
+        if self.rule.fill == "previous":
+            return HELD_SCALE
+        return ADDED_SCALE if noise.added else HOLES_SCALE if noise.holes else FACTORS_SCALE
 
 
 def views(config: Config, seed: int) -> list[View]:
@@ -97,9 +123,18 @@ def views(config: Config, seed: int) -> list[View]:
         lengths = _lengths(rule.location, sizes, steps, batch)
         real = _lengths(rule.location, whole, config.trainer.window, config.trainer.batch_size)
         symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
-        mask = draw(rule, lengths, generator, torch.float32)
+        mask = _drawn(rule, lengths, generator)
         shown.append(_view(rule, mask, lengths, symbols, CELLS[model.cell].gates))
     return shown
+
+
+def _drawn(rule: Rule, lengths: dict[str, Any], generator: torch.Generator) -> Tensor:
+    """The mask of a rule; of learned noise as it begins."""
+    if not NOISES[rule.noise].learned:
+        return draw(rule, lengths, generator, torch.float32)
+    shape = rule.shape(lengths)
+    scale, shift = learned.draw(rule.noise, shape, learned.initial(rule.noise, rule.p, shape), generator)
+    return scale if scale is not None else cast(Tensor, shift)
 
 
 def _sizes(model: dict[str, Any]) -> Sizes:
@@ -128,7 +163,8 @@ def _view(rule: Rule, mask: Tensor, lengths: dict[str, Any], symbols: dict[str, 
     axes: tuple[str, ...] = LOCATIONS[rule.location].axes
     rows, columns = _SHOWN.get(rule.location, ("out", "in") if "out" in axes else ("feature", "time"))
     rows, columns = ("type", "batch") if rule.location == "token" and "type" in rule.varies else (rows, columns)
-    whole = mask.expand([lengths[axis] for axis in axes])
+    shown = 1 + mask / (2 * rule.p) if NOISES[rule.noise].added else mask
+    whole = shown.expand([lengths[axis] for axis in axes])
     if columns not in axes:  # of a mask with one axis
         axes, whole = (*axes, columns), whole.unsqueeze(-1)
 
@@ -158,4 +194,13 @@ def _count(rule: Rule, mask: Tensor) -> str:
     if rule.fill == "previous":
         return f"{mask.mean():.0%} keep the previous value"
     scale = float(mask.max())
-    return f"{(mask != 0).float().mean():.0%} kept" + (f", × {scale:.3g}" if scale > 1 else "")
+    return f"{(mask != 0).float().mean():.0%} kept" + (f", × {scale:.3g}" if scale > 1 else "") + _limits(rule)
+
+
+def _limits(rule: Rule) -> str:
+    """What of a rule lets less be dropped than is shown."""
+    if rule.smallest is not None:
+        return f" of the smallest {rule.smallest:.0%}"
+    if rule.fill == "kn" or rule.discounted:
+        return ", before discounting"
+    return ", at its full rate" if rule.schedule else ""

@@ -118,6 +118,52 @@ def test_a_tile_shows_what_varies() -> None:
     assert varies(next(iter(view_of("embedding", "word").tiles.values())), 0)
 
 
+def test_added_noise_is_shown_in_units_of_its_deviation(capsys: pytest.CaptureFixture[str]) -> None:
+    for noise in ("additive", "sparse", "bayes"):
+        view = view_of("weight_hh", "dropconnect", f"dropout.weight_hh.noise={noise}", "dropout.weight_hh.p=0.01")
+        entries = np.stack(list(view.tiles.values()))
+        assert abs(entries.mean() - 1) < 0.1 and abs(entries.std() - 0.5) < 0.1  # 1 ± 1/2, of 0 ± p
+        assert view.summary.endswith("std 0.01")
+    command.masks(compose(["dropout=weight_noise"]), None, None)
+    printed = capsys.readouterr().out
+    assert "added: the darker the more, ≤ −2p to ≥ 2p" in printed and "dropped" not in printed
+    assert all(block in printed for block in command.BLOCKS)
+
+
+def test_learned_rates_are_shown_relaxed_as_they_begin() -> None:
+    view = view_of("weight_hh", "dropconnect", "dropout.weight_hh.noise=concrete", "dropout.weight_hh.p=0.2")
+    entries = np.stack(list(view.tiles.values()))
+    assert abs(entries.mean() - 1) < 0.1 and entries.max() <= 1.2501
+    assert ((entries > 0.01) & (entries < 1.24)).any()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "limit"),
+    [
+        ("dropout=dropconnect dropout.weight_hh.smallest=0.25", " of the smallest 25%"),
+        ("dropout=kn_noising", ", before discounting"),
+        ("dropout.token.kind=blank dropout.token.p=0.2 dropout.token.discounted=true", ", before discounting"),
+        ("dropout=masked_input twin=mir", ", at its full rate"),
+        ("dropout=early", ", at its full rate"),
+        ("dropout=word_dropout", "kept"),
+    ],
+)  # fmt: skip
+def test_a_summary_says_where_less_is_dropped_than_is_shown(overrides: str, limit: str) -> None:
+    assert all(view.summary.endswith(limit) for view in views(compose(overrides.split()), 0))
+
+
+def test_what_is_not_an_activation_or_a_weight_has_its_own_axes() -> None:
+    def axes(location: str, kind: str) -> tuple[str, str, tuple[int, int]]:
+        view = view_of(location, kind, "model.layers=3", "trainer.batch_size=5", "trainer.window=7")
+        return view.rows, view.columns, view.extent
+
+    assert axes("token", "unk") == ("batch", "time", (5, 7))
+    assert axes("carry", "reset") == ("batch", "window", (5, 1))
+    assert axes("layer", "stochastic_depth") == ("layer", "batch", (3, 5))
+    (drop,) = view_of("layer", "layer_drop", "model.layers=8").tiles.values()
+    assert (drop == drop[:, :1]).all() and (drop != drop[:1]).any()
+
+
 def test_small_models_windows_and_batches_are_shown_whole() -> None:
     view = view_of("cell", "naive", "model.hidden=3", "trainer.window=5", "trainer.batch_size=1")
     assert view.extent == (3, 5) and list(view.tiles) == ["sequence 1"] and view.shape == (5, 1, 3)
