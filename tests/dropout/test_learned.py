@@ -23,6 +23,7 @@ SPECIAL = [
     {"kind": "dropconnect", "p": 0.1, "noise": "additive"},
     {"kind": "weight_columns", "p": 0.1, "noise": "additive"},
     {"kind": "mixout", "p": 0.4},
+    {"varies": ["in"], "fill": "start", "p": 0.4},
     {"kind": "dropconnect", "p": 0.5, "smallest": 0.4},
     {"kind": "dropconnect", "p": 0.2, "noise": "concrete"},
     {"kind": "weight_columns", "p": 0.2, "noise": "concrete"},
