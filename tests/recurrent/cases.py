@@ -39,7 +39,9 @@ def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = t
     sizes = Sizes(11, D, ((D, H),), len(CELLS[cell].gates))
     generator = torch.Generator().manual_seed(4)
     gates = len(CELLS[cell].gates)
-    first = {f"weight_{end}_0": torch.full((gates, H, width), 0.1, dtype=dtype) for end, width in (("ih", D), ("hh", H))}
+    first = {
+        f"weight_{end}_0": torch.full((gates, H, width), 0.1, dtype=dtype) for end, width in (("ih", D), ("hh", H))
+    }
     masks = draw_masks(plan(settings, cell), sizes, T, B, generator, dtype, first)
     return masks.layers[0]
 
