@@ -547,7 +547,7 @@ def _check_widths(config: Config) -> None:
     widths[-1] = embedding if model.tie_weights else model.hidden
     if config.twin_plan.at("layer") and not any(one == other for one, other in pairwise(widths)):
         raise RequestError(
-            f"dropout.layer does nothing here, for no layer is as wide as what enters it: {' → '.join(map(str, widths))}."
+            f"dropout.layer does nothing here: no layer is as wide as what enters it, {' → '.join(map(str, widths))}."
             " Give model.embedding=null or more layers."
         )
 

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import checked
+from rnndrop.errors import RequestError
 
 REQUESTS = [
     [],
