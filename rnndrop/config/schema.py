@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from rnndrop.config.cells import CELLS
 from rnndrop.config.identity import rounded
 from rnndrop.config.tasks import TASKS, check_task
+from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
@@ -371,6 +373,8 @@ class MonteCarloSettings(Settings):
     def sampled(self, plan: Plan) -> Plan:
         """The rules that masks are drawn by. Raises RequestError where a rate would come to 1."""
         kept = plan if self.embedding else plan.without("embedding")
+        if self.rate != 1 and any(NOISES[own.noise].learned for own in kept.active):
+            raise RequestError("evaluation.mc.rate multiplies rates that are set, and this plan has learned noise.")
         for own in kept.active:
             if (rate := own.p * self.rate) >= 1:
                 raise RequestError(
@@ -526,12 +530,26 @@ def checked(tree: dict[str, Any]) -> Config:
     if mc.samples:
         mc.sampled(plan)  # … and a rate of 1
     _check_twin(config.twin)
+    _check_widths(config)
     if config.model.forget_bias and "f" not in CELLS[config.model.cell].gates:
         raise RequestError(
             f"model.forget_bias has no meaning for model.cell={config.model.cell}: it has no forget gate."
         )
     check_task(config.model_dump())
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
+
+
+def _check_widths(config: Config) -> None:
+    """Raise RequestError where whole layers are to be left out and none is as wide as what enters it."""
+    model = config.model
+    embedding = model.embedding or model.hidden
+    widths = [embedding, *[model.hidden] * model.layers]
+    widths[-1] = embedding if model.tie_weights else model.hidden
+    if config.twin_plan.at("layer") and not any(one == other for one, other in pairwise(widths)):
+        raise RequestError(
+            f"dropout.layer does nothing here: no layer is as wide as what enters it, {' → '.join(map(str, widths))}."
+            " Give model.embedding=null or more layers."
+        )
 
 
 def _check_twin(twin: TwinSettings) -> None:

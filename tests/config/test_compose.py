@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import checked
+from rnndrop.errors import RequestError
 
 REQUESTS = [
     [],
@@ -33,3 +34,18 @@ def test_same_as_hydra(overrides: list[str]) -> None:
     tree.pop("experiment", None)
     assert mine == checked({str(key): value for key, value in tree.items()})
     assert compose(overrides) == mine
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["dropout=layer_drop", "model.layers=1", "model.embedding=5"], "5 → 200"),
+        (["dropout=layer_drop", "model.tie_weights=true", "model.embedding=5", "model.layers=2"], "5 → 200 → 5"),
+        (["dropout=sparse", "evaluation.mc.samples=2", "evaluation.mc.rate=0.5"], "learned noise"),
+        (["model.cell=gru", "model.forget_bias=1"], "no forget gate"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(overrides: list[str], words: str) -> None:
+    with pytest.raises(RequestError) as refused:
+        compose(overrides)
+    assert words in str(refused.value)
