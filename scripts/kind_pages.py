@@ -323,7 +323,7 @@ Some rules are the same. With the same mask:
 | `locked_gates` with equal masks for all gates | `locked` | the gates' products add up to one |
 | `word_per_sequence` at batch size 1 | `word` | one sequence is the whole batch |
 | `naive` with `flip=0`, `flip=1`, `block=1` | `locked`, `naive`, `naive` | the rule is the same, and so is its run |
-| `mixout` where the first weights are 0 | `dropconnect` | W₀ + m ⊙ (W − W₀) |
+| `mixconnect`, `mixout` where the first weights are 0 | `dropconnect`, `weight_columns` | W₀ + m ⊙ (W − W₀) |
 | `sparse` or `bayes` whose strength is not trained | `additive` of the same p | W + p ε |
 | dropout of the input gate (Semeniuta et al. 2016) | the same on `update` | (m ⊙ i) ⊙ g = i ⊙ (m ⊙ g) |
 | a [twin](guide/twin.md) of weight 0 that does not share the cross-entropy | no twin | its masks have a generator of their own |

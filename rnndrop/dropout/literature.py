@@ -56,6 +56,11 @@ KRUEGER = (
 
 XIE = "Xie et al. 2017, *Data Noising as Smoothing in Neural Network Language Models*, arXiv:1703.02573"
 
+LEE = (
+    "Lee, Cho & Kang 2020, *Mixout: Effective Regularization to Finetune Large-scale Pretrained Language Models*,"
+    " arXiv:1909.11299"
+)
+
 ABOUT = {
     "none": About(
         summary="No noise. Every other kind at p = 0 equals this one, bit for bit.",
@@ -417,21 +422,22 @@ ABOUT = {
     ),
     "mixout": About(
         summary=(
-            "Single weights fall back to those that training began with, in place of zero: a pull to the start that"
-            " leaves the mean weight where it is."
+            "All weights that an input has fall back together to those that training began with, in place of zero: a"
+            " pull to the start that leaves the mean weight where it is."
         ),
-        equation="m ~ Bernoulli(1−p)/(1−p)\nW̃ = W₀ + m ⊙ (W − W₀)",
-        published=(
-            "Lee, Cho & Kang 2020, *Mixout: Effective Regularization to Finetune Large-scale Pretrained Language"
-            " Models*, arXiv:1909.11299, there *mixconnect*; W₀ are pretrained weights. *Mixout* itself replaces all"
-            " weights that leave a unit together: `varies=[in] fill=start`",
-        ),
+        equation="m[j] ~ Bernoulli(1−p)/(1−p)\nW̃[k,i,j] = W₀[k,i,j] + m[j] · (W − W₀)[k,i,j]",
+        published=(f"{LEE}, for fine-tuning: W₀ are pretrained weights",),
         implementations=(
             "Here W₀ are the initial weights of the seed, drawn again when a run is resumed and kept in no file. With"
-            " W₀ = 0 it is `dropconnect`.",
+            " W₀ = 0 it is `weight_columns`.",
             "bloodwass/mixout draws one value for each input of a matrix, as the paper does. Its forward pass divides"
             " by 1−p and its backward pass does not, so that its gradients are 1−p times those of its loss.",
         ),
-        aliases=("mixconnect",),
+    ),
+    "mixconnect": About(
+        summary="As `mixout`, with a draw for each single weight.",
+        equation="m ~ Bernoulli(1−p)/(1−p)\nW̃ = W₀ + m ⊙ (W − W₀)",
+        published=(f"{LEE}: the form that relates to mixout as DropConnect does to dropout",),
+        implementations=("With W₀ = 0 it is `dropconnect`.",),
     ),
 }  # fmt: skip

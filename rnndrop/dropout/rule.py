@@ -120,7 +120,8 @@ KINDS = _kinds(
     ("reset", "batch", "Melis et al. 2018: the state of a sequence starts anew", "initial"),
     ("layer_drop", "layer", "Fan et al. 2020: LayerDrop", "input"),
     ("stochastic_depth", "layer batch", "Huang et al. 2016, for each sequence", "input"),
-    ("mixout", "gate out in", "Lee et al. 2020, there mixconnect: weights fall back to those of the start", "start"),
+    ("mixout", "in", "Lee et al. 2020: all weights of an input fall back to those of the start", "start"),
+    ("mixconnect", "gate out in", "Lee et al. 2020: single weights fall back to those of the start", "start"),
 )  # fmt: skip
 
 

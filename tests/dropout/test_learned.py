@@ -23,7 +23,7 @@ SPECIAL = [
     {"kind": "dropconnect", "p": 0.1, "noise": "additive"},
     {"kind": "weight_columns", "p": 0.1, "noise": "additive"},
     {"kind": "mixout", "p": 0.4},
-    {"varies": ["in"], "fill": "start", "p": 0.4},
+    {"kind": "mixconnect", "p": 0.4},
     {"kind": "dropconnect", "p": 0.5, "smallest": 0.4},
     {"kind": "dropconnect", "p": 0.2, "noise": "concrete"},
     {"kind": "weight_columns", "p": 0.2, "noise": "concrete"},
@@ -92,11 +92,12 @@ def test_mixout_falls_back_to_the_first_weights_without_bias() -> None:
     assert not torch.equal(w, w0)
 
 
-def test_mixout_from_zero_is_dropconnect() -> None:
+@pytest.mark.parametrize(("kind", "same"), [("mixconnect", "dropconnect"), ("mixout", "weight_columns")])
+def test_mixout_from_zero_is_dropconnect(kind: str, same: str) -> None:
     model = LanguageModel(ModelSettings("lstm", H, 1, None, False), V).double()
     for parameter in model.parameters():
         torch.nn.init.zeros_(parameter)
-    mixout, dropconnect = (plan({"weight_hh": {"kind": kind, "p": 0.4}}) for kind in ("mixout", "dropconnect"))
+    mixout, dropconnect = (plan({"weight_hh": {"kind": each, "p": 0.4}}) for each in (kind, same))
     model.hold(mixout)
     model.initialize(0.8, torch.Generator().manual_seed(1))
     one, other = (logits(model, masks_of(model, settings)) for settings in (mixout, dropconnect))
