@@ -131,8 +131,8 @@ def test_every_named_plan_composes_and_opens_with_what_it_is(name: str) -> None:
 NEWER = (
     "annealed", "bayes", "blank_noising", "concrete", "curriculum", "dirichlet", "drifting", "early", "h_detach",
     "kn_noising", "layer_drop", "masked_input", "melis", "mixconnect", "mixout", "scheduled_sampling", "spans",
-    "sparse", "stochastic_depth", "targeted", "token_and_locked", "unigram_noising", "variational_noising", "weight_noise",
-    "word_dropout",
+    "sparse", "stochastic_depth", "targeted", "token_and_locked", "unigram_noising", "variational_noising",
+    "weight_noise", "word_dropout",
 )  # fmt: skip
 
 
