@@ -529,7 +529,7 @@ def checked(tree: dict[str, Any]) -> Config:
     plan, mc = config.plan, config.evaluation.mc  # a rule without meaning is refused here …
     if mc.samples:
         mc.sampled(plan)  # … and a rate of 1
-    _check_twin(config.twin)
+    _check_twin(config.twin, config.twin_plan)
     _check_widths(config)
     if config.model.forget_bias and "f" not in CELLS[config.model.cell].gates:
         raise RequestError(
@@ -552,7 +552,7 @@ def _check_widths(config: Config) -> None:
         )
 
 
-def _check_twin(twin: TwinSettings) -> None:
+def _check_twin(twin: TwinSettings, plan: Plan) -> None:
     """Raise RequestError where the settings of the second pass contradict each other."""
     for key, places in (("share", twin.share), ("alone", twin.alone)):
         for place in places:
@@ -560,6 +560,9 @@ def _check_twin(twin: TwinSettings) -> None:
                 raise unknown(f"dropout location for twin.{key}", place, LOCATIONS)
     if twin.loss is None:
         return
+    for own in plan.active:
+        if own.location in twin.alone and NOISES[own.noise].learned:
+            raise RequestError(f"twin.alone={own.location}: noise that is learned acts in both passes.")
     for place in twin.alone:
         if place in twin.share:
             raise RequestError(

@@ -141,12 +141,21 @@ def check_task(tree: Mapping[str, Any]) -> None:
             + " ".join(task.corpora)
         )
     for key, reason in task.refused.items():
-        value = _setting(tree, key)
+        value = _setting(tree, key) or _asks(tree, key)
         if value != _NOTHING[key] if key in _NOTHING else value:
             raise RequestError(f"{key.removesuffix('.p')} has no meaning for task={task.name}: {reason}")
     for key in task.needed:
         if _setting(tree, key) is None:
             raise RequestError(f"{key}=null: task={task.name} needs it.")
+
+
+def _asks(tree: Mapping[str, Any], key: str) -> bool:
+    """Whether a setting asks for something; the rate of a location, whether one of its rules has one."""
+    group, _, part = key.rpartition(".")
+    if group.startswith("dropout.") and part == "p":
+        own = _setting(tree, group)
+        return any(rule["p"] for rule in (own, *own["also"]))
+    return bool(_setting(tree, key))
 
 
 def _setting(tree: Mapping[str, Any], key: str) -> Any:

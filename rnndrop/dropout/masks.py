@@ -145,7 +145,9 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
     shape = rule.shape(sizes)
     if rule.block is not None:
         mask = _spans(rule, shape, generator, dtype)
-        return 1 - mask if rule.fill == "previous" else mask.div_(kept_rate(rule))
+        if rule.fill == "previous":
+            return 1 - mask
+        return mask if _unscaled(rule) else mask.div_(kept_rate(rule))
     if rule.fill == "previous":
         mask = ones(shape, rule.p, generator, dtype)
     elif _unscaled(rule):

@@ -195,7 +195,10 @@ class Encoder(nn.Module):
         if mask is None:
             return x
         sequence = torch.arange(tokens.shape[1], device=tokens.device) if mask.shape[0] > 1 else 0
-        return x * mask[sequence, known if mask.shape[1] > 1 else 0]  # (T, B, E|1)
+        masked = x * mask[sequence, known if mask.shape[1] > 1 else 0]  # (T, B, E|1)
+        if blank is not None:  # no type of the vocabulary, of which the mask is
+            masked = torch.where((tokens == len(self.embedding)).unsqueeze(2), blank, masked)
+        return masked
 
 
 def _or_input(mask: Tensor, depth: int, h: Tensor, x: Tensor) -> Tensor:

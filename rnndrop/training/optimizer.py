@@ -18,6 +18,8 @@ class Update:
 
     def __init__(self, model: nn.Module, settings: TrainerSettings) -> None:
         self.settings = settings
+        # Not the strength of learned noise, of which 0 is nothing special: a rate of one half.
+        self.decaying = [each for name, each in model.named_parameters() if not name.startswith("noise.")]
         self.parameters = list(model.parameters())
         self.moments: dict[int, dict[str, Tensor]] = {}  # Adam's, by the index of their parameter
         self._fused = self.parameters[0].device.type in ("cpu", "cuda")
@@ -46,7 +48,7 @@ class Update:
         if self.settings.weight_decay:
             scaled = self.settings.scaled_decay or self.settings.optimizer == "adamw"
             decay = self.settings.weight_decay * (rate if scaled else 1.0)
-            torch._foreach_mul_(list[Tensor](self.parameters), 1.0 - decay)
+            torch._foreach_mul_(list[Tensor](self.decaying), 1.0 - decay)
 
     def _take_rows(self) -> dict[nn.Parameter, Tensor]:
         """The gradients that hold rows alone, taken away, if the optimiser's rule is to touch those rows alone."""

@@ -49,3 +49,16 @@ def test_what_would_do_nothing_is_refused(overrides: list[str], words: str) -> N
     with pytest.raises(RequestError) as refused:
         compose(overrides)
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["task=sentiment", "dropout.token.also=[{kind:blank,p:0.3}]"],
+        ["task=sentiment", "dropout.weight_decoder.also=[{kind:dropconnect,p:0.3}]"],
+        ["dropout=bayes", "twin.loss=ce", "twin.weight=1", "twin.alone=[weight_hh]"],
+    ],
+)
+def test_rules_in_also_and_learned_noise_are_looked_at_too(overrides: list[str]) -> None:
+    with pytest.raises(RequestError, match=r"no meaning for task=sentiment|learned"):
+        compose(overrides)

@@ -240,3 +240,17 @@ def test_sparse_weights_that_are_mostly_noise_are_left_out_at_evaluation() -> No
     assert 0 < left < 2
     plain = draw_masks(plan({}), model.sizes, T, B, torch.Generator(), torch.float64)
     torch.testing.assert_close(found, logits(model, plain), rtol=1e-12, atol=1e-13)
+
+
+def test_weight_decay_leaves_the_strength_of_noise_alone() -> None:
+    from rnndrop.config.compose import compose
+    from rnndrop.training.optimizer import Update
+
+    config = compose(["dropout=concrete", "trainer.weight_decay=0.1"])
+    model = LanguageModel(ModelSettings("lstm", H, 1, None, False), V)
+    model.initialize(0.5, torch.Generator().manual_seed(1))
+    model.hold(config.plan)
+    before = {name: each.detach().clone() for name, each in model.named_parameters()}
+    Update(model, config.trainer)()
+    for name, each in model.named_parameters():
+        assert torch.equal(each, before[name]) if name.startswith("noise.") else not torch.equal(each, before[name])
