@@ -16,6 +16,7 @@ from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluation.perplexity import perplexity
+from rnndrop.models.encoder import weights_of
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 
@@ -32,7 +33,7 @@ def dynamic_perplexity(
 
     with r of `gradient_rms`, as in the released code (benkrause/dynamic-evaluation). The model is given back as it was.
     """
-    weights = list(model.parameters())
+    weights = weights_of(model)
     start = [weight.detach().clone() for weight in weights]
     pulls, rates = _strengths(settings, start, rms)
     total, count = 0.0, 0
@@ -52,7 +53,7 @@ def dynamic_perplexity(
 
 def gradient_rms(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: DynamicSettings) -> list[Tensor]:
     """For each weight √(mean of g²) over the segments of the training stream in `batch_size` columns."""
-    weights = list(model.parameters())
+    weights = weights_of(model)
     squares, segments = [torch.zeros_like(weight) for weight in weights], 0
     for loss, number in _segments(model, plan, tokens, settings.batch_size, settings.window):
         segments += 1

@@ -54,6 +54,11 @@ class RecurrentLayer(nn.Module):
         return LayerWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
 
 
+def weights_of(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a model without those of its noise: what decays, and what a deterministic evaluation reads."""
+    return [each for name, each in model.named_parameters() if not name.startswith("noise.")]
+
+
 class Encoder(nn.Module):
     """From tokens to what a decoder sees. Call `initialize` before use: the weights start empty.
 

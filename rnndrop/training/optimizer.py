@@ -11,6 +11,7 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from rnndrop.config.schema import TrainerSettings
+from rnndrop.models.encoder import weights_of
 
 
 class Update:
@@ -19,7 +20,7 @@ class Update:
     def __init__(self, model: nn.Module, settings: TrainerSettings) -> None:
         self.settings = settings
         # Not the strength of learned noise, of which 0 is nothing special: a rate of one half.
-        self.decaying = [each for name, each in model.named_parameters() if not name.startswith("noise.")]
+        self.decaying = weights_of(model)
         self.parameters = list(model.parameters())
         self.moments: dict[int, dict[str, Tensor]] = {}  # Adam's, by the index of their parameter
         self._fused = self.parameters[0].device.type in ("cpu", "cuda")

@@ -41,8 +41,9 @@ class FirstPass(NamedTuple):
 class Twin:
     """The second pass of a training.
 
-    `plan` is that of the second pass; `generator` draws its masks and nothing else, so that those of the first pass are
-    what they are without a twin. `adversary` is that of the cross-entropy (`nll_sum`), `words` noises what is read.
+    `plan` is that of the second pass; `generator` draws its masks and its words, and nothing else, so that those of the
+    first pass are what they are without a twin. `adversary` is that of the cross-entropy (`nll_sum`);
+    `words` noises what is read.
     """
 
     def __init__(

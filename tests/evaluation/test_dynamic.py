@@ -127,3 +127,20 @@ def test_it_adapts_to_what_repeats() -> None:
 def test_a_rate_that_is_too_high_is_infinite_not_an_error() -> None:
     measured = dynamic_perplexity(model_of(), plan({}), TOKENS, settings(rule="sgd", learning_rate=1e6))
     assert measured > 1e3
+
+
+@pytest.mark.parametrize("noise", ["concrete", "sparse", "bayes"])
+@pytest.mark.parametrize("rule", ["sgd", "rms"])
+def test_learned_noise_is_no_weight_that_learns(noise: str, rule: str) -> None:
+    where = plan(
+        {"weight_hh": {"kind": "dropconnect", "p": 0.01, "noise": noise}, "token": {"kind": "blank", "p": 0.1}}
+    )
+    tokens = np.random.default_rng(0).integers(11, size=60)
+    model = LanguageModel(ModelSettings("lstm", 4, 1, None, False), 11).double()
+    model.initialize(0.3, torch.Generator().manual_seed(1))
+    settings = compose([f"evaluation.dynamic.rule={rule}"]).evaluation.dynamic
+    rms = gradient_rms(model, plan({}), tokens, settings) if rule == "rms" else None
+    plain = dynamic_perplexity(model, plan({}), tokens, settings, rms)
+    model.hold(where)
+    rms = gradient_rms(model, where, tokens, settings) if rule == "rms" else None
+    assert dynamic_perplexity(model, where, tokens, settings, rms) == pytest.approx(plain, rel=1e-9)
