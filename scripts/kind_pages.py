@@ -268,8 +268,8 @@ A combination without a meaning is refused. `rnndrop masks dropout=PLAN` draws t
 
 **Noise.** `bernoulli`: 0 with probability p, else 1/(1−p), so that the mean is 1 and evaluation is the identity.
 `gaussian`: N(1, p/(1−p)), the same mean and variance (Srivastava et al. 2014, section 10). `dirichlet`: k times a
-Dirichlet draw over the last axis that varies, of length k, with the same variance: its entries add up to k. On weights
-alone: `additive`, N(0, p²) added to them, and three that are [learned](#learned-noise). Rates are drawn in steps of
+Dirichlet draw over the features, inputs or types, k in number, with the same variance: its entries add up to k. Where k
+is too small for the variance, p/(1−p) ≥ k−1, the mask is 1. On weights alone: `additive`, N(0, p²) added to them, and three that are [learned](#learned-noise). Rates are drawn in steps of
 2^-16, near 0 and 1 of 2^-32; scales and expectations are those of the rate that is drawn. **Fill.** `zero`: the mask
 multiplies. `previous`: a Bernoulli(p) mask d keeps the previous value, d · previous + (1−d) · new, without scale; for
 `cell` and `state` alone, and evaluated at the expectation. `unk`, `blank`, `unigram`, `kn`, `model`: another word, for

@@ -132,8 +132,7 @@ def _of_rule(key: str, info: FieldInfo, default: Any) -> Setting:
     }
     taken, values, own = parts[part]
     kind = next(name for name in kinds[1:] if part not in ("flip", "block") or "time" in KINDS[name].varies)
-    quoted = f"'{key}={own}'" if part == "also" else f"{key}={own}"
-    example = f"{where}.kind={kind} {where}.p=0.3{f' {quoted}' if own else ''}"
+    example = f"{where}.kind={kind} {where}.p=0.3{f' {key}={own}' if own else ''}"
     return Setting(key, str(info.description), taken, values, default, example)
 
 

@@ -334,6 +334,11 @@ def _conflicts(own: Rule, place: Location, noise: Noise) -> Iterable[tuple[bool,
         ),
         (own.block is not None and own.flip is not None, ": give flip or block, not both."),
         (
+            own.noise == "dirichlet" and (own.flip is not None or not own.varies & {"feature", "in", "type"}),
+            ".noise=dirichlet is for a mask that varies over features, inputs or types, with flip=null: its"
+            " entries have a fixed sum.",
+        ),
+        (
             (own.schedule in (None, "uniform")) != (own.until is None) or (own.until is not None and own.until <= 0),
             ".schedule needs until, a number of epochs above 0 (uniform takes none), and until a schedule.",
         ),

@@ -52,12 +52,16 @@ def rows(recipe: str, mode: Mode, overrides: Sequence[str]) -> list[Row]:
     base = [*_chosen(recipe), *overrides]
     if not any(override.startswith("seed=") for override in base):
         base.append(SEEDS)
-    plan = compose([*expand(base)[0]]).twin_plan
+    config = compose([*expand(base)[0]])
+    plan = config.twin_plan
     rules = {rule.location: " · ".join(map(str, plan.at(rule.location))) for rule in plan.active}
     if not rules:
         raise RequestError(f"{recipe} drops nothing, so there is nothing to leave out.\nPlans: {' '.join(_plans())}")
     off = {
-        location: [f"dropout.{location}.p=0", *([f"dropout.{location}.also=[]"] if len(plan.at(location)) > 1 else [])]
+        location: [
+            f"dropout.{location}.p=0",
+            *([f"dropout.{location}.also=[]"] if getattr(config.dropout, location).also else []),
+        ]
         for location in rules
     }
     variants: dict[str | None, list[str]]

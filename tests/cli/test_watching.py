@@ -201,3 +201,10 @@ def test_ablate_takes_all_rules_of_a_location_away(rnndrop: Command) -> None:
     without = next(row["run"] for row in found if row["run"].startswith("without input"))
     plan = compose([each for each in without.partition(", ")[2].split() if not each.startswith("seed")]).plan
     assert str(plan) == "hidden locked .3 · output locked .3"
+
+
+def test_ablate_takes_a_rule_away_that_stands_in_also_alone(rnndrop: Command) -> None:
+    own = ["dropout.input.also=[{kind:locked,p:0.3}]", "dropout.output.kind=locked", "dropout.output.p=0.2"]
+    found = json.loads(rnndrop("ablate", "none", *own, "seed=0", "--dry-run", "--json").stdout)
+    folders = {row["run"].partition(",")[0]: row["folder"] for row in found}
+    assert set(folders) == {"full plan", "without input", "without output"} and len(set(folders.values())) == 3

@@ -213,6 +213,8 @@ def test_a_layer_that_is_left_out_passes_on_what_enters_it() -> None:
         ({"location": "input", "kind": "token", "p": 0.1, "gradient": True}, "dropout.input.gradient has no meaning"),
         ({"location": "weight_hh", "kind": "dropconnect", "p": 0.1, "smallest": 1.5}, "at most 1"),
         ({"location": "input", "kind": "reset", "p": 0.1}, "Kinds for input"),
+        ({"location": "output", "kind": "token", "p": 0.1, "noise": "dirichlet"}, "a fixed sum"),
+        ({"location": "output", "kind": "naive", "p": 0.1, "noise": "dirichlet", "flip": 0.5}, "a fixed sum"),
     ],
 )
 def test_parts_without_a_meaning_are_refused(settings: dict[str, Any], words: str) -> None:

@@ -40,6 +40,7 @@ NOISY = [  # other fills than zero take holes alone; learned noise is in tests/d
     for noise in NOISES.values()
     if not noise.learned and (noise.holes or rule(location, kind, 0.5).fill == "zero")
     if LOCATIONS[location].is_weight or not noise.added
+    if noise.name != "dirichlet" or rule(location, kind, 0.5).varies & {"feature", "in", "type"}
 ]
 every_noise = pytest.mark.parametrize(("location", "kind", "noise"), NOISY)
 

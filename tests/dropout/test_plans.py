@@ -30,10 +30,11 @@ def sensible_rules(draw: Any, location: str) -> dict[str, Any]:
     kind = draw(st.sampled_from([kind for kind in kinds_at(location) if kind != "none"]))
     plain = KINDS[kind].fill == "zero"
     names = [each.name for each in NOISES.values() if each.holes or (plain and (place.is_weight or not special(each)))]
+    names = [name for name in names if name != "dirichlet" or KINDS[kind].varies & {"feature", "in", "type"}]
     found = {"kind": kind, "p": draw(rates), "noise": draw(st.sampled_from(names))}
     holes = NOISES[found["noise"]].holes
     possible: dict[str, Any] = {}
-    if "time" in KINDS[kind].varies and location != "token":
+    if "time" in KINDS[kind].varies and location != "token" and found["noise"] != "dirichlet":
         possible |= {"flip": st.floats(0, 1)} | ({"block": st.integers(1, 6)} if holes else {})
     if plain and not NOISES[found["noise"]].learned:
         possible["schedule"] = st.sampled_from(SCHEDULES[:4])
