@@ -60,13 +60,13 @@ def canonical(tree: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that count, by dotted name, each in its one spelling; lists are tuples.
 
     `tree` is a resolved configuration: of a Config, or of a record, which may be an older one. A rule that does
-    nothing reads as `none`; settings that do nothing are not there.
+    nothing reads as `none`; settings that do nothing are not there; those that came later have what they stood for.
     """
     rules = {
         f"dropout.{place}.{part}": value for place, own in _rules(tree).items() for part, value in _spelled(own).items()
     }
     others = {name: value for name, value in _leaves({"dropout": tree.get("dropout", {})}) if not _extra(name)}
-    return {**_settings(tree), **others, **rules}
+    return {**_settings(tree, _later_defaults()), **others, **rules}
 
 
 def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
@@ -181,12 +181,13 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield prefix + name, value
 
 
-def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that count, but those of the dropout."""
+def _settings(tree: Mapping[str, Any], absent: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """The settings that count, but those of the dropout; `absent`: what one has that the tree does not name."""
     groups = {name: group for name, group in tree.items() if name != "dropout"}
     if isinstance(groups.get("evaluation"), dict):
         groups["evaluation"] = {name: value for name, value in groups["evaluation"].items() if name not in MODES}
     flat = {name: rounded(value) for name, value in _leaves(groups) if name not in ELSEWHERE}
+    flat |= {name: rounded(value) for name, value in absent.items() if name not in flat}
     if flat.get("model.embedding") == flat.get("model.hidden"):
         flat["model.embedding"] = None  # as wide as the layers
     idle = {name for name, off in _IDLE.items() if name in flat and _holds(off, flat)}
@@ -269,6 +270,14 @@ def _neutral() -> dict[str, Any]:
                 yield from walk(info.annotation, f"{prefix}{name}.")
 
     return dict(walk(Config))
+
+
+@cache
+def _later_defaults() -> dict[str, Any]:
+    """Those of `_neutral` that count in every run, but those of the dropout."""
+    left_out = ("dropout.", *(f"evaluation.{mode}." for mode in MODES))
+    leaves = _leaves(_neutral())
+    return {name: value for name, value in leaves if name not in ELSEWHERE and not name.startswith(left_out)}
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:

@@ -51,7 +51,7 @@ def caveats(runs: pd.DataFrame) -> list[str]:
     done = runs[runs["status"] == "finished"]
     revisions = _unique(revision(*pair) for pair in zip(done["git_revision"], done["git_dirty"], strict=True))
     found = {
-        "parameters": [count(value) for value in sorted(done["parameters"].dropna().unique())],
+        "parameters": _counts(sorted(done["parameters"].dropna().unique())),
         "epochs trained": [str(value) for value in sorted(done["epochs"].dropna().unique())],
         "device": _unique(done["device"].dropna()),
         "label": _unique(done["label"].dropna()),
@@ -98,6 +98,12 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.3g}{unit}"
     return f"{number:.0f}"
+
+
+def _counts(numbers: Sequence[float]) -> list[str]:
+    """Numbers in short, or in full where that would make two of them alike."""
+    short = [count(number) for number in numbers]
+    return short if len(set(short)) == len(short) else [f"{number:.0f}" for number in numbers]
 
 
 def _unique(values: Iterable[object]) -> list[str]:

@@ -10,9 +10,10 @@ import pytest
 
 from rnndrop.config.identity import canonical
 from rnndrop.errors import RequestError
+from rnndrop.report.comparable import caveats
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import SkippedRecordWarning, column_types, load_runs
-from rnndrop.report.settings import plan_text
+from rnndrop.report.settings import plan_text, varying
 from tests.edited import as_json
 
 
@@ -93,3 +94,21 @@ def test_warnings_are_not_silent(few: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(compare(load_runs(few))) == 3
+
+
+def test_a_setting_that_came_later_is_not_a_difference(few: Path) -> None:
+    """What records of before do not name has the value that they stood for."""
+    without = min(few.rglob("record.json"))
+    record = json.loads(without.read_text())
+    del record["config"]["model"]["forget_bias"], record["config"]["trainer"]["precision"]
+    old, new = canonical(record["config"]), canonical(json.loads(without.read_text())["config"])
+    assert varying([old, new]) == []
+    edited = json.loads(without.read_text())["config"]
+    edited["trainer"]["precision"] = "bf16"
+    assert varying([old, canonical(edited)]) == ["trainer.precision"]
+
+
+def test_counts_that_read_alike_are_given_in_full(few: Path) -> None:
+    runs = load_runs(few)
+    runs["parameters"] = [4_653_200 + 5 * (index % 2) for index in range(len(runs))]
+    assert "not alike: parameters 4653200, 4653205" in caveats(runs)
