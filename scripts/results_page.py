@@ -15,11 +15,14 @@ import pandas as pd
 
 from rnndrop.config.compose import choices
 from rnndrop.report.published import published
+from rnndrop.report.sheet import header
+from rnndrop.reproduction import beside
 from rnndrop.reproduction.measured import Measured
-from rnndrop.reproduction.outcomes import their_row
-from rnndrop.reproduction.readme import other, section, table
+from rnndrop.reproduction.outcomes import HEADER, Outcome, cells, notes, their_row
+from rnndrop.reproduction.readme import CONVENTIONS, other, section, table
 from rnndrop.reproduction.recipe import load
 
+BESIDE = Path("figures") / "published.svg"
 RESULTS = Path(__file__).parents[1] / "results"
 OPENING = """# Results
 
@@ -41,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
         Measured.read(given.results, name, scale) for name in choices("reproduce") for scale in ("full", "small")
     ]
     page, path = text(given.results, measured), given.results / "README.md"
-    figures = [figure for each in measured for figure in each.figures()]
+    compared = _compared(measured)
+    figures = [*([BESIDE] if compared else []), *(figure for each in measured for figure in each.figures())]
     if given.check:
         stale = not path.exists() or path.read_text(encoding="utf-8") != page
         missing = [str(figure) for figure in figures if not (given.results / figure).exists()]
@@ -49,39 +53,63 @@ def main(arguments: Sequence[str]) -> int:
             print(f"Run: python scripts/results_page.py ({'the page is old' if stale else ''} {' '.join(missing)})")
         return int(stale or bool(missing))
     path.write_text(page, encoding="utf-8")
+    if compared:
+        beside.write(compared, given.results / BESIDE)
     for each in measured:
         each.draw(given.results)
     return 0
 
 
 def text(results: Path, measured: Sequence[Measured]) -> str:
-    """The whole page."""
-    sections = [OPENING, *_standing(measured)]
+    """The whole page: what was measured, then what was not."""
+    sections = [OPENING, *_beside(measured)]
     for each in measured:
-        if each.scale == "full" or each.any:
+        if each.any or len(each.outdated):
             sections += section(each)
     names = choices("reproduce")
     for path in sorted(results.glob("*.csv")):
         if path.stem not in names:
             sections += other(path)
-    return "\n".join([*sections, *_beyond()])
+    return "\n".join([*sections, *_lacking(measured), *_beyond()])
 
 
-def _standing(measured: Sequence[Measured]) -> Iterator[str]:
-    """What is measured and what is not."""
-    yield "## What is measured\n"
+def _compared(measured: Sequence[Measured]) -> list[Outcome]:
+    return beside.measured([outcome for each in measured for outcome in each.outcomes])
+
+
+def _beside(measured: Sequence[Measured]) -> Iterator[str]:
+    """Every number that can be compared with a published one, as a table and a figure."""
+    yield "## Ours beside the published\n"
+    compared = _compared(measured)
     full = [each for each in measured if each.scale == "full"]
-    rows = [
-        (f"[`{each.name}`](#{each.name})", len(each.plans), len(each.rows), ", ".join(each.lacking) or "–")
-        for each in full
-    ]
-    yield table(("reproduction", "rows", "measured", "not yet measured"), rows)
-    beside = pd.concat([their_row(each.reproduction, row) for each in full for row in each.reproduction.rows.values()])
-    with_numbers = sum(1 for each in full for outcome in each.outcomes if outcome.ours and outcome.published)
+    theirs = pd.concat([their_row(each.reproduction, row) for each in full for row in each.reproduction.rows.values()])
     yield (
-        f"\n{len(beside.drop_duplicates())} of the {len(published())} published rows have a reproduction; "
-        f"{with_numbers} of their numbers are measured, below.\n"
+        f"{len(theirs.drop_duplicates())} of the {len(published())} published rows have a reproduction; "
+        f"{len(compared)} of their numbers are measured.\n"
     )
+    if compared:
+        rows = [(f"[`{each.reproduction}`](#{each.reproduction})", *cells(each)) for each in compared]
+        yield table(("reproduction", *HEADER), rows) + "\n"
+        yield from (f"{line}\n" for line in notes(compared, f"[why]({CONVENTIONS})"))
+        yield f"![Ours against the published, row by row, in per cent]({BESIDE})\n"
+    ablations = [f"[`{each.name}`](#{each.name})" for each in full if each.any and not each.reproduction.published]
+    if ablations:
+        yield f"Ablations of ours, without published numbers: {', '.join(ablations)}.\n"
+
+
+def _lacking(measured: Sequence[Measured]) -> Iterator[str]:
+    """The rows that no run counts for, with the published numbers that wait for them."""
+    yield "## Not yet measured\n"
+    body = []
+    for each in measured:
+        waiting: dict[str, list[str]] = {}
+        for row in each.lacking if each.scale == "full" else ():
+            found = [outcome for outcome in each.outcomes if outcome.row == row and outcome.published is not None]
+            waiting.setdefault(", ".join(f"{header(of.metric)} {cells(of)[4]}" for of in found), []).append(row)
+        body += [
+            (f"`rnndrop reproduce {each.name}`", ", ".join(rows), theirs or "–") for theirs, rows in waiting.items()
+        ]
+    yield table(("", "row", "published"), body) + "\n"
 
 
 def _beyond() -> Iterator[str]:

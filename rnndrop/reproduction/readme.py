@@ -32,14 +32,10 @@ def section(measured: Measured) -> Iterator[str]:
     command = f"rnndrop reproduce {measured.name}{' --scale small' if small else ''}"
     if small:
         yield f"A reduction, not comparable with the published numbers: `{' '.join(measured.reproduction.small)}`\n"
-    if not measured.any:
-        yield f"**Not yet measured.** `{command}`\n"
     if measured.outcomes and measured.reproduction.published:
         yield table(HEADER, [cells(outcome) for outcome in measured.outcomes]) + "\n"
         yield from (f"{line}\n" for line in notes(measured.outcomes, f"[why]({CONVENTIONS})"))
     yield from _outdated(measured)
-    if not measured.any:
-        return
     yield table(*_ours(measured)) + "\n"
     yield "Means ± std over n seeds. Last ÷ best: how far valid perplexity rose after the best epoch.\n"
     if measured.reproduction.baseline in measured.rows:

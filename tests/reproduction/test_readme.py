@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rnndrop.config.identity import run_id
 from rnndrop.report.published import published
+from rnndrop.reproduction.beside import measured, percentages
+from rnndrop.reproduction.outcomes import Outcome
 from rnndrop.reproduction.recipe import load, plans
 from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
 from scripts import collect_results, results_page
@@ -73,7 +77,7 @@ def test_a_page_from_records(invented: Path) -> None:
     assert results_page.main(["--results", str(results), "--check"]) == 0
     text = (results / "README.md").read_text()
 
-    assert "| [`low_data`](#low_data) | 11 | 10 | awd |" in text and "Not yet measured: awd." in text
+    assert "| `rnndrop reproduce low_data` | awd | – |" in text and "Not yet measured: awd." in text
     assert "| `none` | – | 3 | 300.0 ± 0.0 | 290.0 ± 0.0 | 150.0 ± 0.0 | 2.00 | +0.0 % | – |" in text
     naive = next(line for line in text.splitlines() if line.startswith("| `naive` | 0.5 |"))
     assert naive.startswith("| `naive` | 0.5 | 2 | 262.0 ± 1.4 | 257.0 ± 1.4 |") and "-11.4 % [" in naive
@@ -92,9 +96,19 @@ def test_a_page_from_records(invented: Path) -> None:
 def test_a_page_without_results_says_that_nothing_is_measured(tmp_path: Path) -> None:
     assert results_page.main(["--results", str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
-    assert "**Not yet measured.** `rnndrop reproduce zaremba_small`" in text
-    assert "| small | test | 0 | not yet measured | 114.5 |" in text
+    assert "| `rnndrop reproduce zaremba_small` | small | valid 120.7 (121.8), test 114.5 |" in text
+    assert "0 of their numbers are measured" in text and "## zaremba_small" not in text
     assert f"of the {len(published())} published rows" in text
+
+
+def test_ours_beside_the_published_in_per_cent() -> None:
+    """Three seeds of 80.1 ± .4 where 79.7 ± .1 is published: +.5 %, within .13 %, Student's margin 4.303 · .4/√3."""
+    several = Outcome("gal_medium", "full", (), "tied", "test_perplexity", 3, 80.1, 0.4, 79.7, 0.1, 79.7, "", True,
+                      0.4, 0.1, False)  # fmt: skip
+    assert percentages(several) == pytest.approx((0.50188, 0.12547, 1.2467), rel=1e-4)
+    difference, _, margin = percentages(replace(several, n=1, ours_std=None))
+    assert difference == pytest.approx(0.50188, rel=1e-4) and math.isnan(margin)
+    assert measured([several, replace(several, difference=None)]) == [several]
 
 
 def test_a_folder_without_runs_is_a_wrong_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
