@@ -206,11 +206,16 @@ def reproduce(
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    committed: Annotated[
+        bool, typer.Option("--committed", help="Run nothing: show the results that come with rnndrop.")
+    ] = False,
 ) -> None:
     """Run the rows of a paper and compare them with the published numbers."""
     from . import reproduce as command
     from .sweep import Options
 
+    if committed:
+        raise typer.Exit(command.committed(name, scale, overrides or [], as_json))
     raise typer.Exit(command.reproduce(name, scale, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib.resources import as_file, files
 
+from rnndrop.errors import RequestError
 from rnndrop.report.settings import of_identity
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.launchers import split_launcher
@@ -51,6 +53,20 @@ def title(reproduction: Reproduction, scale: str, overrides: Sequence[str]) -> s
     changes = f": {' '.join(reproduction.small)}; not comparable with the published numbers"
     asked = f"; with {' '.join(own)}" if (own := of_identity(overrides)) else ""
     return f"{reproduction.name}, {scale} scale{changes if scale == 'small' else ''}{asked}"
+
+
+def committed(name: str, scale: Scale, overrides: Sequence[str], as_json: bool) -> int:
+    """Print what the results that come with rnndrop have of a reproduction; return the exit code."""
+    from rnndrop.reproduction.measured import Measured
+
+    if overrides:
+        raise RequestError(f"--committed shows runs that are there: it takes no settings, as {overrides[0]}.")
+    with as_file(files("rnndrop.results")) as folder:
+        measured = Measured.read(folder, name, scale)
+    if not as_json:
+        print(f"{title(measured.reproduction, scale, [])}: the results that come with rnndrop")
+    _show(measured.reproduction, scale, measured.plans, [], as_json)
+    return 0
 
 
 def _show(

@@ -100,3 +100,12 @@ def test_a_wrong_request(rnndrop: Command, tmp_path: Path, arguments: list[str],
 
 def test_ls_names_them(rnndrop: Command) -> None:
     assert "zaremba_small" in rnndrop("ls", "reproduce").stdout
+
+
+def test_the_results_that_come_with_rnndrop_without_a_run(rnndrop: Command, tmp_path: Path) -> None:
+    shown = rnndrop("reproduce", "zaremba_small", "--committed")
+    assert shown.returncode == 0, shown.stderr
+    assert any(line.split()[:5] == ["small", "test", "1", "114.9", "114.5"] for line in shown.stdout.splitlines())
+    assert not list(tmp_path.rglob("record.json"))
+    refused = rnndrop("reproduce", "zaremba_small", "--committed", "seed=1")
+    assert refused.returncode == 2 and "takes no settings, as seed=1" in refused.stderr
