@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data import batching
-from rnndrop.dropout.masks import Masks, draw_masks, map_masks, merge_masks
+from rnndrop.dropout.masks import Masks, Tails, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.evaluation.perplexity import perplexity, tempered
@@ -195,15 +195,16 @@ def _pass(
     inputs, targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
     columns = inputs.shape[1]
     steps = max(1, POSITIONS // (columns * samples))
-    fixed = partial(_drawer(model, _part(plan, False), generator, samples, columns), 1)
-    fresh = _drawer(model, _part(plan, True), generator, samples, columns)
+    fixed = partial(_drawer(model, _part(plan, False), generator, samples, columns), 1, None)
+    fresh, tails = _drawer(model, _part(plan, True), generator, samples, columns), Tails()
     once: Callable[[], Masks] | None = None
     state = model.initial_state(samples * columns)
     for window in batching.windows(inputs, targets, settings.window):
         if once is None or settings.mc.masks == "window":
             once = _kept(fixed) if settings.mc.power == 1 else _drawn_again(fixed, generator)
+            tails = Tails()
         for x, y in batching.windows(*window, steps):
-            masks = merge_masks(once(), fresh(len(x)))
+            masks = merge_masks(once(), fresh(len(x), tails))
             words, next_words = (torch.from_numpy(part).to(generator.device) for part in (x, y))  # (T, C)
             features, state = model.features(words.tile(1, samples), state, masks)  # (T, S·C, H)
             decoder = tempered(features, *model.decoder_weights(masks), settings.mc.temperature)
@@ -238,11 +239,11 @@ def _part(plan: Plan, over_time: bool) -> Plan:
 
 def _drawer(
     model: LanguageModel, plan: Plan, generator: torch.Generator, samples: int, columns: int
-) -> Callable[[int], Masks]:
-    """A function that draws the masks of a window of some steps, for samples × columns sequences."""
+) -> Callable[[int, Tails | None], Masks]:
+    """A function that draws the masks of some steps, for samples × columns sequences."""
 
-    def draw(steps: int) -> Masks:
-        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype, model.held)
+    def draw(steps: int, tails: Tails | None) -> Masks:
+        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype, model.held, tails)
         if samples == 1:  # broadcasts over the columns; the only case with masks on weights
             return masks
         across = partial(torch.repeat_interleave, repeats=columns)
