@@ -148,7 +148,7 @@ class RuleSettings(Settings):
     until: Scale | None = _setting("The epoch at which the schedule has come to its end, as 2.5.", default=None)
     gradient: bool = _setting("Whether the mask acts on the way back alone.", default=False)
     smallest: float | None = _setting(
-        "The share of the weights of a unit, its smallest, that can be dropped; null: all.", default=None
+        "The share of the weights of a unit, its smallest, that can be dropped, unscaled; null: all, and scaled.", default=None
     )
     discounted: bool = _setting(
         "Whether a word is replaced with the chance p · (types that follow it) / (its count).", default=False
