@@ -156,17 +156,12 @@ def log_power_mean(log_p: Tensor, power: float) -> Tensor:
 
 
 def _side_by_side(plan: Plan) -> Plan:
-    """The plan under which columns are samples: every mask varies over the batch.
-
-    The text is read as it is, from beginning to end, and what acts on gradients alone has nothing to act on.
-    """
+    """The plan under which columns are samples: every mask varies over the batch."""
 
     def of(rule: Rule) -> Rule:
-        if rule.gradient:
-            return Rule(rule.location)
         return rule if "batch" not in LOCATIONS[rule.location].axes else replace(rule, varies=rule.varies | {"batch"})
 
-    return plan.without("token", "carry").map(of)
+    return plan.map(of)
 
 
 def _token_nll(stretches: Iterable[_Stretch], samples: int) -> np.ndarray:

@@ -227,3 +227,15 @@ def test_parts_without_a_meaning_are_refused(settings: dict[str, Any], words: st
     with pytest.raises(RequestError) as refused:
         rule(**settings)
     assert words in str(refused.value)
+
+
+def test_dirichlet_is_drawn_on_the_cpu_where_the_device_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnndrop.dropout.noises.NO_DOUBLES", ("cpu",))
+    each, lengths = rule("output", "locked", 0.4, noise="dirichlet"), LENGTHS | {"feature": 20, "batch": 2000}
+    generator = torch.Generator().manual_seed(4)
+    first, second = (draw(each, lengths, generator, torch.float32) for _ in range(2))
+    assert torch.equal(first, draw(each, lengths, torch.Generator().manual_seed(4), torch.float32))
+    assert not torch.equal(first, second)
+    assert first.dtype == torch.float32
+    torch.testing.assert_close(first.sum(-1), torch.full(first.shape[:-1], 20.0))
+    assert float(first.var()) == pytest.approx(0.4 / 0.6, rel=0.05)

@@ -14,6 +14,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
 from rnndrop.dropout.masks import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
+from rnndrop.errors import RequestError
 from rnndrop.evaluation.monte_carlo import monte_carlo, summarise
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.models.encoder import ModelSettings
@@ -86,6 +87,23 @@ def test_without_dropout_it_is_the_deterministic_perplexity(masks: str, rules: A
     result = measure(model, rules, at)
     assert result.value == pytest.approx(perplexity(stream_nll(model, plan({}), TOKENS, at)), rel=1e-12)
     assert result.standard_error == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "undrawn",
+    [
+        "dropout.token.kind=blank dropout.token.p=0.6",
+        "dropout.carry.kind=reset dropout.carry.p=0.6",
+        "dropout.recurrent.kind=locked dropout.recurrent.p=0.6 dropout.recurrent.gradient=true",
+        "dropout.embedding.kind=word dropout.embedding.p=0.6",
+    ],
+)
+def test_the_rate_is_held_to_what_is_drawn(undrawn: str) -> None:
+    asked = ["dropout=none", *undrawn.split(), "evaluation.mc.samples=2", "evaluation.mc.rate=2"]
+    config = compose(asked)
+    assert not list(config.evaluation.mc.sampled(config.plan).active)
+    with pytest.raises(RequestError, match=r"evaluation\.mc\.rate=2 makes 1.2 of dropout.output.p=0.6"):
+        compose([*asked, "dropout.output.kind=naive", "dropout.output.p=0.6"])
 
 
 def test_embedding_dropout_is_off_unless_asked() -> None:
