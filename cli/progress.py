@@ -35,7 +35,7 @@ def headline(config: Config) -> str:
 
 
 def tell_idle(configs: Iterable[Config]) -> None:
-    """Say which rules of these runs cannot act, each once."""
+    """Say what of these runs does nothing, each once."""
     for line in dict.fromkeys(line for config in configs for line in config.without_effect):
         console.print(line, soft_wrap=True)
 

@@ -281,17 +281,18 @@ one that varies over time has a value for every step, any other holds for the wi
 | part | what it does | where |
 |---|---|---|
 | `also=[{{kind: …, p: …}}]` | more rules of the same location, each a factor of its own: `token` and `locked` on `input` at once; on `token` one after the other | everywhere, where each multiplies and the fill is the same |
-| `flip=f` | an entry is drawn anew at a step with chance f, else it stays: the correlation over k steps is (1−f)^k. The chain begins anew with each window | masks that vary over time |
+| `flip=f` | an entry is drawn anew at a step with chance f, else it stays: the correlation over k steps is (1−f)^k. The chain begins anew with each window of training | masks that vary over time |
 | `block=n` | holes of at least n steps: one begins at a step with chance 1−(1−p)^(1/n), so that the share of holes is p; holes may begin before the window | holes in masks that vary over time |
 | `schedule=linear until=e` | the rate falls from p to 0 at epoch e, with every window | everywhere but fill `previous` and learned noise |
 | `schedule=exponential until=e` | it rises, p (1 − exp(−10 t/e)) at epoch t | the same |
 | `schedule=early`, `late` | p before epoch e and then 0; 0 and then p | the same |
 | `schedule=uniform` | drawn from U(0, p) for each window | `token` |
 | `gradient=true` | nothing changes on the way forward; on the way back the gradient of h(t−1) by the gates is multiplied by a mask of 0 and 1 | `recurrent` |
-| `smallest=s` | of the weights that enter a unit, only the share s that is smallest by size can be dropped; unscaled, and evaluated with all weights | `dropconnect`, `weight_rows`, `weight_columns` |
+| `smallest=s` | of the weights that enter a unit, only the share s < 1 that is smallest by size can be dropped; unscaled, and evaluated with all weights | `dropconnect`, `weight_rows`, `weight_columns` |
 | `discounted=true` | the rate of a word v is p · N1+(v,·)/c(v), of absolute discounting; `kn` has it anyway | `token` |
 
-Monte-Carlo evaluation draws these masks at the full p, whatever the schedule; it reads the text as it is, forgets no state and
+Monte-Carlo evaluation draws these masks at the full p, whatever the schedule; a chain of `flip` and a hole of `block` go on for as long
+as a mask that does not vary over time is kept, a pass or a window (`evaluation.mc.masks`). It reads the text as it is, forgets no state and
 has no gradient to mask. A deterministic evaluation has none of them.
 
 ## Learned noise
@@ -299,6 +300,13 @@ has no gradient to mask. A deterministic evaluation has none of them.
 On `weight_ih`, `weight_hh` and `weight_decoder` the strength of the noise can be learned, with the weights and by the same optimiser;
 `p` is where it begins. To the loss of a token is added the divergence of the weights' posterior from a prior, over the number of
 training tokens. A record has what was learned under `model.learned`, and `rnndrop show` prints it.
+
+With `task=sentiment` the loss is the squared error, to which the divergence over the number of training chunks is added: that is the bound
+of a Gaussian likelihood of variance 1/2, in units of the standardised rating. In
+the code of Gal et al., which adds 2/(τ N) times the divergence to a squared error, it is 1/τ: ours is τ = 2.
+
+`sparse` and `bayes` have a draw of their own for each weight (`dropconnect`), which is what their divergence counts; a mask that weights
+share takes `concrete`.
 
 | `noise` | the weights | what is learned | divergence | evaluation |
 |---|---|---|---|---|

@@ -192,7 +192,22 @@ def _settings(tree: Mapping[str, Any], absent: Mapping[str, Any] = {}) -> dict[s
         flat["model.embedding"] = None  # as wide as the layers
     idle = {name for name, off in _IDLE.items() if name in flat and _holds(off, flat)}
     idle.update(TASKS[task].idle if (task := flat.get("task", "language_model")) in TASKS else ())
+    idle.update(_undrawn(tree, flat))
     return {name: value for name, value in flat.items() if name not in idle}
+
+
+def _undrawn(tree: Mapping[str, Any], flat: Mapping[str, Any]) -> list[str]:
+    """The seeds of what is not drawn.
+
+    Random windows are drawn with the masks, unless one of the two has a seed of its own.
+    """
+    data, masks, windows = (flat.get(name) for name in ("seeds.data", "seeds.masks", "trainer.random_window"))
+    idle = []
+    if data is not None and not windows and flat.get("task", "language_model") == "language_model":
+        idle.append("seeds.data")
+    if masks is not None and not (windows and data is None):
+        idle += [] if any(own.active for rules in _rules(tree).values() for own in rules) else ["seeds.masks"]
+    return idle
 
 
 def _holds(condition: Callable[[Mapping[str, Any]], bool], flat: Mapping[str, Any]) -> bool:

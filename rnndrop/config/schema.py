@@ -20,7 +20,7 @@ from rnndrop.config.identity import rounded
 from rnndrop.config.tasks import TASKS, check_task
 from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import Plan, plan
-from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
 from rnndrop.values import Masks
@@ -148,7 +148,8 @@ class RuleSettings(Settings):
     until: Scale | None = _setting("The epoch at which the schedule has come to its end, as 2.5.", default=None)
     gradient: bool = _setting("Whether the mask acts on the way back alone.", default=False)
     smallest: float | None = _setting(
-        "The share of the weights of a unit, its smallest, that can be dropped; null: all.", default=None
+        "The share of the weights of a unit, its smallest, that can be dropped, unscaled; null: all, and scaled.",
+        default=None,
     )
     discounted: bool = _setting(
         "Whether a word is replaced with the chance p · (types that follow it) / (its count).", default=False
@@ -371,8 +372,12 @@ class MonteCarloSettings(Settings):
     )
 
     def sampled(self, plan: Plan) -> Plan:
-        """The rules that masks are drawn by. Raises RequestError where a rate would come to 1."""
-        kept = plan if self.embedding else plan.without("embedding")
+        """The rules that masks are drawn by. Raises RequestError where a rate would come to 1.
+
+        The text is read as it is, from beginning to end, and what acts on gradients alone has nothing to act on.
+        """
+        kept = plan.without("token", "carry", *(() if self.embedding else ("embedding",)))
+        kept = kept.map(lambda own: Rule(own.location) if own.gradient else own)
         if self.rate != 1 and any(NOISES[own.noise].learned for own in kept.active):
             raise RequestError("evaluation.mc.rate multiplies rates that are set, and this plan has learned noise.")
         for own in kept.active:
@@ -501,15 +506,16 @@ class Config(Settings):
 
     @property
     def without_effect(self) -> list[str]:
-        """A line for each rule that does nothing in this model, and why."""
+        """A line for each rule, or part of the twin, that does nothing in this model, and why."""
         asked = _plan(self.dropout, self.model.cell, None)
         layers = self.model.layers
-        return [
+        rules = [
             f"dropout.{rule.location} does nothing here: it acts on {LOCATIONS[rule.location].acts_on}, "
             f"and model.layers={layers}."
             for rule in asked.active
             if not rule.within(layers).active
         ]
+        return [*rules, *_idle_twin(self.twin, self.twin_plan)]
 
 
 @lru_cache(maxsize=256)
@@ -531,6 +537,7 @@ def checked(tree: dict[str, Any]) -> Config:
         mc.sampled(plan)  # … and a rate of 1
     _check_twin(config.twin, config.twin_plan)
     _check_widths(config)
+    _check_blocks(config)
     if config.model.forget_bias and "f" not in CELLS[config.model.cell].gates:
         raise RequestError(
             f"model.forget_bias has no meaning for model.cell={config.model.cell}: it has no forget gate."
@@ -550,6 +557,18 @@ def _check_widths(config: Config) -> None:
             f"dropout.layer does nothing here: no layer is as wide as what enters it, {' → '.join(map(str, widths))}."
             " Give model.embedding=null or more layers."
         )
+
+
+def _check_blocks(config: Config) -> None:
+    """Raise RequestError for holes that are longer than what is read at once."""
+    key = "trainer.window" if config.task == "language_model" else "data.chunk_tokens"
+    steps = config.trainer.window if config.task == "language_model" else config.data.chunk_tokens
+    for own in config.twin_plan.active:
+        if own.block is not None and steps is not None and own.block > steps:
+            raise RequestError(
+                f"dropout.{own.location}.block={own.block}: no hole is longer than {key}={steps}. Give at most that, or"
+                f" dropout.{own.location}.kind=locked and block=null, whose holes last from beginning to end."
+            )
 
 
 def _check_twin(twin: TwinSettings, plan: Plan) -> None:
@@ -574,6 +593,23 @@ def _check_twin(twin: TwinSettings, plan: Plan) -> None:
         raise RequestError(
             "twin.both=true needs twin.loss=mse or kl: with twin.loss=ce, twin.weight weighs the second pass."
         )
+
+
+def _idle_twin(twin: TwinSettings, plan: Plan) -> list[str]:
+    """A line for each part of the second pass that does nothing, and why."""
+    if twin.loss is None:
+        return []
+    lines = [
+        f"twin.{key}: dropout.{place} has no rule here, so that there is none to {what}."
+        for key, what, places in (("share", "share", twin.share), ("alone", "act alone", twin.alone))
+        for place in places
+        if not plan.at(place)
+    ]
+    if twin.weight == 0 and not twin.both:
+        lines.append("twin.weight=0: the second pass adds nothing, and only costs time.")
+    elif twin.loss != "ce" and not any(own.location not in twin.share for own in plan.active):
+        lines.append(f"twin.loss={twin.loss}: both passes have the same masks here, so there is no difference to add.")
+    return lines
 
 
 def _group(name: str, value: Any) -> Any:

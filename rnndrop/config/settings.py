@@ -126,7 +126,7 @@ def _of_rule(key: str, info: FieldInfo, default: Any) -> Setting:
         "schedule": (_or([*SCHEDULES, "null"]), SCHEDULES, f"linear {where}.until=10"),
         "until": ("a number above 0, or null", (), f"10 {where}.schedule=linear"),
         "gradient": ("true or false", (), "true"),
-        "smallest": ("a number above 0 and at most 1, or null", (), "0.5"),
+        "smallest": ("a number above 0 and below 1, or null", (), "0.5"),
         "discounted": ("true or false", (), "true"),
         "also": ("a list of rules", (), f"[{{kind:{kinds[1]},p:0.1}}]"),
     }

@@ -85,8 +85,8 @@ def summary(noise: str, weight: Tensor, parameter: Tensor) -> dict[str, float]:
     """What was learned, for a record: the rate `p`, or the mean `sigma` and, of `sparse`, the share that is `left`."""
     if noise == "concrete":
         return {"p": float(torch.sigmoid(parameter))}
-    left = {"left": float((pruned(weight, parameter) != 0).double().mean())} if noise == "sparse" else {}
-    return {"sigma": float(deviation(noise, parameter).double().mean())} | left
+    left = {"left": float((pruned(weight, parameter) != 0).cpu().double().mean())} if noise == "sparse" else {}
+    return {"sigma": float(deviation(noise, parameter).cpu().double().mean())} | left
 
 
 def _log_normal(x: Tensor, sigma: Tensor | float) -> Tensor:

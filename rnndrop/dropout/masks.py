@@ -135,16 +135,43 @@ def held_name(location: str, depth: int) -> str:
     return f"{location}_{depth}"
 
 
-def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+class Tails:
+    """What masks that depend on the steps before hand on, so that a text that is read in parts is masked as a whole.
+
+    Every draw goes through the same rules in the same order, and takes what the draw before has left.
+    """
+
+    def __init__(self) -> None:
+        self._left: list[Tensor] = []
+        self._next = 0
+
+    def begin(self) -> None:
+        """Go on with a further part of the text."""
+        self._next = 0
+
+    def taken(self) -> Tensor | None:
+        """What the part before has left for the next rule; None in the first part."""
+        return self._left[self._next] if self._next < len(self._left) else None
+
+    def leave(self, tail: Tensor) -> None:
+        """Leave it for the part that follows."""
+        self._left[self._next : self._next + 1] = [tail.clone()]
+        self._next += 1
+
+
+def draw(
+    rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype: torch.dtype, tails: Tails | None = None
+) -> Tensor:
     """Draw the mask of one rule; `sizes` maps each axis of the location to its length.
 
     Returns a mask with one dimension for each of the location's axes, of length 1 where it does not vary.
     Its mean is 1, or 0 where the noise is added. For fills "previous", "input" and "initial", and on the gradient
-    alone, it is of 0 and 1.
+    alone, it is of 0 and 1. With `tails` it goes on where the draw before has ended.
     """
+    tails = tails or Tails()
     shape = rule.shape(sizes)
     if rule.block is not None:
-        mask = _spans(rule, shape, generator, dtype)
+        mask = _spans(rule, shape, generator, dtype, tails)
         if rule.fill == "previous":
             return 1 - mask
         return mask if _unscaled(rule) else mask.div_(kept_rate(rule))
@@ -154,7 +181,7 @@ def draw(rule: Rule, sizes: Mapping[str, int], generator: torch.Generator, dtype
         mask = ones(shape, 1 - rule.p, generator, dtype)
     else:
         mask = NOISES[rule.noise].draw(shape, rule.p, generator, dtype)
-    return mask if rule.flip is None else _drifting(mask, rule.flip, generator)
+    return mask if rule.flip is None else _drifting(mask, rule.flip, generator, tails)
 
 
 def _unscaled(rule: Rule) -> bool:
@@ -175,24 +202,34 @@ def _begins(rule: Rule) -> float:
     return 1.0 - float((1 - rule.p) ** (1 / rule.block))
 
 
-def _spans(rule: Rule, shape: list[int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """0 in holes of `block` steps and their unions, else 1; holes may begin before the window."""
+def _spans(rule: Rule, shape: list[int], generator: torch.Generator, dtype: torch.dtype, tails: Tails) -> Tensor:
+    """0 in holes of `block` steps and their unions, else 1; holes may begin before the text."""
     assert rule.block is not None
-    steps = shape[0]
-    begins = ones([steps + rule.block - 1, *shape[1:]], _begins(rule), generator, dtype)
+    before, chance = rule.block - 1, _begins(rule)
+    if (earlier := tails.taken()) is None:
+        begins = ones([before + shape[0], *shape[1:]], chance, generator, dtype)
+    else:
+        begins = torch.cat([earlier, ones(shape, chance, generator, dtype)])
+    tails.leave(begins[len(begins) - before :])
     return 1 - begins.unfold(0, rule.block, 1).amax(-1)  # (T, …)
 
 
-def _drifting(fresh: Tensor, flip: float, generator: torch.Generator) -> Tensor:
-    """From entries that are independent at each step to those that stay, but for a chance `flip` of the new one.
-
-    The chain starts anew with each window.
-    """
+def _drifting(fresh: Tensor, flip: float, generator: torch.Generator, tails: Tails) -> Tensor:
+    """From entries that are independent at each step to those that stay, but for a chance `flip` of the new one."""
     flips = ones(fresh.shape, flip, generator, torch.float32).bool()
-    flips[0] = True
-    steps = torch.arange(len(fresh), device=fresh.device).view(-1, *[1] * (fresh.dim() - 1))
-    latest = torch.where(flips, steps, 0).cummax(0).values  # (T, …): the last step that drew
-    return fresh.gather(0, latest)
+    if (earlier := tails.taken()) is None:
+        flips[0] = True
+        mask = fresh.gather(0, _latest(flips))
+    else:
+        mask = torch.cat([earlier, fresh]).gather(0, _latest(torch.cat([torch.ones_like(flips[:1]), flips])))[1:]
+    tails.leave(mask[-1:])
+    return mask
+
+
+def _latest(flips: Tensor) -> Tensor:
+    """The last step up to each (T, …) that drew."""
+    steps = torch.arange(len(flips), device=flips.device).view(-1, *[1] * (flips.dim() - 1))
+    return torch.where(flips, steps, 0).cummax(0).values
 
 
 def expectation(rule: Rule, generator: torch.Generator, dtype: torch.dtype) -> Tensor | None:
@@ -211,11 +248,16 @@ def draw_masks(
     generator: torch.Generator,
     dtype: torch.dtype = torch.float32,
     held: Held | None = None,
+    tails: Tails | None = None,
 ) -> Masks:
     """Draw the masks of a training window of `steps` × `batch` tokens, on the generator's device.
 
     `held` is what the model holds for the plan. The words themselves are drawn elsewhere (`rnndrop.dropout.words`).
+    With the same `tails` in every draw, masks that depend on the steps before go on from window to window; else they
+    begin anew.
     """
+    tails = tails or Tails()
+    tails.begin()
 
     def drawn(rule: Rule, name: str, feature: int, fan_in: int) -> Any:
         lengths = {
@@ -225,7 +267,7 @@ def draw_masks(
         if NOISES[rule.noise].learned:
             assert held is not None
             return WeightNoise(*learned.draw(rule.noise, rule.shape(lengths), held[name], generator))
-        mask = draw(rule, lengths, generator, dtype)
+        mask = draw(rule, lengths, generator, dtype, tails)
         if NOISES[rule.noise].added:
             return WeightNoise(shift=mask)
         if rule.fill == "start":

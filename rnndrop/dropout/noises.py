@@ -93,9 +93,23 @@ def _dirichlet(shape: Sequence[int], p: float, generator: torch.Generator, dtype
     alpha = (length - 1) / (_odds(p) * length) - 1 / length
     if not 0 < alpha < 1e12:
         return torch.ones(shape, dtype=dtype, device=generator.device)
-    concentrations = torch.full(shape, alpha, dtype=torch.float64, device=generator.device)
-    gamma = torch._standard_gamma(concentrations, generator=generator).clamp_min_(torch.finfo(torch.float64).tiny)
-    return (gamma * (length / gamma.sum(axis, keepdim=True))).to(dtype)
+    draws = on_doubles(generator)
+    concentrations = torch.full(shape, alpha, dtype=torch.float64, device=draws.device)
+    gamma = torch._standard_gamma(concentrations, generator=draws).clamp_min_(torch.finfo(torch.float64).tiny)
+    return (gamma * (length / gamma.sum(axis, keepdim=True))).to(dtype).to(generator.device)
+
+
+NO_DOUBLES = ("mps",)  # devices without float64
+
+
+def on_doubles(generator: torch.Generator) -> torch.Generator:
+    """A generator that draws float64: this one, or where its device has none one of the CPU, which it seeds."""
+    import torch
+
+    if generator.device.type not in NO_DOUBLES:
+        return generator
+    seed = torch.randint(2**31, (), generator=generator, device=generator.device)
+    return torch.Generator().manual_seed(int(seed))
 
 
 def _additive(shape: Sequence[int], p: float, generator: torch.Generator, dtype: torch.dtype) -> Tensor:

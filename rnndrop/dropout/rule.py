@@ -334,9 +334,19 @@ def _conflicts(own: Rule, place: Location, noise: Noise) -> Iterable[tuple[bool,
         ),
         (own.block is not None and own.flip is not None, ": give flip or block, not both."),
         (
+            own.flip == 0 and own.varies == {"time"},
+            ".flip=0 leaves nothing that the mask varies over: give more axes than time, or a flip above 0.",
+        ),
+        (
             own.noise == "dirichlet" and (own.flip is not None or not own.varies & {"feature", "in", "type"}),
             ".noise=dirichlet is for a mask that varies over features, inputs or types, with flip=null: its"
             " entries have a fixed sum.",
+        ),
+        (
+            noise.learned and noise.added and own.varies != set(place.axes),
+            f".noise={own.noise} has a draw of its own for each weight, and this mask varies over"
+            f" {' '.join(axis for axis in place.axes if axis in own.varies)}: give kind=dropconnect, or"
+            " noise=concrete, which masks can share.",
         ),
         (
             (own.schedule in (None, "uniform")) != (own.until is None) or (own.until is not None and own.until <= 0),
@@ -356,8 +366,9 @@ def _conflicts(own: Rule, place: Location, noise: Noise) -> Iterable[tuple[bool,
             ".gradient=true is for holes that all gates share.",
         ),
         (
-            own.smallest is not None and not (plain and 0 < own.smallest <= 1),
-            f".smallest={own.smallest}: it is a share, above 0 and at most 1, of weights that holes can drop.",
+            own.smallest is not None and not (plain and 0 < own.smallest < 1),
+            f".smallest={own.smallest}: it is a share, above 0 and below 1, of weights that holes can drop. For all of"
+            " them give null: what is kept is then scaled, as in DropConnect.",
         ),
     )
 
@@ -370,7 +381,6 @@ def _reduced(own: Rule, place: Location) -> Rule:
         own,
         flip=None if own.flip in (0, 1) else own.flip,
         block=None if own.block == 1 else own.block,
-        smallest=None if own.smallest == 1 else own.smallest,
         discounted=own.discounted and own.fill != "kn",  # whose rates are so in any case
     )
     return replace(own, kind=_name_of(own.kind, own.varies, own.fill, place))

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnndrop.dropout.noises import NO_DOUBLES
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import Rule
 
@@ -83,7 +84,7 @@ class WordNoise:
         if not (rule.discounted or rule.fill == "kn"):
             return torch.full((len(self._counts),), p, device=self._device)
         rates = p * self._followers / np.maximum(self._counts, 1)
-        return torch.from_numpy(rates).to(self._device, torch.float32)
+        return torch.from_numpy(rates).float().to(self._device)
 
     def _uniform(self, rule: Rule, inputs: Tensor, generator: torch.Generator) -> Tensor:
         """A number from 0 to 1 for each word (T, B), the same where the rule does not vary."""
@@ -101,6 +102,7 @@ class WordNoise:
         if rule.fill in ("unk", "blank"):
             return torch.full_like(inputs, self._blank if rule.fill == "blank" else self._unk)
         weights = np.cumsum(self._counts if rule.fill == "unigram" else self._histories).astype(np.float64)
-        bounds = torch.from_numpy(weights / weights[-1]).to(self._device)
-        u = self._uniform(rule, inputs, generator).to(torch.float64)
-        return torch.searchsorted(bounds, u.contiguous(), right=True)
+        at = torch.device("cpu") if self._device.type in NO_DOUBLES else self._device
+        bounds = torch.from_numpy(weights / weights[-1]).to(at)
+        u = self._uniform(rule, inputs, generator).to(at).double()
+        return torch.searchsorted(bounds, u.contiguous(), right=True).to(self._device)

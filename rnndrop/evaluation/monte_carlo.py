@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data import batching
-from rnndrop.dropout.masks import Masks, draw_masks, map_masks, merge_masks
+from rnndrop.dropout.masks import Masks, Tails, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.evaluation.perplexity import perplexity, tempered
@@ -156,17 +156,12 @@ def log_power_mean(log_p: Tensor, power: float) -> Tensor:
 
 
 def _side_by_side(plan: Plan) -> Plan:
-    """The plan under which columns are samples: every mask varies over the batch.
-
-    The text is read as it is, from beginning to end, and what acts on gradients alone has nothing to act on.
-    """
+    """The plan under which columns are samples: every mask varies over the batch."""
 
     def of(rule: Rule) -> Rule:
-        if rule.gradient:
-            return Rule(rule.location)
         return rule if "batch" not in LOCATIONS[rule.location].axes else replace(rule, varies=rule.varies | {"batch"})
 
-    return plan.without("token", "carry").map(of)
+    return plan.map(of)
 
 
 def _token_nll(stretches: Iterable[_Stretch], samples: int) -> np.ndarray:
@@ -195,15 +190,16 @@ def _pass(
     inputs, targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
     columns = inputs.shape[1]
     steps = max(1, POSITIONS // (columns * samples))
-    fixed = partial(_drawer(model, _part(plan, False), generator, samples, columns), 1)
-    fresh = _drawer(model, _part(plan, True), generator, samples, columns)
+    fixed = partial(_drawer(model, _part(plan, False), generator, samples, columns), 1, None)
+    fresh, tails = _drawer(model, _part(plan, True), generator, samples, columns), Tails()
     once: Callable[[], Masks] | None = None
     state = model.initial_state(samples * columns)
     for window in batching.windows(inputs, targets, settings.window):
         if once is None or settings.mc.masks == "window":
             once = _kept(fixed) if settings.mc.power == 1 else _drawn_again(fixed, generator)
+            tails = Tails()
         for x, y in batching.windows(*window, steps):
-            masks = merge_masks(once(), fresh(len(x)))
+            masks = merge_masks(once(), fresh(len(x), tails))
             words, next_words = (torch.from_numpy(part).to(generator.device) for part in (x, y))  # (T, C)
             features, state = model.features(words.tile(1, samples), state, masks)  # (T, S·C, H)
             decoder = tempered(features, *model.decoder_weights(masks), settings.mc.temperature)
@@ -238,11 +234,11 @@ def _part(plan: Plan, over_time: bool) -> Plan:
 
 def _drawer(
     model: LanguageModel, plan: Plan, generator: torch.Generator, samples: int, columns: int
-) -> Callable[[int], Masks]:
-    """A function that draws the masks of a window of some steps, for samples × columns sequences."""
+) -> Callable[[int, Tails | None], Masks]:
+    """A function that draws the masks of some steps, for samples × columns sequences."""
 
-    def draw(steps: int) -> Masks:
-        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype, model.held)
+    def draw(steps: int, tails: Tails | None) -> Masks:
+        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype, model.held, tails)
         if samples == 1:  # broadcasts over the columns; the only case with masks on weights
             return masks
         across = partial(torch.repeat_interleave, repeats=columns)

@@ -79,7 +79,7 @@ def _pass(
         lengths = chunks.lengths[rows]
         tokens = torch.from_numpy(chunks.tokens[rows, : lengths.max()]).t().to(device)  # (T, B)
         standardised = model.predict(tokens, torch.from_numpy(lengths).to(device), masks(*tokens.shape))
-        found[rows] = standardised.double().cpu().numpy()
+        found[rows] = standardised.cpu().double().numpy()
     return found * reviews.std + reviews.mean
 
 

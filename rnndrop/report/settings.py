@@ -12,6 +12,7 @@ Settings = Mapping[str, Any]
 """Dotted name → value, as `model.hidden` → 200: see `rnndrop.config.identity.canonical`."""
 
 NOTHING = "no dropout"
+PARTS = ("kind", "p", "varies", "noise", "fill")  # of a rule, beside EXTRAS
 
 
 def of_identity(overrides: Iterable[str]) -> list[str]:
@@ -50,7 +51,7 @@ def plan_text(settings: Settings) -> str:
 
 def rule_words(settings: Settings, place: str) -> tuple[str, str]:
     """What the rule of a location is in words, without its rate: what stands before the rate, and what after it."""
-    part = {name: settings.get(f"dropout.{place}.{name}") for name in ("kind", "varies", "noise", "fill", *EXTRAS)}
+    part = {name: settings.get(f"dropout.{place}.{name}") for name in (*PARTS, *EXTRAS)}
     kind = part["kind"] if part["varies"] is None else f"over {' '.join(part['varies'])}"
     noise = part["noise"] if part["noise"] not in (None, "bernoulli") else None
     fill = part["fill"] and f"fill {part['fill']}"
@@ -82,16 +83,36 @@ def dropout_labels(
 
 
 def _overridden(overrides: Iterable[str], settings: Settings) -> list[str]:
-    """The settings of rules that a run's overrides replace, without those that do nothing but for `p=0`."""
+    """The settings of rules that a run's overrides replace, without those that do nothing but for `p=0`.
+
+    Where they replace a location's rules as a whole, or leave it those of `also` alone, all that its rules are.
+    """
     names: dict[str, None] = {}
     for override in overrides:
-        name = override.partition("=")[0].lstrip("+")
-        place = LOCATIONS.get(name.removeprefix("dropout.").partition(".")[0])
-        if not name.startswith("dropout.") or place is None or name not in settings:
+        name, _, value = override.lstrip("+").partition("=")
+        location, _, part = name.removeprefix("dropout.").partition(".")
+        place = LOCATIONS.get(location)
+        if not name.startswith("dropout.") or place is None:
             continue
-        if place.layers <= (settings.get("model.layers") or place.layers):
-            names[name if settings[f"dropout.{place.name}.p"] else f"dropout.{place.name}.p"] = None
+        if place.layers > (settings.get("model.layers") or place.layers):
+            continue
+        rule = f"dropout.{location}"
+        whole = {"": True, "p": _nothing(value), "also": name not in settings and value != "[]"}
+        if not settings[f"{rule}.p"]:
+            names[f"{rule}.p"] = None
+        elif whole.get(part):
+            given = [f"{rule}.{each}" for each in (*PARTS, *EXTRAS, "also") if settings.get(f"{rule}.{each}")]
+            names.update(dict.fromkeys([*given, *([f"{rule}.also"] if part == "p" else [])]))
+        else:
+            names[name] = None
     return list(names)
+
+
+def _nothing(rate: str) -> bool:
+    try:
+        return float(rate) == 0
+    except ValueError:  # it refers to another setting
+        return False
 
 
 def _label(settings: Settings, names: Iterable[str]) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from rnndrop.config.compose import choices, compose, expand
+from rnndrop.config.schema import RuleSettings
 from rnndrop.config.tasks import TASKS, TaskSpec, score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.scheduler import Job, jobs_of
@@ -168,19 +170,38 @@ def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = 
 
 
 def _candidates(factors: Sequence[float], overrides: list[str]) -> dict[float, list[str]]:
-    """The overrides with every rate of their plan times each factor; only once where the plan drops nothing.
-
-    Of several rules at a location it is the first one's rate.
-    """
-    rates: dict[str, float] = {}
-    for rule in compose(expand(overrides)[0]).twin_plan.active:
-        rates.setdefault(rule.location, rule.p)
-    if not rates or list(factors) == [1.0]:
+    """The overrides with every rate of their plan times each factor; only once where the plan drops nothing."""
+    config = compose(expand(overrides)[0])
+    places = list(dict.fromkeys(rule.location for rule in config.twin_plan.active))
+    if not places or list(factors) == [1.0]:
         return {1.0: overrides}
+    rules = {place: getattr(config.dropout, place) for place in places}
     return {
-        factor: [*overrides, *(f"dropout.{place}.p={round(p * factor, 4)}" for place, p in rates.items())]
+        factor: [*overrides, *(each for place, own in rules.items() for each in _scaled(place, own, factor))]
         for factor in factors
     }
+
+
+def _scaled(place: str, rule: RuleSettings, factor: float) -> list[str]:
+    """The overrides that multiply all rates of a location."""
+    also = [each.model_dump(exclude_defaults=True) | {"p": _rate(each.p, factor)} for each in rule.also]
+    return [
+        f"dropout.{place}.p={_rate(rule.p, factor)}",
+        *([f"dropout.{place}.also={_spelled(also)}"] if also else []),
+    ]
+
+
+def _rate(p: float, factor: float) -> float:
+    return round(p * factor, 4)
+
+
+def _spelled(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}:{_spelled(each)}' for name, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_spelled, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _jobs(row: str, factor: float, overrides: list[str]) -> list[Job]:

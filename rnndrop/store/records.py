@@ -212,6 +212,11 @@ def own_record(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
     """
     record = read_record(folder)
     if record and not owned(record):
+        if (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}"):
+            raise DamagedRecordError(
+                f"its settings, as this version of rnndrop reads them, are another run than {record.run_id}: what they"
+                " mean has changed since it was written"
+            )
         raise DamagedRecordError(f"it is the record of another run, {record.run_id} seed {record.seed}")
     return record
 

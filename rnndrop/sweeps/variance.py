@@ -48,16 +48,21 @@ class Spread:
 def sources(overrides: Sequence[str]) -> list[Source]:
     """The runs that show each source: those in which all vary first. The fixed ones have the first of the seeds.
 
-    Raises RequestError for fewer than two seeds, and where the settings are those of several configurations.
+    Raises RequestError for fewer than two seeds, where the settings are those of several configurations, and where
+    nothing varies with the seed.
     """
     own = [*overrides, *([] if any(each.startswith("seed=") for each in overrides) else [SEEDS])]
     jobs = jobs_of(expand(own))
     seeds = [job.config.seed for job in jobs]
     if len({job.folder.parent for job in jobs}) > 1 or len(set(seeds)) < 2:
         raise RequestError("This is for one configuration with two seeds or more. Give its settings and seed=range(5).")
-    found = [Source(ALL, jobs)]
-    for name in _varying(jobs[0].config):
-        fixed = [f"seeds.{other}={seeds[0]}" for other in SOURCES if other != name]
+    found, config = [Source(ALL, jobs)], jobs[0].config
+    free = [name for name in SOURCES if getattr(config.seeds, name) is None]
+    if not (varying := _varying(config)):
+        given = " ".join(f"seeds.{name}" for name in SOURCES if name not in free)
+        raise RequestError(f"Nothing that is drawn here varies with the seed. Leave out one of these: {given}")
+    for name in varying:
+        fixed = [f"seeds.{other}={seeds[0]}" for other in free if other != name]
         found.append(Source(name, jobs_of(expand([*own, *fixed]))))
     for source in found:
         for job in source.jobs:
@@ -66,10 +71,13 @@ def sources(overrides: Sequence[str]) -> list[Source]:
 
 
 def _varying(config: Config) -> list[str]:
-    """The sources that there are: a plan without dropout draws no mask, a text in its order nothing of the data."""
+    """The sources that vary with the seed: those without one of their own.
+
+    A plan without dropout draws no mask, a text in its order nothing of the data.
+    """
     random_order = config.trainer.random_window or config.task != "language_model"
     there = {"init": True, "data": random_order, "masks": any(config.twin_plan.active)}
-    return [name for name in SOURCES if there[name]]
+    return [name for name in SOURCES if there[name] and getattr(config.seeds, name) is None]
 
 
 def spreads(found: Sequence[Source]) -> list[Spread]:

@@ -172,7 +172,8 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
             draws = generator(config.seed_of("masks"), "twin", masks.device)
             twin = Twin(model, config.twin_plan, config.twin, draws, adversary, words)
         apart = config.seeds.data is not None or config.seeds.masks is not None  # else one generator draws both
-        lengths = generator(config.seed_of("data"), "windows", masks.device) if apart else None
+        random = apart and config.trainer.random_window
+        lengths = generator(config.seed_of("data"), "windows", masks.device) if random else None
         return Windows(model, config.plan, config.trainer, corpus.train, masks, words, twin, lengths)
 
     def few(self, corpus: Corpus, config: Config, steps: int) -> Corpus:

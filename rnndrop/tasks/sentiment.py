@@ -26,7 +26,8 @@ from rnndrop.training.trainer import Step
 class Batches:
     """The training chunks in an order that the seed and the epoch decide; the last batch may be smaller.
 
-    The loss is the mean squared error on the standardised rating.
+    The loss is the mean squared error on the standardised rating: but for a constant, -ln of a Gaussian of variance
+    1/2, to which the divergence of learned noise is added.
     """
 
     metric, unit, averages = "rmse", "variances of the rating", False

@@ -21,6 +21,12 @@ BAD = [
     (["dropout.recurrent.p=0.3"], "without a kind", "locked"),
     (["dropout.recurrent.varies=[bach]", "dropout.recurrent.p=0.3"], "bach", "batch"),
     (["dropout.input.fill=previous", "dropout.input.kind=naive"], "fill=previous", "cell state"),
+    (
+        ["dropout.input.kind=naive", "dropout.input.p=.1", "dropout.input.block=1000000000"],
+        "block=1000000000",
+        "locked",
+    ),
+    (["dropout=spans", "trainer.window=4"], "dropout.input.block=5", "trainer.window=4"),
     (["model=rnn", "dropout.update.kind=naive", "dropout.update.p=.1"], "dropout.update", "rnn"),
     (["model.hidden=abc"], "model.hidden=abc", "integer"),
     (["model.hiden=3"], "model.hiden", "'model.hidden'"),

@@ -211,7 +211,13 @@ def test_a_layer_that_is_left_out_passes_on_what_enters_it() -> None:
         ({"location": "output", "kind": "naive", "p": 0.1, "schedule": "sine", "until": 3}, "linear exponential"),
         ({"location": "cell", "kind": "zoneout", "p": 0.1, "schedule": "early", "until": 3}, "evaluated at its rate"),
         ({"location": "input", "kind": "token", "p": 0.1, "gradient": True}, "dropout.input.gradient has no meaning"),
-        ({"location": "weight_hh", "kind": "dropconnect", "p": 0.1, "smallest": 1.5}, "at most 1"),
+        ({"location": "weight_hh", "kind": "dropconnect", "p": 0.1, "smallest": 1.5}, "below 1"),
+        ({"location": "weight_hh", "kind": "dropconnect", "p": 0.1, "smallest": 1.0}, "give null"),
+        ({"location": "weight_hh", "kind": "weight_rows", "p": 0.1, "noise": "bayes"}, "give kind=dropconnect, or"),
+        ({"location": "weight_ih", "kind": "weight_columns", "p": 0.1, "noise": "sparse"}, "noise=concrete"),
+        ({"location": "weight_ih", "varies": ["out", "in"], "p": 0.1, "noise": "sparse"}, "varies over out in"),
+        ({"location": "output", "varies": ["time"], "p": 0.1, "flip": 0.0}, "flip=0 leaves nothing"),
+        ({"location": "output", "varies": ["time"], "p": 0.1, "flip": 0}, "flip=0 leaves nothing"),
         ({"location": "input", "kind": "reset", "p": 0.1}, "Kinds for input"),
         ({"location": "output", "kind": "token", "p": 0.1, "noise": "dirichlet"}, "a fixed sum"),
         ({"location": "output", "kind": "naive", "p": 0.1, "noise": "dirichlet", "flip": 0.5}, "a fixed sum"),
@@ -221,3 +227,15 @@ def test_parts_without_a_meaning_are_refused(settings: dict[str, Any], words: st
     with pytest.raises(RequestError) as refused:
         rule(**settings)
     assert words in str(refused.value)
+
+
+def test_dirichlet_is_drawn_on_the_cpu_where_the_device_has_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnndrop.dropout.noises.NO_DOUBLES", ("cpu",))
+    each, lengths = rule("output", "locked", 0.4, noise="dirichlet"), LENGTHS | {"feature": 20, "batch": 2000}
+    generator = torch.Generator().manual_seed(4)
+    first, second = (draw(each, lengths, generator, torch.float32) for _ in range(2))
+    assert torch.equal(first, draw(each, lengths, torch.Generator().manual_seed(4), torch.float32))
+    assert not torch.equal(first, second)
+    assert first.dtype == torch.float32
+    torch.testing.assert_close(first.sum(-1), torch.full(first.shape[:-1], 20.0))
+    assert float(first.var()) == pytest.approx(0.4 / 0.6, rel=0.05)

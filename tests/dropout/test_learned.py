@@ -28,7 +28,7 @@ SPECIAL = [
     {"kind": "dropconnect", "p": 0.2, "noise": "concrete"},
     {"kind": "weight_columns", "p": 0.2, "noise": "concrete"},
     {"kind": "dropconnect", "p": 0.1, "noise": "sparse"},
-    {"kind": "weight_rows", "p": 0.1, "noise": "bayes"},
+    {"kind": "dropconnect", "p": 0.1, "noise": "bayes"},
 ]
 LEARNED = [each for each in SPECIAL if each.get("noise") in ("concrete", "sparse", "bayes")]
 places = pytest.mark.parametrize("location", ["weight_ih", "weight_hh", "weight_decoder"])

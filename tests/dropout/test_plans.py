@@ -31,6 +31,7 @@ def sensible_rules(draw: Any, location: str) -> dict[str, Any]:
     plain = KINDS[kind].fill == "zero"
     names = [each.name for each in NOISES.values() if each.holes or (plain and (place.is_weight or not special(each)))]
     names = [name for name in names if name != "dirichlet" or KINDS[kind].varies & {"feature", "in", "type"}]
+    names = [name for name in names if name not in ("sparse", "bayes") or kind == "dropconnect"]
     found = {"kind": kind, "p": draw(rates), "noise": draw(st.sampled_from(names))}
     holes = NOISES[found["noise"]].holes
     possible: dict[str, Any] = {}
@@ -41,7 +42,7 @@ def sensible_rules(draw: Any, location: str) -> dict[str, Any]:
     if plain and holes and takes(place, "gradient") and "gate" not in KINDS[kind].varies:
         possible["gradient"] = st.just(True)
     if plain and holes and place.is_weight:
-        possible["smallest"] = st.floats(0.01, 1)
+        possible["smallest"] = st.floats(0.01, 0.99)
     if possible and draw(st.booleans()):
         name = draw(st.sampled_from(sorted(possible)))
         found[name] = draw(possible[name])

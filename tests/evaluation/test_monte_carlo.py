@@ -14,6 +14,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.schema import EvaluationSettings, MonteCarloSettings
 from rnndrop.dropout.masks import LayerMasks, Masks
 from rnndrop.dropout.plan import plan
+from rnndrop.errors import RequestError
 from rnndrop.evaluation.monte_carlo import monte_carlo, summarise
 from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.models.encoder import ModelSettings
@@ -88,6 +89,23 @@ def test_without_dropout_it_is_the_deterministic_perplexity(masks: str, rules: A
     assert result.standard_error == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    "undrawn",
+    [
+        "dropout.token.kind=blank dropout.token.p=0.6",
+        "dropout.carry.kind=reset dropout.carry.p=0.6",
+        "dropout.recurrent.kind=locked dropout.recurrent.p=0.6 dropout.recurrent.gradient=true",
+        "dropout.embedding.kind=word dropout.embedding.p=0.6",
+    ],
+)
+def test_the_rate_is_held_to_what_is_drawn(undrawn: str) -> None:
+    asked = ["dropout=none", *undrawn.split(), "evaluation.mc.samples=2", "evaluation.mc.rate=2"]
+    config = compose(asked)
+    assert not list(config.evaluation.mc.sampled(config.plan).active)
+    with pytest.raises(RequestError, match=r"evaluation\.mc\.rate=2 makes 1.2 of dropout.output.p=0.6"):
+        compose([*asked, "dropout.output.kind=naive", "dropout.output.p=0.6"])
+
+
 def test_embedding_dropout_is_off_unless_asked() -> None:
     model, rules = model_of(), {"embedding": {"kind": "word_per_sequence", "p": 0.5}}
     assert measure(model, rules, settings(5)).standard_error == pytest.approx(0, abs=1e-9)
@@ -111,6 +129,73 @@ def test_how_much_is_computed_at_a_time_does_not_change_the_result(
     in_steps, in_windows = measure(model, rules, settings(4)), measure(model, rules, settings(4, window=3))
     assert in_steps.value == pytest.approx(whole.value, rel=1e-6)
     assert in_windows.value == pytest.approx(whole.value, rel=1e-6)
+
+
+class Reads(LanguageModel):
+    """A model that keeps the masks on its output that it was given."""
+
+    drawn: list[torch.Tensor]
+
+    def features(self, words: Any, state: Any, masks: Masks) -> Any:
+        assert masks.output is not None
+        self.drawn.append(masks.output)
+        return super().features(words, state, masks)
+
+
+def masks_read(rule: dict[str, Any], at: EvaluationSettings, tokens: int, positions: int) -> torch.Tensor:
+    """The masks (T, S, H) on the output under which a stream is read, `positions` tokens × samples at a time."""
+    model = Reads(ModelSettings("lstm", H, 1, None, False), V)
+    model.initialize(1.0, torch.Generator().manual_seed(1))
+    model.drawn = []
+    stream = np.arange(tokens + 1) % V
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rnndrop.evaluation.monte_carlo.POSITIONS", positions)
+        monte_carlo(model, plan({"output": {"p": 0.4} | rule}), stream, at, torch.Generator().manual_seed(2))
+    return torch.cat(model.drawn)
+
+
+@pytest.mark.parametrize("positions", [300, 2000, 10**6])  # 1, 6 and all steps at a time
+def test_a_drifting_mask_does_not_know_where_the_text_is_cut(positions: int) -> None:
+    """Its correlation from step to step is 1 - flip throughout; a chain that began anew would have none at a cut."""
+    mask = masks_read({"kind": "naive", "flip": 0.1}, settings(300, window=37), 200, positions)
+    correlation = torch.corrcoef(torch.stack([mask[:-1].flatten(), mask[1:].flatten()]))[0, 1]
+    assert float(correlation) == pytest.approx(0.9, abs=0.01)
+    assert float(mask.mean()) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("positions", [20, 120, 10**6])
+@pytest.mark.parametrize("masks", ["pass", "window"])
+def test_holes_of_a_block_do_not_know_where_the_text_is_cut(positions: int, masks: Any) -> None:
+    at = settings(20, window=50, masks=masks)
+    read = masks_read({"kind": "naive", "block": 8}, at, 200, positions)
+    windows = [read] if masks == "pass" else read.split(50)
+    for column in torch.cat([each.flatten(1).T for each in windows]).tolist():
+        holes = "".join("." if value == 0 else "o" for value in column).split("o")
+        assert all(len(hole) >= 8 for hole in holes[1:-1] if hole)  # one at an edge may go on beyond it
+    assert float((read == 0).double().mean()) == pytest.approx(0.4, abs=0.06)
+
+
+def test_drifting_and_block_masks_are_drawn_anew_as_often_as_masks_says() -> None:
+    """`flip` near 0 stays for the whole pass, or for a window, as a locked mask does."""
+    for masks, changes in (("pass", set()), ("window", {50, 100, 150})):
+        mask = masks_read({"kind": "naive", "flip": 1e-9}, settings(50, window=50, masks=masks), 200, 500)
+        assert {t for t in range(1, 200) if not torch.equal(mask[t - 1], mask[t])} == changes
+
+
+def test_a_layer_and_a_rule_of_its_own_go_on_by_themselves() -> None:
+    from rnndrop.dropout.masks import Sizes, Tails, draw_masks
+
+    sizes, generator, tails = Sizes(V, H, ((H, 3), (3, 4)), 4), torch.Generator().manual_seed(3), Tails()
+    stays = {"kind": "naive", "p": 0.5, "flip": 1e-9}
+    each = plan({"recurrent": stays | {"also": [stays]}, "output": stays})
+    first, second = (draw_masks(each, sizes, 3, 40, generator, tails=tails) for _ in range(2))
+    for one, other in zip(first.layers, second.layers, strict=True):
+        assert one.recurrent is not None and other.recurrent is not None
+        assert torch.equal(one.recurrent[-1], other.recurrent[0])
+    assert first.output is not None and second.output is not None
+    assert torch.equal(first.output, second.output)
+    anew = draw_masks(each, sizes, 3, 40, generator).output
+    assert anew is not None and not torch.equal(anew, first.output)
 
 
 def test_masks_once_a_window_differ_between_windows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -356,7 +356,9 @@ def test_8_1_the_id_and_the_configuration_of_a_record_are_both_compared(
     (job,) = plan_jobs([*COLLIDING, f"output={tmp_path}"])
     assert (job.folder, job.state) == (folder, "new")
     assert rnndrop.run([*COLLIDING, f"output={tmp_path}"]).metrics["test_perplexity"] != 3.0
-    assert "another run" in caplog.text and (folder / "record.json.damaged").exists()
+    assert f"as this version of rnndrop reads them, are another run than {run_id(config)}" in caplog.text
+    assert "what they mean has changed since it was written" in caplog.text
+    assert "the run starts again" in caplog.text and (folder / "record.json.damaged").exists()
 
 
 def test_8_1_a_record_of_before_with_the_old_definition_is_not_todays(tmp_path: Path) -> None:

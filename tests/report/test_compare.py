@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import canonical
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare, settings_columns
 from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where
+from rnndrop.report.settings import dropout_labels, plan_text
 from rnndrop.report.sheet import failures, sheets
 
 Change = Callable[..., None]
@@ -115,6 +119,34 @@ def test_an_override_of_a_named_plan_is_shown(few: Path, change: Change) -> None
 
     change(few, weaker, lambda r: r["config"]["dropout"]["name"] == "variational" and r["seed"] > 1)
     assert set(compare(load_runs(few))["dropout"]) == {"none", "naive", "variational", "variational recurrent.p=0.1"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "label"),
+    [
+        ("dropout=none 'dropout.input.also=[{kind:locked,p:0.2}]'", "input locked .2"),
+        ("dropout=variational 'dropout.input.also=[{kind:token,p:0.2}]'", "variational input.also=[token .2]"),
+        (
+            "dropout=variational dropout.input.p=0 'dropout.input.also=[{kind:token,p:0.2}]'",
+            "variational input.kind=token input.p=0.2 input.also=null",
+        ),
+        ("dropout=token_and_locked", "token_and_locked"),
+        ("dropout=token_and_locked dropout.input.also=[]", "token_and_locked input.also=null"),
+        (
+            "dropout=token_and_locked dropout.input.p=0",
+            "token_and_locked input.kind=token input.p=0.1 input.also=null",
+        ),
+        ("dropout=none 'dropout.input={kind:locked,p:0.2}'", "input locked .2"),
+        ("dropout=variational 'dropout.input={kind:token,p:0.1}'", "variational input.kind=token input.p=0.1"),
+        ("dropout=drifting dropout.input.flip=null", "drifting input.flip=null"),
+        ("dropout=variational dropout.input.p=0", "variational input.p=0"),
+        ("dropout=variational dropout.hidden.kind=naive model.layers=1", "variational"),
+    ],
+)
+def test_a_run_is_labelled_by_all_that_its_overrides_change(asked: str, label: str) -> None:
+    overrides = shlex.split(asked)
+    settings = canonical(compose(overrides).model_dump(mode="json"))
+    assert dropout_labels([settings], [plan_text(settings)], [overrides], []) == [label]
 
 
 def test_a_setting_that_varies_gets_a_column_and_a_constant_none(few: Path, change: Change) -> None:

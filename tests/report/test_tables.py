@@ -151,3 +151,20 @@ def test_a_column_that_must_stay_stays(few: Path) -> None:
 
 def test_every_style_renders(few: Path) -> None:
     assert all(shown(few, style) for style in STYLES)
+
+
+def test_settings_whose_last_part_says_little_are_named_in_full(few: Path, change: Change) -> None:
+    def settings(record: dict[str, Any]) -> None:
+        seeded = record["seed"]
+        record["config"]["trainer"]["window"] += seeded
+        record["config"]["twin"] = {"loss": "mse", "weight": 0.1 * (1 + seeded), "masks": "own", "both": False}
+        record["config"]["seeds"] = {"init": seeded, "data": seeded, "masks": seeded}
+        record["config"]["trainer"]["random_window"] = True
+        record["run_id"] += str(seeded)
+
+    change(few, settings)
+    runs = load_runs(few)
+    (sheet,) = sheets(compare(runs), runs, "test_perplexity")
+    headers = [column.header for column in sheet.columns]
+    assert {"window", "twin.weight", "seeds.init", "seeds.data", "seeds.masks"} <= set(headers)
+    assert not {"weight", "init", "data", "masks"} & set(headers)

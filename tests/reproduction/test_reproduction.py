@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from rnndrop.config.compose import choices, compose
 from rnndrop.errors import RequestError
 from rnndrop.reproduction.outcomes import outcomes, their_row
-from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
+from rnndrop.reproduction.recipe import Plan, Reproduction, Row, load, plans
 from rnndrop.store import records
 from rnndrop.store.records import Record
 
@@ -50,6 +51,24 @@ def test_the_search_is_the_same_for_every_plan_and_never_sees_the_test_set(tmp_p
     for factor, valid, test in ((0.5, 210.0, 150.0), (1.0, 200.0, 190.0)):
         _finish(locked, factor, valid, test)
     assert locked.factor == 1.0 and [job.config.seed for job in locked.chosen] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "dropout=token_and_locked",
+        "dropout=none dropout.input.also=[{kind:token,p:0.2},{kind:none,p:0.1,varies:[batch,gate,feature]}]",
+        "dropout=none dropout.token.also=[{kind:unk,p:0.1,discounted:true},{kind:blank,p:0.2,schedule:late,until:2.5}]",
+    ],
+)
+def test_the_search_scales_the_rules_in_also_too(asked: str) -> None:
+    rows = {"row": Row(run=asked.split())}
+    found = Reproduction(name="mine", about="", rows=rows, small=[], factors=[0.5, 1.5], seeds="1,2")
+    (plan,) = plans(found, "full")
+    rules = list(compose(asked.split()).plan.active)
+    assert len(rules) > 1
+    for factor, jobs in plan.jobs.items():
+        assert list(jobs[0].config.plan.active) == [replace(rule, p=round(rule.p * factor, 4)) for rule in rules]
 
 
 def _finish(plan: Plan, factor: float, valid: float, test: float) -> None:

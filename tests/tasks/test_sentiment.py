@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from rnndrop.runs.signals import Interrupted
 from rnndrop.store import records
 from rnndrop.store.progress import RunObserver
 from rnndrop.tasks.sentiment import TASK
+from rnndrop.training.regularizers import divergence
 from tests.reviews import SMALL, write
 from tests.runs.test_resume import StopAt, essence, folder_of
 
@@ -48,6 +50,24 @@ def wider(chunks: Chunks, filler: int) -> Chunks:
     tokens = np.pad(chunks.tokens, ((0, 0), (0, 7)))
     tokens[np.arange(tokens.shape[1]) >= chunks.lengths[:, None]] = filler
     return Chunks(tokens, chunks.lengths, chunks.ratings, chunks.review)
+
+
+def test_learned_noise_is_the_bound_of_a_gaussian_of_variance_one_half(small: list[str]) -> None:
+    """-ELBO/N = mean of -ln N(y; f, 1/2) + KL/N; its constant ln(π)/2 is not in the objective."""
+    asked = ["dropout.weight_hh.kind=dropconnect", "dropout.weight_hh.p=0.3", "dropout.weight_hh.noise=bayes"]
+    model, data, config = model_of([*small, "dropout=none", *asked])
+    batches = TASK.steps(model, config, data, torch.Generator().manual_seed(3))
+    batches.begin(1)
+    step = batches.take(0)
+    rows = batches.order[: config.trainer.batch_size]
+    lengths = batches.lengths[rows]
+    tokens = batches.inputs[rows, : int(lengths.max())].t()
+    again = torch.Generator().manual_seed(3)
+    masks = draw_masks(config.plan, model.sizes, len(tokens), len(rows), again, held=model.held)
+    likelihood = torch.distributions.Normal(model.predict(tokens, lengths, masks), 0.5**0.5)
+    noise = divergence(model, config.plan, masks) / len(data.train)
+    expected = -likelihood.log_prob(batches.targets[rows]).mean() + noise - math.log(math.pi) / 2
+    assert step.objective.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])

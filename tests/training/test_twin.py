@@ -311,3 +311,36 @@ def test_the_second_pass_reads_words_under_noise_of_its_own() -> None:
     objective, loss, (whole, blanked) = losses["shared"]
     assert loss == pytest.approx(blanked, rel=1e-9) and objective == pytest.approx(2 * blanked, rel=1e-9)
     assert abs(whole - blanked) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            "dropout=variational twin=fraternal twin.share=[weight_hh,input]",
+            ["twin.share: dropout.weight_hh has no rule"],
+        ),
+        (
+            "dropout=naive twin.loss=ce twin.weight=1 twin.alone=[embedding]",
+            ["twin.alone: dropout.embedding has no rule"],
+        ),
+        ("dropout=naive twin=pi twin.weight=0", ["twin.weight=0: the second pass adds nothing"]),
+        ("dropout=naive twin.loss=ce twin.weight=0", ["twin.weight=0: the second pass adds nothing"]),
+        ("dropout=none twin=fraternal", ["twin.loss=mse: both passes have the same masks"]),
+        ("dropout=embedding twin=r_drop twin.share=[embedding]", ["twin.loss=kl: both passes have the same masks"]),
+        ("dropout=variational twin=fraternal twin.weight=0", []),  # the control: the mean of two cross-entropies
+        ("dropout=masked_input twin=mir", []),
+        ("dropout=naive twin.share=[weight_hh]", []),  # no twin
+    ],
+)
+def test_what_of_a_twin_does_nothing_is_said(asked: str, said: list[str]) -> None:
+    lines = compose(asked.split()).without_effect
+    assert len(lines) == len(said) and all(map(str.startswith, lines, said))
+
+
+def test_rows_of_a_reproduction_have_nothing_without_effect() -> None:
+    from rnndrop.reproduction.recipe import load, plans
+
+    assert not [
+        line for plan in plans(load("new_rows"), "full") for job in plan.every for line in job.config.without_effect
+    ]
