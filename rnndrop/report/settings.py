@@ -21,12 +21,19 @@ def of_identity(overrides: Iterable[str]) -> list[str]:
 
 
 def varying(settings: Sequence[Settings]) -> list[str]:
-    """The names whose value is not the same in all of `settings`, in the order of the configuration."""
-    if not settings:
-        return []
-    names = dict.fromkeys(name for keys in dict.fromkeys(map(tuple, settings)) for name in keys)
-    values = {name: [each.get(name) for each in settings] for name in names}
-    return [name for name, column in values.items() if column.count(column[0]) != len(column)]
+    """The names that have several values in `settings`, in the order of the configuration.
+
+    Where another setting switches one off it is not there, which is no value of it; a rule without some part is another
+    rule than one with it.
+    """
+    values: dict[str, list[Any]] = {}
+    for each in dict.fromkeys(map(tuple, settings)):
+        values.update((name, []) for name in each if name not in values)
+    for each in settings:
+        for name, own in values.items():
+            if (name in each or name.startswith("dropout.")) and each.get(name) not in own:
+                own.append(each.get(name))
+    return [name for name, own in values.items() if len(own) > 1]
 
 
 def show(value: object) -> str:

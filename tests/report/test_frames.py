@@ -112,3 +112,14 @@ def test_counts_that_read_alike_are_given_in_full(few: Path) -> None:
     runs = load_runs(few)
     runs["parameters"] = [4_653_200 + 5 * (index % 2) for index in range(len(runs))]
     assert "not alike: parameters 4653200, 4653205" in caveats(runs)
+
+
+def test_what_another_setting_switches_off_is_no_column_of_its_own(few: Path) -> None:
+    """Beside a run without a second pass the loss of a twin differs and nothing else of it."""
+    tree = json.loads(min(few.rglob("record.json")).read_text())["config"]
+    twins = [
+        {**tree, "twin": {**tree["twin"], "loss": "mse", "weight": weight, "both": True}} for weight in (0.0, 0.15)
+    ]
+    plain, control, fraternal = map(canonical, [tree, *twins])
+    assert varying([plain, fraternal]) == ["twin.loss"]
+    assert varying([plain, control, fraternal]) == ["twin.loss", "twin.weight"]
