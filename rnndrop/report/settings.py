@@ -27,8 +27,8 @@ def varying(settings: Sequence[Settings]) -> list[str]:
     rule than one with it.
     """
     values: dict[str, list[Any]] = {}
-    for each in dict.fromkeys(map(tuple, settings)):
-        values.update((name, []) for name in each if name not in values)
+    for names in dict.fromkeys(map(tuple, settings)):
+        values.update((name, []) for name in names if name not in values)
     for each in settings:
         for name, own in values.items():
             if (name in each or name.startswith("dropout.")) and each.get(name) not in own:
