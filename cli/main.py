@@ -397,7 +397,7 @@ def plot(
     where: Where = None,
     last: Last = None,
 ) -> None:
-    """Draw learning curves, differences, the effect of rates, location × kind, or Monte-Carlo scores."""
+    """Draw curves, differences, rates, location × kind, Monte-Carlo scores, decisions, spreads or searches."""
     from . import plot as command
 
     raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))

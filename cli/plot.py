@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from rnndrop.config.metrics import columns
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
+from rnndrop.report.decided import decisions
+from rnndrop.report.searched import searches
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import terminal_width
 from rnndrop.values import Drawing
@@ -28,9 +31,11 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
     runs, _ = load(path, conditions, span)
     for line in failures(runs):
         print(line, file=sys.stderr)
-    found, runs = len(runs), runs[runs["status"] == "finished"]
+    count = len(runs)
+    found = decisions(path, runs) if kind == "decisions" else searches(path) if kind == "trials" else []
+    runs = runs[runs["status"] == "finished"]
     if runs.empty:
-        raise RequestError(f"None of the {found} runs in {path} has finished.")
+        raise RequestError(f"None of the {count} runs in {path} has finished.")
     if runs["data_sha256"].nunique(dropna=False) > 1:
         names = ", ".join(runs["data"].unique())
         raise RequestError(
@@ -38,7 +43,9 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
         )
     metric = metric or f"test_{tasks(runs)[0].metric}"
     table = compare(runs, metric, (baseline or "none") if kind == "forest" else None)
-    options = {"location": location} if kind == "rates" else {}
+    options: dict[str, Any] = {"location": location} if kind == "rates" else {}
+    if kind in ("decisions", "trials"):
+        options = {"found": found}
     if output is None:
         from rnndrop.report.terminal import DRAWINGS
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 from rnndrop.display.digits import number
 from rnndrop.sweeps.launchers import split_launcher
-from rnndrop.sweeps.variance import Spread, sources, spreads
+from rnndrop.sweeps.variance import Spread, finished, sources, spreads
 
 from .progress import console
 from .sweep import Options, run_all
@@ -23,7 +23,7 @@ def variance(overrides: Sequence[str], options: Options) -> int:
     code = run_all(jobs, replace(options, as_json=options.as_json and options.dry_run, quiet=True), launcher)
     if options.dry_run:
         return code
-    measured = spreads(found)
+    measured = spreads(finished(found))
     print(json.dumps([asdict(spread) for spread in measured], indent=1) if options.as_json else _text(measured))
     return code
 

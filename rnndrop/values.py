@@ -25,5 +25,5 @@ Style = Literal["rich", "md", "latex", "html", "csv", "json"]
 Interval = Literal["seeds", "text", "both"]
 """What a difference is uncertain by: the seeds, the text that is tested on, or both."""
 
-Drawing = Literal["curves", "forest", "rates", "heatmap", "calibration"]
+Drawing = Literal["curves", "forest", "rates", "heatmap", "calibration", "decisions", "variance", "trials"]
 """What `rnndrop plot` draws."""

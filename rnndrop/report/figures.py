@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
 from pathlib import Path
@@ -13,18 +14,26 @@ import numpy as np
 import pandas as pd
 
 from rnndrop.config.tasks import task_by_metric
+from rnndrop.decisions.document import Decision
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.report import series
+from rnndrop.report.decided import Story, stories
+from rnndrop.report.searched import Searched
 from rnndrop.report.sheet import title
+from rnndrop.report.spread import bars
+from rnndrop.sweeps.variance import SOURCES, TEXT
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C8C00")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 PANELS = 9
 LINES = 8
 ROWS = 40
+DECISIONS = 3
 NARROW = 5.0  # per cent: the least that the colours of a heat map span on either side, so that a trifle looks pale
+BAND = "#dfeee7"  # the margin within which plans are equal
+BEHIND = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}  # a label that stands before lines
 FORMATS = ("png", "svg", "pdf")
 STYLE = {
     "axes.spines.top": False,
@@ -203,6 +212,145 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     return figure
 
 
+@styled
+def decisions(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Sequence[Decision] = ()) -> Any:
+    """A column a decision: the evidence by seed up to what decides; below, the difference with its interval."""
+    every = stories(found)
+    shown = every[:DECISIONS]
+    width = 6.4 if len(shown) == 1 else 4.4 * len(shown)
+    figure, axes = _axes(2, len(shown), (width, 6.2), sharex="col", height_ratios=(3, 2))
+    for (above, below), each in zip(axes.T, shown, strict=True):
+        said = textwrap.wrap(each.said, 90 if len(shown) == 1 else 62)
+        above.set_title("\n".join(said), fontsize=8, loc="left")
+        _evidence(above, each)
+        _differences(below, each)
+        below.legend(
+            fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2, handles=_key(each), handlelength=3
+        )
+    axes[0, 0].set_ylabel("evidence E")
+    axes[1, 0].set_ylabel(f"change of {shown[0].metric}, %")
+    figure.supxlabel(" ", fontsize=7)  # room for the note
+    _note_missing(figure, len(every) - DECISIONS, "decisions")
+    return figure
+
+
+def _key(shown: Story) -> list[Any]:
+    """What colours and dashes stand for in the drawing of a decision."""
+    lines, patches = need("matplotlib.lines", "plots"), need("matplotlib.patches", "plots")
+    found = [
+        lines.Line2D([], [], color=_colour(plan), marker=_mark(plan), ms=4, label=_short(name))
+        for plan, name in shown.compared.items()
+    ]
+    dashed = {"color": "#555555", "marker": "o", "ms": 4, "mfc": "white", "ls": "--"}
+    return [
+        *found,
+        lines.Line2D([], [], color="#555555", marker="o", ms=4, label="E for a difference"),
+        lines.Line2D([], [], **dashed, label=f"E for equal within {shown.margin}"),
+        patches.Patch(color=BAND, label=f"the margin, {shown.margin}"),
+    ]
+
+
+def _evidence(axis: Any, shown: Story) -> None:
+    """What speaks for a difference and for equality, pair by pair, and where the one or the other sufficed."""
+    axis.axhline(shown.bound, color="black", lw=0.8)
+    axis.annotate(f"decides: E ≥ {shown.bound:.4g}", (0, shown.bound), (3, 2), xycoords=("axes fraction", "data"),
+                  textcoords="offset points", va="bottom", fontsize=8)  # fmt: skip
+    for course in shown.courses:
+        colour, mark = _colour(course.plan), _mark(course.plan)
+        axis.plot(course.seeds, course.differ, color=colour, marker=mark, ms=4, lw=1.4)
+        axis.plot(course.seeds, course.equal, color=colour, marker=mark, ms=4, mfc="white", lw=1.2, ls="--")
+        if course.end:
+            axis.plot(course.seeds[-1], course.deciding, "o", ms=11, mfc="none", mec=colour)
+            axis.annotate(course.end, (course.seeds[-1], course.deciding), (0, 8), textcoords="offset points",
+                          ha="center", va="bottom", color=colour, bbox=BEHIND)  # fmt: skip
+    axis.set_yscale("log")
+    axis.set_ylim(*shown.evidence_limits)
+    axis.set_xlim(0.5, shown.looks + 0.5)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _differences(axis: Any, shown: Story) -> None:
+    """The differences seed by seed with their intervals, and the margin within which they are equal."""
+    axis.axhspan(shown.below, shown.above, color=BAND, lw=0)
+    axis.axhline(0, color="black", lw=0.8)
+    for course in shown.courses:
+        change, low, high = (np.array(values) for values in (course.change, course.low, course.high))
+        bounded = np.isfinite(low) & np.isfinite(high)
+        reach = np.where(bounded, [change - low, high - change], 0)
+        place = np.array(course.seeds) + 0.12 * (course.plan - (len(shown.names) - 1) / 2)
+        axis.errorbar(place, change, reach, color=_colour(course.plan), marker=_mark(course.plan), ms=4, lw=1.2)
+    axis.set_ylim(*shown.change_limits)
+    axis.set_xlabel("seeds")
+
+
+def _colour(index: int) -> str:
+    return OKABE_ITO[index % len(OKABE_ITO)]
+
+
+def _mark(index: int) -> str:
+    return MARKS[index % len(MARKS)]
+
+
+@styled
+def variance(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
+    """A panel a plan: the std of ln test score by what varies, with its interval, and its share of the variance."""
+    every = bars(table, runs)
+    shown = every[:PANELS]
+    colours = dict(zip((*SOURCES.values(), TEXT), OKABE_ITO, strict=False))
+    heights = [len(each.rows) + 2 for each in shown]
+    figure, axes = _axes(len(shown), 1, (5.6, 0.24 * sum(heights) + 0.7), sharex=True, height_ratios=heights)
+    for axis, plan in zip(axes.flat, shown, strict=True):
+        for place, row in enumerate(plan.rows):
+            if row.std is None:
+                continue
+            axis.barh(place, 100 * row.std, color=colours.get(row.source, "#999999"), height=0.62)
+            end = row.std
+            if row.low is not None and row.high is not None:
+                axis.plot([100 * row.low, 100 * row.high], [place, place], color="black", lw=1)
+                end = row.high
+            share = "" if row.share is None or place == 0 else f"{100 * row.share:.0f} %"
+            axis.annotate(share, (100 * end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        axis.set_yticks(range(len(plan.rows)), [f"{row.source} ({row.n})" for row in plan.rows])
+        axis.set_ylim(len(plan.rows) - 0.5, -0.5)
+        axis.grid(axis="y", visible=False)
+        axis.set_title(_short(plan.label))
+        axis.margins(x=0.12)
+    how = "std of ln test score, %; line: its 95 % interval; number: share\nof the variance of all seeds; (runs)"
+    figure.supxlabel(how, fontsize=8)
+    _note_missing(figure, len(every) - PANELS, "plans")
+    return figure
+
+
+@styled
+def trials(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Sequence[Searched] = ()) -> Any:
+    """A panel a search: the best valid score that n trials of a plan lead one to expect, against n."""
+    if not found:
+        raise RequestError("No search in this folder. To make one: rnndrop tune …")
+    shown = found[:PANELS]
+    columns = min(3, len(shown))
+    rows = math.ceil(len(shown) / columns)
+    figure, axes = _axes(rows, columns, (max(5.6, 3.8 * columns), 3.6 * rows))
+    for axis, search in zip(axes.flat, shown, strict=False):
+        draw_best_of(axis, search.curves)
+        axis.set_xlabel("trials n")
+        axis.set_ylabel(f"expected best valid {search.name}")
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    _note_missing(figure, len(found) - len(shown), "searches")
+    return figure
+
+
+def draw_best_of(axis: Any, curves: Mapping[str, Sequence[float]]) -> None:
+    """A line a plan: what the best of n trials is expected to be, from n = 1; NaN where that is infinite."""
+    for index, (label, values) in enumerate(list(curves.items())[:LINES]):
+        n = range(1, len(values) + 1)
+        axis.plot(n, values, color=_colour(index), marker=_mark(index), ms=4, lw=1.4, label=_short(label))
+    if len(curves) > LINES:
+        axis.plot([], [], " ", label=f"{len(curves) - LINES} more plans not shown")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.legend(fontsize=8)
+
+
 def _short(label: str, limit: int = 44) -> str:
     return label if len(label) <= limit else label[: limit - 1] + "…"
 
@@ -225,4 +373,7 @@ PLOTS: dict[str, Callable[..., Any]] = {
     "rates": rates,
     "heatmap": heatmap,
     "calibration": calibration,
+    "decisions": decisions,
+    "variance": variance,
+    "trials": trials,
 }

@@ -11,15 +11,21 @@ import numpy as np
 import pandas as pd
 
 from rnndrop.config.tasks import task_by_metric
+from rnndrop.decisions.document import Decision
 from rnndrop.display.digits import number
 from rnndrop.display.foreign import plain
+from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.report import series
+from rnndrop.report.decided import Story, stories
+from rnndrop.report.searched import Searched
 from rnndrop.report.sheet import signed, title
+from rnndrop.report.spread import Bars, bars
 from rnndrop.stats import stars
 
 LINES = 5
-MARKS = "ox+*#"
+MARKS = "ox+*#@%&"
+DOCUMENTS = 3
 LABEL = 34
 
 Lines = Sequence[tuple[str, Sequence[float], Sequence[float]]]
@@ -129,10 +135,79 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, co
     return "\n".join([*lines, *textwrap.wrap(note, width)])
 
 
+def decisions(
+    table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool, found: Sequence[Decision] = ()
+) -> str:
+    """The evidence by seed, up to what decides."""
+    every = stories(found)
+    parts = [_decision(each, width, colour) for each in every[:DOCUMENTS]]
+    more = len(every) - DOCUMENTS
+    return "\n\n".join([*parts, *([f"{more} more decisions not shown: narrow with --where"] if more > 0 else [])])
+
+
+def _decision(shown: Story, width: int, colour: bool) -> str:
+    lines: list[tuple[str, Sequence[float], Sequence[float]]] = [
+        (f"decides: E ≥ {shown.bound:.4g}", [1, shown.looks], [math.log10(shown.bound)] * 2)
+    ]
+    for course in shown.courses[: (len(MARKS) - 1) // 2]:
+        for what, values in (("a difference", course.differ), (f"equal within {shown.margin}", course.equal)):
+            there = [(seeds, math.log10(value)) for seeds, value in zip(course.seeds, values, strict=True)
+                     if not math.isnan(value)]  # fmt: skip
+            lines.append((f"{course.label}: {what}", [x for x, _ in there], [y for _, y in there]))
+    drawn = _plot(lines, "seeds", "log10 of the evidence E", width, colour, ticks=series.epoch_ticks(shown.looks))
+    more = len(shown.courses) - (len(MARKS) - 1) // 2
+    note = [f"{more} more pairs not shown: -o draws them"] if more > 0 else []
+    return "\n".join([*textwrap.wrap(plain(shown.said), width), drawn, *note])
+
+
+def variance(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
+    """A bar a source of chance: the std of ln test score, its interval, and its share of the variance."""
+    every = bars(table, runs)
+    most = max(row.high or row.std or 0 for plan in every for row in plan.rows)
+    note = "std of ln test score with its 95 % interval, of so many runs; share of the variance of all seeds"
+    return "\n".join([*(line for plan in every for line in _bars(plan, most, width)), *textwrap.wrap(note, width)])
+
+
+def _bars(plan: Bars, most: float, width: int) -> list[str]:
+    cells = max(10, width - 43)
+    lines = [plain(plan.label)[:width]]
+    for row in plan.rows:
+        at = [
+            0 if value is None else round(value / (most or 1) * (cells - 1)) for value in (row.std, row.low, row.high)
+        ]
+        axis = ["█"] * at[0] + [" "] * (cells - at[0])
+        axis[max(at[0], at[1]) : at[2] + 1] = "─" * (at[2] + 1 - max(at[0], at[1])) if row.high is not None else ""
+        std, share = (
+            "" if value is None else f"{value:.{digits}%}" for value, digits in ((row.std, 2), (row.share, 0))
+        )
+        lines.append(f"  {row.source:<18}{row.n:>3}  {std:>7}  {share:>6}  {''.join(axis)}".rstrip())
+    return lines
+
+
+def trials(
+    table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool, found: Sequence[Searched] = ()
+) -> str:
+    """The best valid score that n trials of a plan lead one to expect, against n."""
+    if not found:
+        raise RequestError("No search in this folder. To make one: rnndrop tune …")
+    parts = []
+    for search in found[:DOCUMENTS]:
+        lines = []
+        for label, values in list(search.curves.items())[: len(MARKS)]:
+            there = [(n, value) for n, value in enumerate(values, 1) if not math.isnan(value)]
+            lines.append((label, [x for x, _ in there], [y for _, y in there]))
+        ticks = series.epoch_ticks(max(map(len, search.curves.values())))
+        parts.append(_plot(lines, "trials n", f"expected best valid {search.name}", width, colour, ticks=ticks))
+    return "\n\n".join(parts)
+
+
 DRAWINGS: dict[str, Callable[..., Any]] = {
     "curves": curves,
     "forest": forest,
     "rates": rates,
     "heatmap": heatmap,
     "calibration": calibration,
+    "decisions": decisions,
+    "variance": variance,
+    "trials": trials,
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from rnndrop.sweeps.scheduler import Job, jobs_of
 SEEDS = "seed=range(5)"
 SOURCES = {"init": "initial weights", "data": "order of the data", "masks": "masks"}
 ALL, TEXT = "all", "test text"
+
+Finished = Mapping[str, Sequence[tuple[float, Path]]]
+"""By source, `ALL` among them: the test score and the folder of each finished run in which it varies."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,28 @@ def _varying(config: Config) -> list[str]:
     return [name for name in SOURCES if there[name] and getattr(config.seeds, name) is None]
 
 
-def spreads(found: Sequence[Source]) -> list[Spread]:
-    """What the finished runs show: all seeds, each source, and the test text."""
-    whole = _spread(ALL, found[0].jobs, None)
+def finished(found: Sequence[Source]) -> Finished:
+    """The finished runs of each source."""
+    return {
+        source.name: [
+            (score(job.record.metrics, "test"), job.folder)
+            for job in source.jobs
+            if job.record and job.record.status == "finished"
+        ]
+        for source in found
+    }
+
+
+def spreads(found: Finished) -> list[Spread]:
+    """What finished runs show: all seeds, each source, and the test text."""
+    whole = _spread(ALL, found[ALL], None)
     variance = None if whole.std is None else whole.std**2
-    rows = [_spread(source.name, source.jobs, variance) for source in found[1:]]
-    return [whole, *rows, *_of_text(found[0].jobs, variance)]
+    rows = [_spread(name, runs, variance) for name, runs in found.items() if name != ALL]
+    return [whole, *rows, *_of_text(found[ALL], variance)]
 
 
-def _spread(name: str, jobs: Sequence[Job], variance: float | None) -> Spread:
-    tests = [score(job.record.metrics, "test") for job in jobs if job.record and job.record.status == "finished"]
+def _spread(name: str, runs: Sequence[tuple[float, Path]], variance: float | None) -> Spread:
+    tests = [test for test, _ in runs]
     title = SOURCES.get(name, "all seeds")
     test = float(np.mean(tests)) if tests else None
     if len(tests) < 2:
@@ -100,9 +116,9 @@ def _spread(name: str, jobs: Sequence[Job], variance: float | None) -> Spread:
     return Spread(title, len(tests), test, std, low, high, 1.0 if name == ALL else share)
 
 
-def _of_text(jobs: Sequence[Job], variance: float | None) -> list[Spread]:
+def _of_text(runs: Sequence[tuple[float, Path]], variance: float | None) -> list[Spread]:
     """The spread over redrawn test texts, of a language model."""
-    blocks = [read_blocks(job.folder) for job in jobs if job.record and job.record.status == "finished"]
+    blocks = [read_blocks(folder) for _, folder in runs]
     stds = [
         float(bootstrap(sums, counts)[0].std(ddof=1)) for sums, counts in (each for each in blocks if each is not None)
     ]

@@ -119,7 +119,7 @@ def test_one_of_a_few_values(rnndrop: Command, request_: str, message: str, vali
 
 def test_help_names_the_values(rnndrop: Command) -> None:
     for command, values in {"ablate": Mode, "reproduce": Scale, "eval": Masks, "plot": Drawing}.items():
-        shown = re.sub(r"[\s│]", "", rnndrop(command, "--help").stdout)
+        shown = re.sub(r"[\s│]", "", rnndrop(command, "--help", COLUMNS="200").stdout)
         assert "|".join(get_args(values)) in shown
 
 

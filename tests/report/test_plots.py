@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import get_args
@@ -11,8 +12,11 @@ from rnndrop.report import series
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.values import Drawing
+from tests.conftest import Command
+from tests.invented import write_run
 
-KINDS = get_args(Drawing)
+OF_DOCUMENTS = ("decisions", "variance", "trials")  # what those draw, `hundred` has none of
+KINDS = [kind for kind in get_args(Drawing) if kind not in OF_DOCUMENTS]
 SIGNATURES = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
@@ -82,3 +86,45 @@ def test_a_missing_extra_says_how_to_get_it(hundred: Path, monkeypatch: pytest.M
     runs = load_runs(hundred)
     with pytest.raises(RequestError, match=r"plotext.*rnndrop\[plots\]"):
         DRAWINGS["curves"](compare(runs), runs, "test_perplexity", 80, False)
+
+
+def test_a_decision_is_drawn_with_what_decided_it(rnndrop: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    output = tmp_path / "results/runs"
+    for seed in range(20):
+        for plan, value in (("none", 100), ("naive", 120)):
+            write_run(output, [f"dropout={plan}"], seed, value + ((seed * 7) % 5) / 10 + seed % 2)
+    assert "rnndrop decide" in rnndrop("plot", "decisions").stderr
+    assert "better" in rnndrop("decide", "dropout=none,naive").stdout
+    assert rnndrop("plot", "decisions", "-o", "figure.svg").returncode == 0
+    text = (tmp_path / "figure.svg").read_text("utf-8")
+    for word in ("none against naive", "decides: E ≥ 20", ">better<", "equal within 1 %", "seeds", "change of test"):
+        assert word in text, word
+
+
+def test_the_spread_by_what_varies_is_drawn_from_the_runs(rnndrop: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    output = tmp_path / "results/runs"
+    for seed in range(3):
+        write_run(output, ["dropout=naive"], seed, 100 + 2 * seed)
+    assert "rnndrop variance" in rnndrop("plot", "variance").stderr
+    for seed in range(3):
+        write_run(output, ["dropout=naive", "seeds.data=0", "seeds.masks=0"], seed, 100 + seed)
+    assert rnndrop("plot", "variance", "-o", "figure.svg").returncode == 0
+    text = (tmp_path / "figure.svg").read_text("utf-8")
+    assert "all seeds (3)" in text and "initial weights (3)" in text and "masks (" not in text and "25 %" in text
+
+
+def test_the_best_of_n_trials_is_drawn_for_each_plan(rnndrop: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_run(tmp_path / "results/runs", ["dropout=naive"], 0, 100)
+    assert "rnndrop tune" in rnndrop("plot", "trials").stderr
+    (tmp_path / "results/runs/searches").mkdir()
+    plans = [{"name": name, "expected_best": [None, 9.0, 8.0]} for name in ("dropout=naive", "dropout=locked")]
+    file = tmp_path / "results/runs/searches/1.json"
+    file.write_text(json.dumps({"metric": "perplexity", "plans": plans}), "utf-8")
+    file.with_name("2.json").write_text("{", "utf-8")
+    done = rnndrop("plot", "trials", "-o", "figure.svg")
+    assert done.returncode == 0 and "2.json" in done.stderr
+    text = (tmp_path / "figure.svg").read_text("utf-8")
+    assert "dropout=naive" in text and "dropout=locked" in text and "expected best valid perplexity" in text
