@@ -60,14 +60,15 @@ def sources(overrides: Sequence[str]) -> list[Source]:
     seeds = [job.config.seed for job in jobs]
     if len({job.folder.parent for job in jobs}) > 1 or len(set(seeds)) < 2:
         raise RequestError("This is for one configuration with two seeds or more. Give its settings and seed=range(5).")
-    found, config = [Source(ALL, jobs)], jobs[0].config
+    found, config, known = [Source(ALL, jobs)], jobs[0].config, {job.folder: job for job in jobs}
     free = [name for name in SOURCES if getattr(config.seeds, name) is None]
     if not (varying := _varying(config)):
         given = " ".join(f"seeds.{name}" for name in SOURCES if name not in free)
         raise RequestError(f"Nothing that is drawn here varies with the seed. Leave out one of these: {given}")
     for name in varying:
         fixed = [f"seeds.{other}={seeds[0]}" for other in free if other != name]
-        found.append(Source(name, jobs_of(expand([*own, *fixed]))))
+        varied = jobs_of(expand([*own, *fixed]))  # of the only source there is, they are the runs of all
+        found.append(Source(name, [known.get(job.folder, job) for job in varied]))
     for source in found:
         for job in source.jobs:
             job.name = f"{SOURCES.get(source.name, source.name)}, seed={job.config.seed}"

@@ -46,6 +46,13 @@ def test_a_seed_of_its_own_is_part_of_what_a_run_is() -> None:
     assert len({run_id(compose([*naive, *each])) for each in ([], ["seeds.masks=0"], ["seeds.masks=1"])}) == 3
 
 
+def test_the_only_source_is_worth_all_of_it(rnndrop: Command, tmp_path: Path) -> None:
+    arguments = [*TINY, "dropout=none", "trainer.epochs=1", "seed=range(2)", f"output={tmp_path}"]
+    rows = {row["source"]: row for row in json.loads(rnndrop("variance", *arguments, "--json").stdout)}
+    assert rows["initial weights"]["std"] == rows["all seeds"]["std"] > 0 and rows["initial weights"]["share"] == 1
+    assert len(list(tmp_path.rglob("record.json"))) == 2
+
+
 SEEDED = ["seeds.data=3", "seeds.masks=3"]
 
 
