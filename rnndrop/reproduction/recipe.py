@@ -13,12 +13,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from rnndrop.config.compose import choices, compose, expand
-from rnndrop.config.tasks import TASKS, TaskSpec, score
+from rnndrop.config.tasks import TASKS, TaskSpec
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.scheduler import Job, jobs_of
+from rnndrop.sweeps.tuning import rates, scaled, winner
 from rnndrop.values import Scale
-
-SETTLED = ("finished", "failed", "diverged")
 
 
 class Row(BaseModel):
@@ -92,13 +91,7 @@ class Plan:
     @property
     def factor(self) -> float | None:
         """The factor with the lowest valid score; None while it is not known."""
-        if not self.trials:
-            return next(iter(self.jobs))
-        if not all(job.state in SETTLED for job in self.search):
-            return None
-        done = {factor: job.record for factor, job in self.trials.items() if job.state == "finished"}
-        valid = {factor: score(record.metrics, "valid") for factor, record in done.items() if record}
-        return min(valid, key=lambda factor: valid[factor], default=None)
+        return winner(self.trials) if self.trials else next(iter(self.jobs))
 
     @property
     def chosen(self) -> list[Job]:
@@ -168,19 +161,11 @@ def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = 
 
 
 def _candidates(factors: Sequence[float], overrides: list[str]) -> dict[float, list[str]]:
-    """The overrides with every rate of their plan times each factor; only once where the plan drops nothing.
-
-    Of several rules at a location it is the first one's rate.
-    """
-    rates: dict[str, float] = {}
-    for rule in compose(expand(overrides)[0]).twin_plan.active:
-        rates.setdefault(rule.location, rule.p)
-    if not rates or list(factors) == [1.0]:
+    """The overrides with every rate of their plan times each factor; only once where the plan drops nothing."""
+    own = rates(compose(expand(overrides)[0]))
+    if not own or list(factors) == [1.0]:
         return {1.0: overrides}
-    return {
-        factor: [*overrides, *(f"dropout.{place}.p={round(p * factor, 4)}" for place, p in rates.items())]
-        for factor in factors
-    }
+    return {factor: [*overrides, *scaled(own, factor)] for factor in factors}
 
 
 def _jobs(row: str, factor: float, overrides: list[str]) -> list[Job]:
