@@ -59,8 +59,9 @@ def _opening(asked: Search) -> list[str]:
         for key, of in asked.ranges.items()
     )
     about = f" ({FACTOR} multiplies every rate of a plan)" if FACTOR in asked.ranges else ""
-    seeds = f"; then seeds {', '.join(map(str, asked.seeds))}" if asked.seeds else ""
-    first = f"{len(asked.studies)} plans × {asked.budget} trials with seed {asked.seed}{seeds}: {ranges}{about}"
+    seeds = f"; then seed {', '.join(map(str, asked.seeds))}" if asked.seeds else ""
+    plans = len(asked.studies)
+    first = f"{plans} plan{'s' * (plans != 1)} × {asked.budget} trials with seed {asked.seed}{seeds}: {ranges}{about}"
     return [first, *(f"{study.name}: {_fewer(study, asked)}" for study in asked.studies if _fewer(study, asked))]
 
 
