@@ -219,18 +219,35 @@ def reproduce(
     raise typer.Exit(command.reproduce(name, scale, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 
-@app.command(epilog="Example: rnndrop tune dropout=variational 'dropout.recurrent.p=interval(0,0.7)' --trials 20")
+@app.command(
+    epilog="Examples: rnndrop tune dropout=naive,variational,awd --trials 20 --seeds 5 --jobs 2"
+    " · rnndrop tune dropout=variational 'dropout.recurrent.p=interval(0,0.7)'"
+    " · rnndrop tune dropout=naive,awd 'rate_factor=interval(0.5,1.5)'"
+)
 def tune(
     overrides: Overrides = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="How many trials, finished or pruned, including those of earlier calls.")
+        int, typer.Option(min=1, max=10_000, help="How many trials of each plan, including those of earlier calls.")
     ] = 20,
+    seeds: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many seeds, other than the search's, measure each plan's best.")
+    ] = 3,
+    no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to its end.")] = False,
+    jobs: Jobs = 1,
     as_json: Json = False,
+    dry_run: DryRun = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
 ) -> None:
-    """Search for the best rates with Optuna; trials that fall behind are pruned."""
-    from . import tune as command
+    """Search the plans of `dropout=a,b` with as many trials each; train the best of each, by valid, with fresh seeds.
 
-    raise typer.Exit(command.search(overrides or [], trials, as_json))
+    A range is KEY=interval(LOW,HIGH), KEY=tag(log,interval(LOW,HIGH)) or KEY=A,B. rate_factor multiplies every rate of
+    a plan; it is what is searched where no range is given. Trials that fall behind are pruned.
+    """
+    from . import tune as command
+    from .sweep import Options
+
+    options = Options(jobs, as_json, dry_run, retry_failed)
+    raise typer.Exit(command.tune(overrides or [], trials, seeds, not no_prune, options))
 
 
 @app.command(epilog="Example: rnndrop show 3f9c21ab/seed-0")

@@ -15,7 +15,7 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions, lines, with_decisions
 from rnndrop.report.frames import load_runs
-from rnndrop.report.select import last, sort, where
+from rnndrop.report.select import last, sort, where, without_trials
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import DATA, footer, remarks, render
 from rnndrop.values import Interval, Style
@@ -121,6 +121,9 @@ def load(path: str, conditions: list[str], span: str | None) -> tuple[pd.DataFra
     chosen = where(runs, conditions)
     if span:
         chosen = last(chosen, span)
+    chosen, found = without_trials(chosen, conditions), len(chosen)
+    if trials := found - len(chosen):
+        print(f"{trials} trials of searches are left out: --where label=trial shows them.", file=sys.stderr)
     if chosen.empty:
         raise RequestError(f"None of the {len(runs)} runs in {path} matches --where and --last.")
     return chosen, len(caught)

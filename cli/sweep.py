@@ -24,8 +24,13 @@ from rnndrop.sweeps.scheduler import Executor, Job, estimate, plan_jobs, run_job
 from .progress import console, resumable, tell_idle
 from .run import result_line
 
-WORDS = {"resumable": "to resume", "running": "running elsewhere", "unmeasured": "to measure"}
-WOULD = {"resumable": "resume", "unmeasured": "measure", "unreadable": "stop"}
+WORDS = {
+    "resumable": "to resume",
+    "running": "running elsewhere",
+    "unmeasured": "to measure",
+    "trial": "done in a search",
+}
+WOULD = {"resumable": "resume", "unmeasured": "measure", "unreadable": "stop", "trial": "take over"}
 
 
 @dataclass(frozen=True)

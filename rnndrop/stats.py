@@ -34,6 +34,19 @@ def std_interval(std: float, n: int, level: float = LEVEL) -> tuple[float, float
     return low, high
 
 
+def expected_best(values: Sequence[float]) -> list[float]:
+    """The mean of the lowest of n of the values, for n from 1 to all: the mean over every subset of that size.
+
+    That is the unbiased estimate of the best of n independent trials (Tang et al. 2020); with replacement (Dodge et al.
+    2019) it is biased. Of failures give infinity: where a subset has nothing else, the mean is infinite.
+    """
+    ordered, count = sorted(values), len(values)
+    return [  # of the subsets of size n, comb(count - i - 1, n - 1) have the value at i as their lowest
+        sum(math.comb(count - i - 1, n - 1) / math.comb(count, n) * ordered[i] for i in range(count - n + 1))
+        for n in range(1, count + 1)
+    ]
+
+
 class Estimate(NamedTuple):
     """A number estimated from samples, and its standard error; NaN if one sample was all there was."""
 

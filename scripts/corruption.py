@@ -142,8 +142,8 @@ class Folder:
             if any(self.sound.rglob(checkpoint.PATTERN)):
                 break
         assert any(self.sound.rglob(heartbeat.HEARTBEAT)), "it was to be killed in the middle"
-        command(["tune", *self.request, "dropout.recurrent.p=0.2,0.3", "--trials", "2", f"output={self.sound}"])
-        assert (self.sound / "tune.db").exists()
+        command(["tune", *self.request, "dropout.recurrent.p=0.2,0.3", "--seeds", "0", f"output={self.sound}"])
+        assert list((self.sound / "searches").iterdir())
         self.files = [path for path in sorted(self.sound.rglob("*")) if path.is_file()]
 
     def _make(self, overrides: list[str], limit: float = 120) -> None:
@@ -226,9 +226,9 @@ def _problems(folder: Folder, runs: Path, path: Path, allowed: list[Any] | None,
         "eval": ["eval", run, "--mc", "2"],
     }
     chosen = dice.sample(sorted(commands), 4)
-    if path.name == "tune.db":
+    if path.parent.name == "searches":
         chosen.append("tune")
-        commands["tune"] = ["tune", *folder.request, "dropout.recurrent.p=0.2,0.3", "--trials", "3", f"output={runs}"]
+        commands["tune"] = ["tune", *folder.request, "dropout.recurrent.p=0.2,0.3", "--seeds", "0", f"output={runs}"]
     for name in chosen:
         yield from _disorder(name, command(commands[name]))
     if allowed is not None and path.parent.parent.parent == runs:

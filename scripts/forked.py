@@ -40,8 +40,8 @@ class Outcome:
 
 
 LATE = (
-    "alembic.command", "itables", "jinja2", "matplotlib.pyplot", "optuna", "pandas", "plotext", "plotly.io",
-    "rich.progress", "scipy.stats", "sqlalchemy.dialects.sqlite", "tabulate", "torch._dynamo", "typer.rich_utils",
+    "itables", "jinja2", "matplotlib.pyplot", "pandas", "plotext", "plotly.io",
+    "rich.progress", "scipy.stats", "tabulate", "torch._dynamo", "typer.rich_utils",
 )  # fmt: skip
 """What the commands import late; `torch._dynamo` is what every optimizer of torch imports."""
 

@@ -84,23 +84,42 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in product(*axes.values())]
 
 
-def sweeps(overrides: Sequence[str]) -> tuple[list[str], dict[str, tuple[float, float] | list[Any]]]:
-    """Part overrides into those with one value and, by key, the ranges: (low, high) of `interval()`, or a list."""
+@dataclass(frozen=True)
+class Span:
+    """What `interval(low,high)` names, or `tag(log,interval(low,high))`, of which a tenth is as much as tenfold."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, part: float) -> float:
+        """The value after so much of the interval, from 0 to 1, in four digits."""
+        low, high = (math.log(end) if self.log else end for end in (self.low, self.high))
+        value = low + part * (high - low)
+        return float(f"{math.exp(value) if self.log else value:.4g}")
+
+
+def sweeps(overrides: Sequence[str], others: Sequence[str] = ()) -> tuple[list[str], dict[str, Span | list[str]]]:
+    """Part overrides into those with one value and, by key, the ranges: a Span or a list of values as typed.
+
+    `others`: keys that are no settings, and can have a range too. Of two for one key the later counts.
+    """
     from hydra.core.override_parser.types import IntervalSweep
 
-    fixed: list[str] = []
-    searched: dict[str, tuple[float, float] | list[Any]] = {}
-    for own in map(_read, overrides):
-        if own.sweep is None:
-            fixed.append(own.text)
-        elif isinstance(own.sweep, IntervalSweep):
-            low, high = own.sweep.start, own.sweep.end
-            if low is None or high is None or not -math.inf < low < high < math.inf:
-                raise RequestError(f"{own.text}: the interval is empty or has no end.")
-            searched[own.key] = (float(low), float(high))
-        else:
-            searched[own.key] = _values(own)
-    return fixed, searched
+    read = [_parsed(text) if text.partition("=")[0] in others else _read(text) for text in overrides]
+    found = {own.key: own for own in read}
+    fixed = [own.text for own in read if own.sweep is None and own is found[own.key]]
+    several = {key: own for key, own in found.items() if own.sweep is not None}
+    return fixed, {
+        key: _span(own) if isinstance(own.sweep, IntervalSweep) else _values(own) for key, own in several.items()
+    }
+
+
+def _span(own: Override) -> Span:
+    low, high, log = own.sweep.start, own.sweep.end, "log" in own.sweep.tags
+    if low is None or high is None or not (0 if log else -math.inf) < low < high < math.inf:
+        raise RequestError(f"{own.text}: the interval is empty or has no end{', or begins at 0' if log else ''}.")
+    return Span(float(low), float(high), log)
 
 
 def choices(group: str) -> dict[str, str]:

@@ -486,7 +486,9 @@ class Config(Settings):
     seeds: SeedSettings = SeedSettings()
     output: str = _setting("Folder of the runs.", "output=results/mine")
     label: str | None = _setting(
-        "A name for what the run is for, not part of its identity; null: none.", "label=first-try", default=None
+        "A name for what the run is for, not part of its identity; null: none. Reports leave out `trial`, of a search.",
+        "label=first-try",
+        default=None,
     )
 
     def seed_of(self, source: str) -> int:

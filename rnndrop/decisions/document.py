@@ -21,8 +21,8 @@ from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import score
 from rnndrop.decisions.race import DIVERGED, Look, Race, Rule, Scores
 from rnndrop.display.foreign import cleaned
-from rnndrop.errors import NotWrittenError, RequestError
-from rnndrop.store import files, records
+from rnndrop.errors import RequestError
+from rnndrop.store import documents
 from rnndrop.store.files import DamagedRecordError
 from rnndrop.store.records import Record
 
@@ -124,33 +124,18 @@ def path_of(output: str | Path, name: str) -> Path:
 
 def paths(output: str | Path) -> list[Path]:
     """The files of decisions in an output folder, in a fixed order; most folders have none."""
-    return sorted((Path(output) / FOLDER).glob("[!.]*.json"))
+    return documents.paths(output, FOLDER)
 
 
 def read(path: Path) -> Decision | None:
     """The decision in a file, None where there is none. Raises DamagedRecordError and UnreadableError."""
-    content = files.read_file(path)
-    try:
-        return None if content is None else Decision.from_json(content.decode())
-    except UnicodeDecodeError as error:
-        raise DamagedRecordError(str(error)) from None
+    text = documents.read(path)
+    return None if text is None else Decision.from_json(text)
 
 
 def write(path: Path, decision: Decision) -> None:
     """Write a decision, unless that is what the file holds. Raises RequestError where it cannot be written."""
-    text = decision.to_json()
-    try:
-        if files.read_file(path) == text.encode():
-            return
-    except (DamagedRecordError, files.UnreadableError):  # what is there now tells
-        pass
-    records.prepare(path.parent)
-    try:
-        files.write_atomically(path, text)
-    except OSError as error:
-        raise NotWrittenError(
-            f"Cannot write {path}: {error.strerror}. The runs are kept; the same command writes it."
-        ) from None
+    documents.write(path, decision.to_json())
 
 
 def ln_score(record: Record) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,16 +72,17 @@ class SkippedRecordWarning(UserWarning):
     """A record was left out; the message names it and says why."""
 
 
-def load_runs(path: str | Path = "results/runs") -> pd.DataFrame:
+def load_runs(path: str | Path = "results/runs", folders: Iterable[Path] | None = None) -> pd.DataFrame:
     """One row for each run and seed below `path`, with the columns and types of `column_types()`.
 
+    `folders`: only these run folders.
     Copies of a record count once; where they differ, one is used and the others are left out. What is left out, a
     damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises RequestError
     where there is no record at all.
     """
     runs, skipped = _Runs(), 0
     with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
-        for folder in find_runs(path):
+        for folder in find_runs(path) if folders is None else folders:
             try:
                 record = read_record(folder)
                 if record is not None:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from rnndrop.errors import RequestError, suggestion, unknown
 from rnndrop.report.settings import show
+from rnndrop.store.records import TRIAL
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
@@ -36,6 +37,13 @@ def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         values = _values(runs, key)
         runs = runs[_ordered(values, sign, value) if sign in _ORDER else _equal(values, value) ^ (sign == "!=")]
     return runs
+
+
+def without_trials(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
+    """Leave out the trials of searches, unless a condition is about the label."""
+    if any(re.match(r"\s*label\s*(=|!=)", condition) for condition in conditions):
+        return runs
+    return runs[runs["label"].fillna("") != TRIAL]
 
 
 def _values(runs: pd.DataFrame, key: str) -> pd.Series:

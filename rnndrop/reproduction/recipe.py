@@ -9,18 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from rnndrop.config.compose import choices, compose, expand
-from rnndrop.config.schema import RuleSettings
-from rnndrop.config.tasks import TASKS, TaskSpec, score
+from rnndrop.config.tasks import TASKS, TaskSpec
 from rnndrop.errors import RequestError, unknown
+from rnndrop.sweeps.factor import rates, scaled
 from rnndrop.sweeps.scheduler import Job, jobs_of
+from rnndrop.sweeps.tuning import winner
 from rnndrop.values import Scale
-
-SETTLED = ("finished", "failed", "diverged")
 
 
 class Row(BaseModel):
@@ -94,13 +92,7 @@ class Plan:
     @property
     def factor(self) -> float | None:
         """The factor with the lowest valid score; None while it is not known."""
-        if not self.trials:
-            return next(iter(self.jobs))
-        if not all(job.state in SETTLED for job in self.search):
-            return None
-        done = {factor: job.record for factor, job in self.trials.items() if job.state == "finished"}
-        valid = {factor: score(record.metrics, "valid") for factor, record in done.items() if record}
-        return min(valid, key=lambda factor: valid[factor], default=None)
+        return winner(self.trials) if self.trials else next(iter(self.jobs))
 
     @property
     def chosen(self) -> list[Job]:
@@ -172,36 +164,9 @@ def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = 
 def _candidates(factors: Sequence[float], overrides: list[str]) -> dict[float, list[str]]:
     """The overrides with every rate of their plan times each factor; only once where the plan drops nothing."""
     config = compose(expand(overrides)[0])
-    places = list(dict.fromkeys(rule.location for rule in config.twin_plan.active))
-    if not places or list(factors) == [1.0]:
+    if not rates(config) or list(factors) == [1.0]:
         return {1.0: overrides}
-    rules = {place: getattr(config.dropout, place) for place in places}
-    return {
-        factor: [*overrides, *(each for place, own in rules.items() for each in _scaled(place, own, factor))]
-        for factor in factors
-    }
-
-
-def _scaled(place: str, rule: RuleSettings, factor: float) -> list[str]:
-    """The overrides that multiply all rates of a location."""
-    also = [each.model_dump(exclude_defaults=True) | {"p": _rate(each.p, factor)} for each in rule.also]
-    return [
-        f"dropout.{place}.p={_rate(rule.p, factor)}",
-        *([f"dropout.{place}.also={_spelled(also)}"] if also else []),
-    ]
-
-
-def _rate(p: float, factor: float) -> float:
-    return round(p * factor, 4)
-
-
-def _spelled(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_spelled(each)}' for name, each in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_spelled, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return {factor: [*overrides, *scaled(config, factor)] for factor in factors}
 
 
 def _jobs(row: str, factor: float, overrides: list[str]) -> list[Job]:

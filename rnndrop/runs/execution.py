@@ -21,6 +21,7 @@ from rnndrop.runs import environment
 from rnndrop.runs.checkpointer import Checkpointer
 from rnndrop.runs.loading import load_corpus, trained
 from rnndrop.runs.observers import observers_of
+from rnndrop.runs.pruning import Pruned
 from rnndrop.runs.signals import Interrupted, Stop
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.heartbeat import Heartbeat
@@ -63,6 +64,8 @@ class Execution:
         try:
             with self.stop.listening(), Heartbeat(self.folder) as beating:
                 written = self._write(self._train(beating, every))
+        except Pruned as stop:
+            written = self._write(self._record("interrupted", metrics=stop.metrics))
         except Interrupted:
             with suppress(NotWrittenError, files.UnreadableError):  # the checkpoint is what counts
                 written = self._write(self._record("interrupted"))

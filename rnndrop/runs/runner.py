@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,7 +14,7 @@ from rnndrop.errors import RequestError
 from rnndrop.runs import environment
 from rnndrop.runs.execution import Execution
 from rnndrop.store import checkpoint, files, heartbeat, records
-from rnndrop.store.ownership import folder_of, owns, relabelled, unmeasured
+from rnndrop.store.ownership import claims, folder_of, owns, relabelled, unmeasured
 from rnndrop.store.progress import Progress, RunObserver, Watching
 from rnndrop.store.records import Record, locked
 
@@ -41,7 +42,8 @@ def run_one(
     with suppress(files.DamagedRecordError):  # kept aside below
         known = records.own_record(folder, owned)
     answered = not force and known is not None and records.settles(known, settled)
-    if answered and known and not unmeasured(config, known) and records.whole(folder) and not checkpoint.paths(folder):
+    done = answered and known is not None and not unmeasured(config, known) and not _to_claim(config, known, folder)
+    if done and known and records.whole(folder) and not checkpoint.paths(folder):
         return _answer(config, folder, known)  # needs neither the corpus nor a folder that can be written
     new = partial(Execution, config, overrides, folder)
     run = None if answered else new()  # a request that cannot be met leaves nothing behind
@@ -49,6 +51,9 @@ def run_one(
     with locked(folder, wait), environment.computing(config.trainer.precision, config.trainer.threads):
         found = records.own_record_or_aside(folder, owned)
         if not force and found and records.settles(found, settled):
+            if claims(config, found):
+                found.config["label"] = config.label
+                files.write_atomically(folder / records.RECORD, found.to_json())
             if found.status == "finished":
                 with suppress(RequestError):
                     checkpoint.discard(folder)
@@ -58,6 +63,11 @@ def run_one(
         if force:
             checkpoint.discard(folder)
         return (run or new()).record(observer or RunObserver(), found)
+
+
+def _to_claim(config: Config, record: Record, folder: Path) -> bool:
+    """Whether a trial's record is to become that of a run of its own, and can be."""
+    return claims(config, record) and os.access(folder, os.W_OK)
 
 
 def _answer(config: Config, folder: Path, record: Record) -> Record:

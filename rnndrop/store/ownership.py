@@ -59,6 +59,11 @@ def unmeasured(config: Config, record: Record) -> list[str]:
     return [mode for mode, own in asked(config).items() if not own.items() <= there[mode].items()]
 
 
+def claims(config: Config, record: Record) -> bool:
+    """Whether a run is asked for, no longer as a trial of a search, that is recorded as one."""
+    return record.config.get("label") == records.TRIAL != config.label
+
+
 def relabelled(config: Config, record: Record) -> str:
     """What is to be said where a finished run is asked for under another label; empty where there is nothing."""
     label = record.config.get("label")

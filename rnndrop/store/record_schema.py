@@ -52,6 +52,7 @@ class Metrics(Part):
     best_epoch: Whole | None = None
     epochs: Whole | None = None
     diverged_step: Whole | None = None
+    pruned: Whole | None = None
     mc: Modes | None = None
     cache: Modes | None = None
     dynamic: Modes | None = None

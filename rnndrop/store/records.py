@@ -35,6 +35,8 @@ OUTPUTS = (CONFIG, HISTORY, TEST_NLL, WEIGHTS)
 """The files that belong to a record."""
 HISTORY_TIMING = ("seconds", "tokens_per_second")
 """The keys of a history row that say how long it took: like a record's `timing`, they differ from run to run."""
+TRIAL = "trial"
+"""The `label` of the trials of a search. Reports leave them out; a run that is asked for otherwise loses it."""
 
 _NEXT = ".next"  # added to the name of a file that will take its place
 _LITTER = re.compile(  # what a writer that died has left; the names are those of `files.write_atomically`
@@ -238,6 +240,11 @@ def own_record_or_aside(folder: Path, owned: Callable[[Record], bool]) -> Record
 def settles(record: Record | None, statuses: Collection[str]) -> bool:
     """Whether a run need not run again: it has one of `statuses`. What failed before it could begin settles nothing."""
     return record is not None and record.status in statuses and begun(record)
+
+
+def pruned(record: Record) -> bool:
+    """Whether a run was interrupted because it fell behind in a search. Elsewhere it can be gone on with as any."""
+    return record.status == "interrupted" and bool(record.metrics.get("pruned"))
 
 
 def begun(record: Record) -> bool:

@@ -129,6 +129,7 @@ class Cluster:
                         job.force,
                         frozenset(settled),
                         _gpus(number) if self.kind == "local" else None,
+                        job.rivals,
                     )
                     for job, number in zip(fresh, numbers, strict=True)
                 ]
@@ -186,7 +187,7 @@ class Cluster:
     def _look(self, job: Job, submitted: Submitted, present: set[str] | None) -> Event | None:
         """What there is to say of a job: it is done, it is gone, it is lost, or how far it is."""
         record = _record(job)
-        final = record is not None and record.status in ("finished", "failed", "diverged")
+        final = record is not None and (record.status in ("finished", "failed", "diverged") or records.pruned(record))
         if final and _time(job.folder / records.RECORD) != submitted.record_then:
             return Event(job, "done", record)
         now, beat = time.monotonic(), _time(job.folder / heartbeat.HEARTBEAT)
@@ -267,6 +268,7 @@ def run_remote(
     force: bool,
     settled: Collection[str],
     gpus: tuple[str | None, int] | None,
+    rivals: Sequence[Path] = (),
 ) -> str:
     """What a job does, wherever it runs. Told that its time is up (SIGUSR2), it asks Slurm to be given again.
 
@@ -289,7 +291,7 @@ def run_remote(
         torch.set_num_threads(int(cores))
     try:
         while True:
-            kind, content = run_task(config, overrides, force, settled, lambda progress: None)
+            kind, content = run_task(config, overrides, force, settled, lambda progress: None, rivals)
             if kind != "busy":
                 break
             time.sleep(1.0)

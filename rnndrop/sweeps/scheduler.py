@@ -21,7 +21,7 @@ from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.lock import BusyError
-from rnndrop.store.ownership import folder_of, owns, unmeasured
+from rnndrop.store.ownership import claims, folder_of, owns, unmeasured
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing, unfinished
 
@@ -36,7 +36,9 @@ class Job:
     """One run of a sweep; `name`: how it differs from the others.
 
     `state`: new, resumable, running, busy (in another process), waiting (to go on), unmeasured (finished, and something
-    more is to be measured), unreadable (`problem` says why), or its record's status.
+    more is to be measured), trial (recorded as one of a search, and asked for as a run of its own), pruned (a trial
+    that fell behind), unreadable (`problem` says why), or its record's status. A run whose valid score is worse than
+    that of half of its `rivals`, the folders of others, is pruned.
     """
 
     overrides: list[str]
@@ -50,6 +52,7 @@ class Job:
     force: bool = False
     deaths: int = 0
     seen_checkpoint: str = ""
+    rivals: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ def survey(job: Job) -> None:
         job.state = unfinished(job.folder)
     if job.record and job.state == "finished" and unmeasured(job.config, job.record):
         job.state = "unmeasured"
+    if job.record and job.state in ("finished", "failed", "diverged") and claims(job.config, job.record):
+        job.state = "trial"
+    if job.record and records.pruned(job.record) and job.config.label == records.TRIAL:
+        job.state = "pruned"
 
 
 def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
@@ -184,6 +191,8 @@ def _take_in(event: Event) -> None:
     if event.kind == "done":
         job.record = event.content if event.content is not None else records.read_record(job.folder)
         job.state = job.record.status if job.record else "failed"
+        if job.record and records.pruned(job.record):
+            job.state = "pruned"
     elif event.kind == "refused":
         record_failure(job, event.content)
     elif event.kind == "unreadable":

@@ -1,204 +1,316 @@
-"""Search for rates with Optuna: each trial is an ordinary run, so nothing of a search is lost either.
+"""A search for good settings of several plans, the same for each: as many trials, of the same ranges, at one seed.
 
-All trials have one seed. Its valid score of the best trial is too good by the choice, so a search shows no test score;
-`fresh` names the runs that measure the settings.
+The trials are drawn at random, and which ones follows from the request alone: so they can be run in any order and by
+any number of processes, more of them can be added, and the mean of the best of n is that of n independent trials. Every
+plan gets the same draws. Each trial is an ordinary run with the label `trial`; its record is all that is known of it.
 
-The study is an SQLite file in the output folder. Trials that were interrupted or killed are given again, and their
-runs go on from their checkpoints.
+The best trial of a plan, by valid, is trained with other seeds: the score that chose it is too good. No torch here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice, product
+import math
+import random
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
-from rnndrop.config.compose import compose, sweeps
+from rnndrop.config.compose import Span, compose, sweeps
+from rnndrop.config.identity import run_id
+from rnndrop.config.schema import Config
 from rnndrop.config.tasks import TASKS, TaskSpec, score
 from rnndrop.errors import RequestError
-from rnndrop.extras import need
-from rnndrop.runs.signals import Interrupted
-from rnndrop.store.lock import BusyError, held
-from rnndrop.store.progress import Observers, Progress, RunObserver
-from rnndrop.store.records import Record, prepare
+from rnndrop.store.ownership import folder_of
+from rnndrop.store.records import CONFIG, TRIAL
+from rnndrop.sweeps.factor import rates, scaled
+from rnndrop.sweeps.scheduler import Job, jobs_of, survey
 
-if TYPE_CHECKING:
-    from optuna import Study, Trial
-
-DATABASE = "tune.db"
-STEP = 0.01  # of an interval, unless it is narrow: runs that differ less are not worth two trainings
-CHECKED = 2000  # points of a search that are checked before it starts
-_REQUEUED = "requeued"
+SETTLED = ("finished", "failed", "diverged", "pruned")
+FACTOR = "rate_factor"  # no setting: it multiplies every rate of a plan
+LOW, HIGH = 0.25, 2.0  # of the factor, unless a range is given …
+HIGHEST = 0.95  # … or a rate would be more
+REPEATED = 1000  # draws in a row that bring nothing new, and a plan has no more trials
 NOT_SEARCHED = {
-    "seed": "the best of several seeds is the luckiest; give one, and measure what it chose with others",
+    "seed": "the best of several seeds is the luckiest; give one, and others measure what it chose",
     "task": "their scores have no common ranking",
     "data": "scores on different data have no common ranking",
 }
 
+Ranges = dict[str, Span | list[str]]
+Key = TypeVar("Key")
 
-class Pruned(Interrupted):
-    """A trial whose valid score is worse than that of half of the others at the same epoch."""
+
+@dataclass
+class Trial:
+    """One draw and its run."""
+
+    number: int
+    params: dict[str, Any]
+    job: Job
 
 
-@dataclass(frozen=True)
-class Space:
-    """What is fixed and what is searched: a tuple (low, high) is an interval, a list is a choice."""
+@dataclass
+class Study:
+    """The search of one plan. `ranges`: those that change something in it. `fresh`: the jobs that measure its best."""
 
-    fixed: list[str]
-    searched: dict[str, tuple[float, float] | list[Any]]
-    task: TaskSpec
+    name: str
+    overrides: list[str]
+    ranges: Ranges
+    trials: list[Trial] = field(default_factory=list)
+    fresh: list[Job] = field(default_factory=list)
 
     @property
-    def name(self) -> str:
-        """Names the study by what it searches, so that the same request goes on with it."""
-        return hashlib.sha256(json.dumps([sorted(self.fixed), self.searched], sort_keys=True).encode()).hexdigest()[:8]
+    def best(self) -> Trial | None:
+        """The trial with the lowest valid score; None while one is open, or where none has finished."""
+        number = winner({trial.number: trial.job for trial in self.trials})
+        return None if number is None else self.trials[number]
+
+    @property
+    def over(self) -> int:
+        """How many trials have come to their end."""
+        return sum(trial.job.state in SETTLED for trial in self.trials)
 
 
-def space(overrides: Sequence[str]) -> Space:
-    """Part overrides into fixed ones and ranges. Raises RequestError where there is nothing to search."""
-    fixed, searched = sweeps(overrides)
-    for key, why in NOT_SEARCHED.items():
-        if key in searched:
-            raise RequestError(f"{key} cannot be searched: {why}.")
-    if not searched:
-        raise RequestError("Nothing to search: give a range, as dropout.recurrent.p='interval(0,0.7)' or =0.1,0.3,0.5.")
-    for point in islice(_points(searched), CHECKED):
-        compose([*fixed, *point])
-    middle = compose([*fixed, *(f"{key}={_middle(values)}" for key, values in searched.items())])
-    return Space(fixed, searched, TASKS[middle.task])
+@dataclass
+class Search:
+    """What is asked: `budget` trials of each plan with `seed`, and the `seeds` that measure the best one."""
+
+    ranges: Ranges
+    budget: int
+    seed: int
+    seeds: list[int]
+    studies: list[Study]
+    prune: bool = True
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials of all plans, in turn: whenever it stops, all have had as many."""
+        every = [trial for study in self.studies for trial in study.trials]
+        return sorted(every, key=lambda trial: trial.number)
+
+    @property
+    def config(self) -> Config:
+        """A configuration of the search, for what all have in common."""
+        return self.studies[0].trials[0].job.config
+
+    @property
+    def output(self) -> Path:
+        """The folder of the runs."""
+        return Path(self.config.output)
+
+    @property
+    def task(self) -> TaskSpec:
+        """What the runs are scored by."""
+        return TASKS[self.config.task]
+
+    @property
+    def id(self) -> str:
+        """Sixteen hex digits of what is asked; the numbers of trials and of seeds are no part of it."""
+        plans = [run_id(study.trials[0].job.config) for study in self.studies]
+        asked = [self.task.metric, {key: spelled(values) for key, values in self.ranges.items()}, self.seed, plans]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+    def measure(self) -> list[Job]:
+        """The jobs of the plans' best trials with the other seeds; of a plan that has none yet there are none."""
+        for study in self.studies:
+            best = study.best
+            study.fresh = _fresh(study.name, best.job.overrides, self.seeds) if best and self.seeds else []
+        return [job for study in self.studies for job in study.fresh]
 
 
-def fresh(overrides: Sequence[str]) -> list[str]:
-    """The overrides of the runs that measure what a search chose with one seed: the same with three others."""
-    seed = compose(overrides).seed
-    others = [each for each in overrides if each.lstrip("+").partition("=")[0] != "seed"]
-    return [*others, f"seed=range({seed + 1},{seed + 4})"]
-
-
-def _points(searched: dict[str, tuple[float, float] | list[Any]]) -> Iterator[list[str]]:
-    """Every combination of the choices, with each interval at its ends and at a fraction between them."""
-    for part in (0.0, 0.618, 1.0):
-        ranges = [[of[0] + part * (of[1] - of[0])] if isinstance(of, tuple) else of for of in searched.values()]
-        for values in product(*ranges):
-            yield [f"{key}={value}" for key, value in zip(searched, values, strict=True)]
-
-
-def _middle(values: tuple[float, float] | list[Any]) -> Any:
-    return (values[0] + values[1]) / 2 if isinstance(values, tuple) else values[0]
-
-
-def tune(
-    request: Space, trials: int, display: Callable[[int, Record | None, dict[str, Any]], None], observer: RunObserver
-) -> Study:
-    """Search until there are `trials` finished or pruned trials; tell `display` of each. Returns Optuna's study."""
-    optuna = need("optuna", "tune", "`rnndrop tune`")
-    config = compose([*request.fixed, *(f"{key}={_middle(values)}" for key, values in request.searched.items())])
-    output = Path(config.output)
-    prepare(output)
-    with _alone(output / f"{DATABASE}.lock"):
-        with _readable(optuna, output / DATABASE):
-            study = _study(optuna, output, request.name)
-            _requeue(study, optuna.trial.TrialState)
-            over = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-            left = trials - len(study.get_trials(deepcopy=False, states=over))
-
-        def objective(trial: Trial) -> float:
-            return _run_trial(optuna, request, trial, display, observer)
-
-        if left > 0:
-            study.optimize(objective, n_trials=left)
-    return study
-
-
-@contextmanager
-def _readable(optuna: Any, path: Path) -> Iterator[None]:
-    """Within, what is wrong with the file of a search is a RequestError."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.OptunaError, ValueError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise RequestError(
-            f"The searches in {path} cannot be read: {reason}. Move that file away, and the same command starts a new"
-            " search; the runs that have finished are used again."
-        ) from None
-
-
-def _study(optuna: Any, output: Path, name: str) -> Study:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # what ends a trial is said once, by us
-    (output / DATABASE).touch()  # with the umask's mode: SQLite would let nobody else write
-    storage = f"sqlite:///{(output / DATABASE).absolute()}"
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-    study: Study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, pruner=pruner)
-    # Another seed each time: otherwise the first trials of a resumed search would be those of its beginning.
-    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
-    return study
-
-
-def _requeue(study: Study, states: Any) -> None:
-    """Give trials again that were interrupted (FAIL) or killed (RUNNING), each once."""
-    requeued = set(study.user_attrs.get(_REQUEUED, []))
-    for trial in study.get_trials(states=(states.RUNNING, states.FAIL)):
-        if trial.state == states.RUNNING:
-            study.tell(trial.number, state=states.FAIL)
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # the first: given again already
-        if params and trial.number not in requeued:
-            study.enqueue_trial(params)
-            requeued.add(trial.number)
-    study.set_user_attr(_REQUEUED, sorted(requeued))
-
-
-def _run_trial(optuna: Any, request: Space, trial: Trial, display: Any, observer: RunObserver) -> float:
-    from rnndrop.runs.runner import run_one
-
-    overrides = [*request.fixed, *(f"{key}={_suggest(trial, key, of)}" for key, of in request.searched.items())]
-
-    try:
-        record = run_one(compose(overrides), overrides, Observers([observer, _Pruning(trial)]))
-    except Pruned:
-        display(trial.number, None, trial.params)
-        raise optuna.TrialPruned from None
-    display(trial.number, record, trial.params)
-    if record.status != "finished":
-        raise optuna.TrialPruned(record.status)
-    trial.set_user_attr("run", f"{record.run_id}/seed-{record.seed}")
-    trial.set_user_attr("overrides", overrides)
-    return score(record.metrics, "valid")
-
-
-class _Pruning(RunObserver):
-    """Reports each epoch's valid score to the trial, and leaves where the others were better by then."""
-
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
-
-    def evaluated(self, progress: Progress) -> None:
-        reported = self.trial.storage.get_trial(self.trial._trial_id).intermediate_values
-        for row in progress.history:
-            if row["epoch"] not in reported:
-                self.trial.report(score(row, "valid"), row["epoch"])
-        if progress.epoch < progress.epochs and self.trial.should_prune():
-            raise Pruned
-
-
-def _suggest(trial: Trial, key: str, values: tuple[float, float] | list[Any]) -> Any:
+def spelled(values: Span | list[str]) -> dict[str, Any]:
+    """A range as JSON has it."""
     if isinstance(values, list):
-        return trial.suggest_categorical(key, values)
-    low, high = values
-    step = STEP if high - low >= 10 * STEP else None
-    return round(trial.suggest_float(key, low, high, step=step), 6)
+        return {"values": values}
+    return {"low": values.low, "high": values.high, "log": values.log}
 
 
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def winner(jobs: Mapping[Key, Job]) -> Key | None:
+    """Which of some jobs has the lowest valid score; None while one is open, or where none has finished."""
+    if not all(job.state in SETTLED for job in jobs.values()):
+        return None
+    done = {key: job.record for key, job in jobs.items() if job.state == "finished" and job.record}
+    valid = {key: score(record.metrics, "valid") for key, record in done.items()}
+    return min(valid, key=lambda key: valid[key], default=None)
+
+
+def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True) -> Search:
+    """Draw the trials of every plan that `dropout=a,b` names, and check every run. Raises RequestError."""
+    fixed, ranges = sweeps(overrides, [FACTOR])
+    for key, why in NOT_SEARCHED.items():
+        if key in ranges:
+            raise RequestError(f"{key} cannot be searched: {why}.")
+    if given := [each for each in fixed if each.startswith(f"{FACTOR}=")]:
+        raise RequestError(f"{given[0]}: give a range, as {FACTOR}='interval({LOW:g},{HIGH:g})' or {FACTOR}=0.5,1,1.5.")
+    plans = ranges.pop("dropout", None)
+    assert not isinstance(plans, Span)
+    own = [[f"dropout={name}", *fixed] for name in plans] if plans else [fixed]
+    first = [f"{key}={values[0]}" for key, values in ranges.items() if isinstance(values, list) and not _rule(key)]
+    first = [each for each in first if not each.startswith(FACTOR)]
+    configs = [compose([*each, *first]) for each in own]
+    names = list(plans or [configs[0].dropout.name])
+    _check_plans(names, configs)
+    ranges = ranges or _default(names, configs)
+    _check_factor(ranges, names, configs)
+    studies = [
+        Study(name, each, _live(ranges, name, config)) for name, each, config in zip(names, own, configs, strict=True)
+    ]
+    seed = configs[0].seed
+    for study in studies:
+        study.trials = list(_trials(study, seed, budget))
+        folders = [trial.job.folder for trial in study.trials]
+        for trial in study.trials:
+            if prune and trial.job.config.label == TRIAL:  # else it is a run of the user's own, which nobody prunes
+                trial.job.rivals = tuple(folder for folder in folders if folder != trial.job.folder)
+    return Search(ranges, budget, seed, list(range(seed + 1, seed + 1 + seeds)), studies, prune)
+
+
+def _rule(key: str) -> str | None:
+    """The location of a key that needs a rule there."""
+    found = re.fullmatch(r"dropout\.(\w+)\.(?!kind$|varies$|also$)\w+", key)
+    return found[1] if found else None
+
+
+def _check_plans(names: Sequence[str], configs: Sequence[Config]) -> None:
+    known: dict[str, str] = {}
+    for name, config in zip(names, configs, strict=True):
+        if (run := run_id(config)) in known:
+            raise RequestError(f"dropout={known[run]} and dropout={name} are one plan here. Name it once.")
+        known[run] = name
+
+
+def _default(names: Sequence[str], configs: Sequence[Config]) -> Ranges:
+    """The range of the factor where none is given: one for all plans, within what the highest rate of any bears."""
+    highest = max((p for config in configs for p in rates(config)), default=None)
+    if highest is None:
+        raise RequestError(
+            f"Nothing to search: dropout={','.join(names)} has no rates. Give a range, as"
+            " trainer.learning_rate='interval(0.001,0.01)' or dropout.recurrent.p='interval(0,0.7)' with a kind."
+        )
+    return {FACTOR: Span(LOW, _top(highest))}
+
+
+def _top(highest: float) -> float:
+    """The highest factor of a rate, at most `HIGH`, in two decimals."""
+    return min(HIGH, max(1.0, math.floor(100 * HIGHEST / highest) / 100))
+
+
+def _check_factor(ranges: Ranges, names: Sequence[str], configs: Sequence[Config]) -> None:
+    """Raise RequestError where the factor meets other ranges of rates, or makes no rates."""
+    if FACTOR not in ranges:
+        return
+    if given := [key for key in ranges if _rule(key) and key.endswith(".p")]:
+        raise RequestError(f"{FACTOR} multiplies every rate, and {given[0]} has a range of its own: give one of them.")
+    of = ranges[FACTOR]
     try:
-        with held(path):
-            yield
-    except BusyError as error:
-        raise RequestError(f"{error}. Wait for it, or give output=….") from None
+        low, high = (of.low, of.high) if isinstance(of, Span) else (min(map(float, of)), max(map(float, of)))
+    except ValueError:
+        raise RequestError(f"{FACTOR}={','.join(of)}: factors are numbers.") from None  # type: ignore[arg-type]
+    if not (low > 0 and math.isfinite(high)):
+        raise RequestError(f"{FACTOR}: a factor is a number above 0.")
+    found = {name: max(rates(config), default=0.0) for name, config in zip(names, configs, strict=True)}
+    name = max(found, key=lambda each: found[each])
+    if found[name] * high >= 1:
+        top = math.floor(100 * HIGHEST / found[name]) / 100
+        raise RequestError(
+            f"{FACTOR} up to {high:g}: dropout={name} has a rate of {found[name]:g}, which would be"
+            f" {found[name] * high:g}. Give at most {top:g}, as {FACTOR}='interval({LOW:g},{top:g})'"
+        )
+
+
+def _live(ranges: Ranges, name: str, config: Config) -> Ranges:
+    """The ranges that change something in a plan. Raises RequestError where it drops only where none of them acts."""
+    rules = {place for place, rule in config.dropout if place != "name" and (rule.kind != "none" or rule.varies)}
+    live: Ranges = {}
+    for key, values in ranges.items():
+        place = _rule(key)
+        if place and rules and place not in rules:
+            raise RequestError(
+                f"dropout={name} has no rule at {place}: {key} would change nothing there, while the others are tuned."
+                f" Search all rates of every plan by leaving the range out, or by {FACTOR}='interval({LOW:g},1.5)'; or"
+                f" give dropout.{place}.kind=…"
+            )
+        if (place is None or rules) and not (key == FACTOR and not rates(config)):
+            live[key] = values
+    return live
+
+
+def _trials(study: Study, seed: int, budget: int) -> Iterator[Trial]:
+    """The first draws that are different runs, as many as the budget allows and the ranges have."""
+    known: set[Path] = set()
+    points: set[str] = set()
+    lists = [values for values in study.ranges.values() if isinstance(values, list)]
+    size = math.prod(map(len, lists)) if len(lists) == len(study.ranges) else math.inf
+    repeated = 0
+    for number in count():
+        if len(known) == budget or len(points) == size or repeated == REPEATED:
+            return
+        params = {key: _draw(values, f"{seed} {key} {number}") for key, values in study.ranges.items()}
+        repeated += 1
+        if (point := json.dumps(params)) in points:
+            continue
+        points.add(point)
+        job = _job(study, params)
+        if job.folder not in known:
+            repeated = 0
+            job.name = f"{study.name} trial {len(known)}"
+            yield Trial(len(known), params, job)
+            known.add(job.folder)
+
+
+def _draw(values: Span | list[str], about: str) -> Any:
+    part = random.Random(about).random()
+    return values[int(part * len(values))] if isinstance(values, list) else values.at(part)
+
+
+def _job(study: Study, params: Mapping[str, Any]) -> Job:
+    """The job of a trial."""
+    overrides = [*study.overrides, *(f"{key}={value}" for key, value in params.items() if key != FACTOR)]
+    if FACTOR in params:
+        overrides += scaled(compose(overrides), float(params[FACTOR]))
+    try:
+        config = compose(overrides)
+    except RequestError as error:
+        raise RequestError(f"dropout={study.name}: {error}") from None
+    folder = folder_of(config)
+    if not _of_another(folder):
+        config = config.model_copy(update={"label": TRIAL})
+    job = Job(overrides, config, folder)
+    survey(job)
+    return job
+
+
+def _of_another(folder: Path) -> bool:
+    """Whether somebody has begun this run who did not search."""
+    import yaml
+
+    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        return bool(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("label") != TRIAL)
+    return False
+
+
+def fresh(overrides: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """The overrides that measure what a search chose, as a sweep takes them."""
+    others = [each for each in overrides if each.lstrip("+").partition("=")[0] != "seed"]
+    return [*others, f"seed={','.join(map(str, seeds))}"]
+
+
+def command(overrides: Sequence[str], seeds: Sequence[int]) -> str:
+    """The same, to be typed."""
+    return shlex.join(["rnndrop", "sweep", *fresh(overrides, seeds)])
+
+
+def _fresh(name: str, overrides: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    *settings, _ = fresh(overrides, seeds)
+    jobs = jobs_of([*settings, f"seed={seed}"] for seed in seeds)
+    for job in jobs:
+        job.name = f"{name} seed={job.config.seed}"
+    return jobs

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.schema import Config
@@ -106,7 +107,7 @@ class _Worker:
     def start(self, job: Job, settled: Collection[str]) -> None:
         self.job = job
         with suppress(BrokenPipeError):  # it has died: `poll` will see that
-            self.pipe.send((job.config, job.overrides, job.force, frozenset(settled)))
+            self.pipe.send((job.config, job.overrides, job.force, frozenset(settled), job.rivals))
 
     def received(self) -> list[Event]:
         events = []
@@ -170,8 +171,8 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: i
 
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         while True:
-            config, overrides, force, settled = pipe.recv()
-            pipe.send(run_task(config, overrides, force, settled, tell))
+            config, overrides, force, settled, rivals = pipe.recv()
+            pipe.send(run_task(config, overrides, force, settled, tell, rivals))
     gc.freeze()  # or Python looks for cycles among all that torch has before it leaves: a second and more
 
 
@@ -184,16 +185,22 @@ def take_gpu(index: int) -> None:
 
 
 def run_task(
-    config: Config, overrides: list[str], force: bool, settled: Collection[str], tell: Callable[[dict[str, Any]], None]
+    config: Config,
+    overrides: list[str],
+    force: bool,
+    settled: Collection[str],
+    tell: Callable[[dict[str, Any]], None],
+    rivals: Sequence[Path] = (),
 ) -> tuple[str, Any]:
     """Run one job; return how it ended, as the kind and content of an Event. Interrupted passes through."""
     import traceback
 
     from rnndrop.errors import NotWrittenError, RequestError
+    from rnndrop.runs.pruning import Pruning
     from rnndrop.runs.runner import run_one
     from rnndrop.store.files import UnreadableError
     from rnndrop.store.lock import BusyError
-    from rnndrop.store.progress import Progress, Watching
+    from rnndrop.store.progress import Observers, Progress, Watching
 
     told = 0.0
 
@@ -204,7 +211,8 @@ def run_task(
             tell(progress.brief())
 
     try:
-        return "done", run_one(config, overrides, Watching(watch), force, settled, wait=False)
+        observer = Observers([Watching(watch), *([Pruning(rivals)] if rivals else [])])
+        return "done", run_one(config, overrides, observer, force, settled, wait=False)
     except BusyError:
         return "busy", None
     except UnreadableError as error:

@@ -1,11 +1,10 @@
-"""show, watch, doctor, ablate, tune and completion, as a user meets them."""
+"""show, watch, doctor, ablate and completion, as a user meets them."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -109,47 +108,6 @@ def test_ablate_of_what_drops_nothing_or_is_not_there(rnndrop: Command) -> None:
         done = rnndrop("ablate", plan)
         assert done.returncode == 2 and needle in done.stderr and "Traceback" not in done.stderr
     assert "'drop'" in rnndrop("ablate", "locked", "--mode", "drob").stderr
-
-
-TUNE = [
-    "tune", *TINY, "evaluation.batch_size=200", "dropout.recurrent.kind=locked", "dropout.recurrent.p=interval(0,0.6)",
-]  # fmt: skip
-
-
-def test_tune_goes_on_with_its_study(rnndrop: Command, tmp_path: Path) -> None:
-    first = rnndrop(*TUNE, "model.cell=lstm,gru", "--trials", "2")
-    assert first.returncode == 0, first.stderr
-    assert (
-        first.stdout.startswith("✓ valid ") and "rnndrop run" in first.stdout and "dropout.recurrent.p=" in first.stdout
-    )
-    second = json.loads(rnndrop(*TUNE, "model.cell=lstm,gru", "--trials", "3", "--json").stdout)
-    assert len(second["trials"]) == 3
-    assert all(0 <= trial["params"]["dropout.recurrent.p"] <= 0.6 for trial in second["trials"])
-    done = rnndrop(*TUNE, "model.cell=lstm,gru", "--trials", "3")
-    assert done.returncode == 0 and "trial" not in done.stderr
-
-
-def test_tune_gives_a_killed_trial_again(rnndrop: Command, warm: Warm, tmp_path: Path) -> None:
-    command = [*TUNE, "trainer.epochs=40", "trainer.checkpoint_seconds=0", "--trials", "1"]
-    with warm.running(command, tmp_path):
-        wait_until(lambda: list(tmp_path.rglob("checkpoint-*")))
-    with sqlite3.connect(tmp_path / "results" / "runs" / "tune.db") as study:
-        (rate,) = study.execute("select param_value from trial_params").fetchone()
-    study.close()
-    done = rnndrop(*command, "--json")
-    assert done.returncode == 0, done.stderr
-    failed, again = json.loads(done.stdout)["trials"]
-    assert failed["state"] == "fail" and again["state"] == "complete"
-    assert again["params"]["dropout.recurrent.p"] == pytest.approx(rate)
-    record = json.loads(next(tmp_path.rglob("record.json")).read_text())
-    assert record["timing"]["resumed_from_steps"] and record["metrics"]["epochs"] == 40
-
-
-def test_tune_without_a_range(rnndrop: Command) -> None:
-    done = rnndrop("tune", "dropout=variational")
-    assert done.returncode == 2 and "interval(0,0.7)" in done.stderr
-    done = rnndrop("tune", "dropout.recurrent.kind=locked", "dropout.recurrent.p=interval(0.6,0.2)")
-    assert done.returncode == 2 and "empty" in done.stderr
 
 
 def complete(tmp_path: Path, words: str, place: int, shell: str = "bash") -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rnndrop.config.compose import choices, expand
+from rnndrop.config.compose import choices
 from rnndrop.config.tasks import TASKS, score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
 from rnndrop.reproduction.measured import Measured
@@ -16,7 +16,7 @@ from rnndrop.reproduction.outcomes import cells, outcomes
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.store import records
 from rnndrop.store.records import Record
-from rnndrop.sweeps.tuning import fresh, space
+from rnndrop.sweeps.tuning import fresh, search
 from tests.conftest import ROOT, TINY, Command
 from tests.reviews import SMALL, write
 
@@ -57,33 +57,33 @@ def test_2_3_committed_runs_that_chose_are_in_no_row_of_the_page() -> None:
 @pytest.mark.parametrize(
     ("given", "measured"),
     [
-        (["dropout=naive"], ["dropout=naive", "seed=range(1,4)"]),
-        (["seed=7", "dropout.recurrent.kind=locked"], ["dropout.recurrent.kind=locked", "seed=range(8,11)"]),
-        (["++seed=2"], ["seed=range(3,6)"]),
+        (["dropout=naive"], ["dropout=naive", "seed=1,2,3"]),
+        (["seed=7", "dropout.recurrent.kind=locked"], ["dropout.recurrent.kind=locked", "seed=8,9,10"]),
+        (["++seed=2"], ["seed=3,4,5"]),
     ],
 )
 def test_2_3_what_tune_chose_is_measured_with_fresh_seeds(given: list[str], measured: list[str]) -> None:
-    assert fresh(given) == measured
-    assert len(expand(fresh(given))) == 3
+    asked = search([*given, "trainer.learning_rate=0.001,0.002"], 2, 3)
+    assert fresh(given, asked.seeds) == measured
+    assert asked.seed not in asked.seeds and {trial.job.config.seed for trial in asked.trials} == {asked.seed}
 
 
 @pytest.mark.parametrize("searched", ["seed=0,1,2", "seed=range(3)", "task=language_model,sentiment", "data=ptb,pydoc"])
 def test_2_3_tune_does_not_choose_a_seed_or_data(searched: str) -> None:
     with pytest.raises(RequestError, match="cannot be searched"):
-        space(["dropout.recurrent.kind=locked", "dropout.recurrent.p=interval(0,0.6)", searched])
+        search(["dropout.recurrent.kind=locked", "dropout.recurrent.p=interval(0,0.6)", searched], 2, 0)
 
 
 def test_2_3_tune_says_that_its_best_is_too_good(rnndrop: Command) -> None:
     request = ["tune", *TINY, "trainer.epochs=1", "evaluation.batch_size=200", "dropout=naive", "seed=3",
-               "dropout.input.p=interval(0,0.6)", "--trials", "1"]  # fmt: skip
+               "dropout.input.p=interval(0,0.6)", "--trials", "1", "--seeds", "0"]  # fmt: skip
     done = rnndrop(*request)
     assert done.returncode == 0, done.stderr
-    best, measure = done.stdout.splitlines()
-    assert best.startswith("✓ valid ") and "rnndrop run" in best and "seed=3" in best
-    assert "too good" in measure and "test" not in done.stdout + done.stderr
-    command = shlex.split(measure.partition("others: ")[2])
-    assert command[:2] == ["rnndrop", "sweep"] and command[-1] == "seed=range(4,7)"
-    assert json.loads(rnndrop(*request, "--json").stdout)["measure"] == measure.partition("others: ")[2]
+    *_, measure, note, _ = done.stdout.splitlines()
+    assert "too good" in note and "test" not in done.stdout + done.stderr
+    command = shlex.split(measure)
+    assert command[:2] == ["rnndrop", "sweep"] and command[-1] == "seed=4,5,6"
+    assert json.loads(rnndrop(*request, "--json").stdout)["plans"][0]["measure"] == measure
     plan = rnndrop(*command[1:], "--dry-run", "--json")
     assert [row["state"] for row in json.loads(plan.stdout)] == ["new"] * 3
 
@@ -143,7 +143,8 @@ def test_2_11_a_search_of_another_task_goes_by_its_own_metric(tmp_path: Path) ->
 def test_2_11_tune_names_the_metric_of_its_task(rnndrop: Command, tmp_path: Path) -> None:
     write(tmp_path / "reviews.tsv")
     done = rnndrop("tune", *SMALL, "data.file=reviews.tsv", "trainer.epochs=1", "dropout=naive",
-                   "dropout.input.p=interval(0,0.6)", "--trials", "1", "--json")  # fmt: skip
+                   "dropout.input.p=interval(0,0.6)", "--trials", "1", "--seeds", "1", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (trial,) = json.loads(done.stdout)["trials"]
-    assert 0 < trial["valid_rmse"] < 10 and "valid_perplexity" not in trial
+    found = json.loads(done.stdout)
+    (plan,) = found["plans"]
+    assert found["metric"] == "rmse" and 0 < plan["trials"][0]["valid"] < 10 and 0 < plan["fresh"][0]["test"] < 10

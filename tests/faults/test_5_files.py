@@ -40,9 +40,10 @@ from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress, RunObserver, Watching
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing
+from rnndrop.sweeps import search_file
 from rnndrop.sweeps.cluster import Cluster
 from rnndrop.sweeps.scheduler import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
-from rnndrop.sweeps.tuning import space, tune
+from rnndrop.sweeps.tuning import search
 from rnndrop.sweeps.workers import run_task
 from rnndrop.training.trainer import DivergedError
 from tests.conftest import TINY, Command
@@ -94,13 +95,16 @@ def test_5_1_files_have_the_mode_that_the_umask_leaves(tmp_path: Path, umask: in
 
 
 def test_5_1_a_search_can_be_gone_on_with_by_the_group(tmp_path: Path) -> None:
-    searched = space([*QUICK, f"output={tmp_path}", "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"])
+    searched = search(
+        [*QUICK, f"output={tmp_path}", "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"], 2, 0
+    )
     before = os.umask(0o002)
     try:
-        tune(searched, 0, lambda number, record, params: None, RunObserver())
+        search_file.write(searched)
     finally:
         os.umask(before)
-    assert {oct(stat.S_IMODE(path.stat().st_mode)) for path in tmp_path.iterdir()} == {oct(0o664)}
+    (path,) = search_file.paths(tmp_path)
+    assert oct(stat.S_IMODE(path.stat().st_mode)) == oct(0o664)
 
 
 # ---- 5.5: locks -------------------------------------------------------------------------------------------------
@@ -142,8 +146,7 @@ def test_5_5_without_locks_every_other_command_goes_on(
     assert locks.sound and HELD in locks.detail
     rnndrop.run(overrides)
     assert "test_perplexity_mc" in evaluate(folder_of(config), ["evaluation.mc.samples=1"]).metrics
-    searched = space([*overrides, "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"])
-    assert len(tune(searched, 1, lambda number, record, params: None, RunObserver()).trials) == 1
+    search_file.write(search([*overrides, "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"], 2, 0))
     assert sum(HELD in line for line in caplog.messages) == 1  # one message for the file system
     assert not list(tmp_path.rglob(f"*{HELD}"))
 

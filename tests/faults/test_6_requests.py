@@ -149,7 +149,6 @@ def test_6_tune_refuses_a_plan_that_the_location_does_not_take(rnndrop: Command)
 
 
 def test_6_tune_where_nothing_finishes(rnndrop: Command) -> None:
-    pytest.importorskip("optuna")
     done = rnndrop("tune", *TINY, "trainer.optimizer=sgd", "trainer.clip=null", "trainer.learning_rate=1e6,1e7",
                    "--trials", "2")  # fmt: skip
-    assert done.returncode == 1 and "Traceback" not in done.stderr and "No trial finished" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr and "no trial finished" in done.stdout

@@ -11,15 +11,15 @@ import pytest
 
 import rnndrop
 from rnndrop.config.compose import compose
-from rnndrop.errors import RequestError
 from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from rnndrop.store import checkpoint, files, heartbeat, records
 from rnndrop.store.files import DamagedRecordError, read_file
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import read_history
 from rnndrop.store.status import standing
+from rnndrop.sweeps import search_file
 from rnndrop.sweeps.scheduler import plan_jobs
-from rnndrop.sweeps.tuning import DATABASE, space, tune
+from rnndrop.sweeps.tuning import search
 from tests.conftest import TINY
 from tests.edited import as_json
 from tests.invented import write_run
@@ -123,12 +123,14 @@ def test_8_10_a_length_that_is_none_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_8_10_a_damaged_search_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("optuna")
-    (tmp_path / DATABASE).write_bytes(b"\0" * 5000)
-    asked = space([*TINY, "dropout=variational", "dropout.recurrent.p=0.2,0.3", f"output={tmp_path}"])
-    with pytest.raises(RequestError, match=f"{DATABASE} cannot be read.*Move that file away"):
-        tune(asked, 1, lambda *_: None, lambda _: None)
-    assert (tmp_path / DATABASE).read_bytes() == b"\0" * 5000
+    asked = search([*TINY, "dropout=variational", "dropout.recurrent.p=0.2,0.3", f"output={tmp_path}"], 2, 0)
+    found = search_file.write(asked)
+    (path,) = search_file.paths(tmp_path)
+    assert search_file.read(path) == found
+    for text in ("[]", "{", found.to_json().replace('"schema": 1', '"schema": 2'), "\0" * 50):
+        path.write_text(text)
+        with pytest.raises(DamagedRecordError, match=r"not a whole search|newer"):
+            search_file.read(path)
 
 
 def test_8_a_beat_that_a_dead_process_has_left_goes(tmp_path: Path) -> None:

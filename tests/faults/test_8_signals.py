@@ -120,18 +120,3 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def test_8_4_a_trial_given_again_and_killed_before_its_first_value_is_given_once_more(tmp_path: Path) -> None:
-    optuna = pytest.importorskip("optuna")
-    from rnndrop.sweeps.tuning import _requeue
-
-    states = optuna.trial.TrialState
-    study = optuna.create_study(storage=f"sqlite:///{tmp_path}/tune.db", study_name="a")
-    study.ask().suggest_float("p", 0, 1)  # killed in its run
-    value = study.trials[0].params["p"]
-    for _ in range(2):  # given again, and killed before it asks for its value
-        _requeue(study, states)
-        assert study.ask().number > 0
-    _requeue(study, states)
-    assert study.ask().suggest_float("p", 0, 1) == value
