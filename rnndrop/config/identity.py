@@ -201,11 +201,10 @@ def _undrawn(tree: Mapping[str, Any], flat: Mapping[str, Any]) -> list[str]:
 
     Random windows are drawn with the masks, unless one of the two has a seed of its own.
     """
-    data, masks, windows = (flat.get(name) for name in ("seeds.data", "seeds.masks", "trainer.random_window"))
-    idle = []
-    if data is not None and not windows and flat.get("task", "language_model") == "language_model":
+    windows, idle = flat.get("trainer.random_window"), []
+    if not windows and flat.get("task", "language_model") == "language_model":
         idle.append("seeds.data")
-    if masks is not None and not (windows and data is None):
+    if not (windows and flat.get("seeds.data") is None):
         idle += [] if any(own.active for rules in _rules(tree).values() for own in rules) else ["seeds.masks"]
     return idle
 

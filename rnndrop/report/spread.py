@@ -35,10 +35,10 @@ def bars(table: pd.DataFrame, runs: pd.DataFrame) -> list[Bars]:
     }
     plans: dict[Any, dict[str, list[str]]] = {}
     for run, settings in zip(table["run_id"], table["settings"], strict=True):
-        fixed = {name: settings.get(f"seeds.{name}") for name in SOURCES}
-        free = [name for name, seed in fixed.items() if seed is None]
-        seeds = {seed for seed in fixed.values() if seed is not None}
-        if run in finished and (len(free) == len(SOURCES) or len(free) == len(seeds) == 1):
+        drawn = {name: settings[f"seeds.{name}"] for name in SOURCES if f"seeds.{name}" in settings}
+        free = [name for name, seed in drawn.items() if seed is None]
+        seeds = {seed for seed in drawn.values() if seed is not None}
+        if run in finished and (len(free) == len(drawn) or len(free) == len(seeds) == 1):
             rest = frozenset((name, value) for name, value in settings.items() if not name.startswith("seeds."))
             plans.setdefault(rest, {}).setdefault(free[0] if seeds else ALL, []).append(run)
     measured = {own[ALL][0]: own for own in plans.values() if ALL in own and len(own) > 1}
