@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import get_args
@@ -11,6 +10,7 @@ from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
+from rnndrop.sweeps import search_file
 from rnndrop.values import Drawing
 from tests.conftest import Command
 from tests.invented import write_run
@@ -120,9 +120,12 @@ def test_the_best_of_n_trials_is_drawn_for_each_plan(rnndrop: Command, tmp_path:
     write_run(tmp_path / "results/runs", ["dropout=naive"], 0, 100)
     assert "rnndrop tune" in rnndrop("plot", "trials").stderr
     (tmp_path / "results/runs/searches").mkdir()
-    plans = [{"name": name, "expected_best": [None, 9.0, 8.0]} for name in ("dropout=naive", "dropout=locked")]
+    plans = [
+        search_file.PlanEntry(name, [], [], [], [None, 9.0, 8.0], None, [], None, [])
+        for name in ("dropout=naive", "dropout=locked")
+    ]
     file = tmp_path / "results/runs/searches/1.json"
-    file.write_text(json.dumps({"metric": "perplexity", "plans": plans}), "utf-8")
+    file.write_text(search_file.SearchFile(1, "1", "perplexity", {}, 3, 0, [], plans).to_json(), "utf-8")
     file.with_name("2.json").write_text("{", "utf-8")
     done = rnndrop("plot", "trials", "-o", "figure.svg")
     assert done.returncode == 0 and "2.json" in done.stderr
