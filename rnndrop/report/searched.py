@@ -33,8 +33,11 @@ def searches(output: str | Path) -> list[Searched]:
         except (DamagedRecordError, UnreadableError, RequestError, KeyError) as problem:
             log.warning("left out %s: %s", path, str(problem).partition("\n")[0])
             continue
-        curves = {plan.name: [math.nan if value is None else value for value in plan.expected_best]
-                  for plan in (made.plans if made else ()) if any(value is not None for value in plan.expected_best)}  # fmt: skip
+        curves = {
+            plan.name: [math.nan if value is None else value for value in plan.expected_best]
+            for plan in (made.plans if made else ())
+            if any(value is not None for value in plan.expected_best)
+        }
         if curves:
             found.append(Searched(name, curves))
     return found
