@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rnndrop.config.compose import compose
+from rnndrop.config.identity import untracked
 from rnndrop.config.tasks import derived
 from rnndrop.display.digits import number
 from rnndrop.store.status import Standing, find, standing, task
@@ -26,7 +27,7 @@ def show(name: str, output: str, as_json: bool) -> int:
 def command(overrides: list[str], seed: int) -> str:
     """The command line that gives a run again."""
     seeded = any(override.startswith("seed=") for override in overrides)
-    return shlex.join(["rnndrop", "run", *overrides, *([] if seeded or not seed else [f"seed={seed}"])])
+    return shlex.join(["rnndrop", "run", *untracked(overrides), *([] if seeded or not seed else [f"seed={seed}"])])
 
 
 def _tree(run: Standing) -> dict[str, Any]:

@@ -15,7 +15,7 @@ FLOORS = [
     ["dropout"],
     ["config"],
     ["store"],
-    ["decisions"],
+    ["decisions", "trackers"],
     ["data"],
     ["recurrent"],
     ["models"],
@@ -26,7 +26,7 @@ FLOORS = [
     ["report", "preview"],
     ["reproduction"],
 ]
-LIGHT = {"config", "store", "decisions", "report", "display"}
+LIGHT = {"config", "store", "decisions", "trackers", "report", "display"}
 """These never import torch as they are imported: a report and a plan of a sweep answer at once."""
 
 

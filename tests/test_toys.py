@@ -16,10 +16,9 @@ from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.rule import KINDS
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.doctor import examine
-from rnndrop.runs.observers import OBSERVERS
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
-from tests.toys import cell, corpus, kind, metric, noise, observer, task
+from tests.toys import cell, corpus, kind, metric, noise, task
 
 SHAPE = ["model.hidden=8", "model.layers=1", "trainer.batch_size=8", "trainer.window=5", "trainer.epochs=2",
          "trainer.device=cpu", "trainer.threads=1"]  # fmt: skip
@@ -83,29 +82,6 @@ def test_a_metric(
     assert "test chance" in text and "chance: of the next token" in text
     assert "1.00" in first and "(1.00)" not in second  # the higher is the better
     assert "to choose by" not in text  # the best by valid is the best by the metric
-
-
-def test_an_observer(request_: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(OBSERVERS, *observer.ROW)
-    rnndrop.run([*request_, "label=diary"])
-    (diary,) = (tmp_path / "runs").rglob("diary.txt")
-    steps = 9  # of an epoch: 330 words in 8 columns, windows of 5
-    assert diary.read_text(encoding="utf-8").splitlines() == [
-        "started", f"epoch 1 after {steps} steps", f"epoch 2 after {2 * steps} steps", "ended: finished",
-    ]  # fmt: skip
-    rnndrop.run([*request_, "seed=1"])
-    assert len(list((tmp_path / "runs").rglob("diary.txt"))) == 1
-
-
-def test_an_observer_that_fails_is_left_out(
-    request_: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(observer.Diary, "evaluated", lambda *_: 1 / 0)
-    monkeypatch.setitem(OBSERVERS, *observer.ROW)
-    assert rnndrop.run([*request_, "label=diary"]).status == "finished"
-    assert [line for line in caplog.messages if "left out" in line] == [
-        "toy diary failed and is left out of the run: division by zero"
-    ]
 
 
 def test_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

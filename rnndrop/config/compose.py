@@ -20,8 +20,8 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from rnndrop.config import private_hydra
-from rnndrop.config.identity import FILES
-from rnndrop.config.schema import Config, RuleSettings, checked
+from rnndrop.config.identity import FILES, GONE
+from rnndrop.config.schema import Config, RuleSettings, checked, gone
 from rnndrop.dropout.rule import LOCATIONS, takes
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
 from rnndrop.paths import path_of
@@ -366,6 +366,8 @@ def check_key(key: str) -> None:
     names = known_keys()
     if key in names or key in GROUPS or any(name.startswith(key + ".") for name in names):
         return
+    if key in GONE:
+        raise RequestError(gone(key))
     parts = key.split(".")
     if parts[0] == "dropout" and len(parts) > 1 and parts[1] not in LOCATIONS:
         raise unknown("dropout location", parts[1], LOCATIONS)

@@ -26,9 +26,12 @@ from rnndrop.paths import path_of
 if TYPE_CHECKING:
     from rnndrop.config.schema import Config
 
+GONE = {"trainer.tensorboard": "tracker=[tensorboard]"}
+"""Settings that records of before have, none of which changed what a run computes, with what is typed instead."""
+
 ELSEWHERE = frozenset(
-    ("seed", "output", "label", "data.root", "trainer.device", "trainer.threads", "trainer.checkpoint_epochs",
-     "trainer.checkpoint_seconds", "trainer.tensorboard")
+    ("seed", "output", "label", "tracker", "data.root", "trainer.device", "trainer.threads",
+     "trainer.checkpoint_epochs", "trainer.checkpoint_seconds", *GONE)
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 
@@ -119,6 +122,16 @@ def asked(config: Config) -> dict[str, dict[str, Any]]:
     """Which of `MODES` a configuration asks for, with their settings."""
     settings = {mode: getattr(config.evaluation, mode).model_dump() for mode in MODES}
     return {mode: own for mode, own in settings.items() if own[MODES[mode]]}
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """The settings that a record keeps: all but who else is told of the run."""
+    return config.model_dump(mode="json", exclude={"tracker"})
+
+
+def untracked(overrides: Iterable[str]) -> list[str]:
+    """The overrides that a record keeps, and that repeat its run: the same, and none that is gone."""
+    return [each for each in overrides if each.partition("=")[0].strip(" +") not in ("tracker", *GONE)]
 
 
 def later(mode: str) -> dict[str, Any]:
@@ -298,7 +311,7 @@ def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
     """What runs that differ in their seed share, the sha256 of what is in the user's `FILES` beside it."""
     paths = (getattr(config.data, name) for name in FILES)
     contents = tuple(None if path is None else content_hash(path) for path in paths)
-    return config.model_copy(update={"seed": 0, "output": "", "label": None}), contents
+    return config.model_copy(update={"seed": 0, "output": "", "label": None, "tracker": ()}), contents
 
 
 def _tree(config: Config, contents: tuple[str | None, ...]) -> dict[str, Any]:

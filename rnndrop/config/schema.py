@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from rnndrop.config.cells import CELLS
-from rnndrop.config.identity import rounded
+from rnndrop.config.identity import GONE, rounded
 from rnndrop.config.tasks import TASKS, check_task
+from rnndrop.config.trackers import tracker_named
 from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
@@ -334,9 +335,6 @@ class TrainerSettings(Settings):
         "Seconds between checkpoints, from which a run that was killed resumes; null: not by time.",
         "trainer.checkpoint_seconds=300",
     )
-    tensorboard: bool = _setting(
-        "Whether to write each epoch to the run folder for TensorBoard too.", "trainer.tensorboard=true"
-    )
 
 
 class MonteCarloSettings(Settings):
@@ -468,6 +466,10 @@ class SeedSettings(Settings):
     )
 
 
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
 class Config(Settings):
     """Everything that one run depends on."""
 
@@ -489,6 +491,11 @@ class Config(Settings):
         "A name for what the run is for, not part of its identity; null: none. Reports leave out `trial`, of a search.",
         "label=first-try",
         default=None,
+    )
+    tracker: Annotated[tuple[str, ...], AfterValidator(_once)] = _setting(
+        "Where the settings, curves and final metrics go too, besides the run's folder; not part of its identity.",
+        "tracker=[tensorboard,mlflow]",
+        default=(),
     )
 
     def seed_of(self, source: str) -> int:
@@ -545,6 +552,8 @@ def checked(tree: dict[str, Any]) -> Config:
             f"model.forget_bias has no meaning for model.cell={config.model.cell}: it has no forget gate."
         )
     check_task(config.model_dump())
+    for name in config.tracker:
+        tracker_named(name)
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
 
 
@@ -634,10 +643,17 @@ def _rounded(tree: dict[str, Any]) -> dict[str, Any]:
     return {name: _rounded(value) if isinstance(value, dict) else rounded(value) for name, value in tree.items()}
 
 
+def gone(key: str) -> str:
+    """What is said to who asks for a setting of before."""
+    return f"There is no {key} any more: type {GONE[key]}."
+
+
 def _explain(problem: Any, tree: dict[str, Any]) -> str:
     """One line for a pydantic problem: the key, the value, what was expected."""
     parts = [str(part) for part in problem["loc"]]
     key = ".".join(parts)
+    if key in GONE:
+        return gone(key)
     if problem["type"] == "extra_forbidden":
         model: Any = Config
         for part in parts[:-1]:
@@ -646,4 +662,6 @@ def _explain(problem: Any, tree: dict[str, Any]) -> str:
     if problem["type"] == "missing":
         return f"The setting {key!r} is missing."
     value = shorten(str(problem["input"]), 100)
+    if problem["type"] == "tuple_type":
+        return f"{key}={value}: give a list, as {key}=[{value if isinstance(problem['input'], str) else '…'}]."
     return f"{key}={value}: {problem['msg'][0].lower()}{problem['msg'][1:]}."

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from rnndrop.config.compose import GROUPS, check_key, choices, compose
 from rnndrop.config.schema import Config, OneOf, RuleSettings
+from rnndrop.config.trackers import TRACKERS
 from rnndrop.dropout.rule import KINDS, LOCATIONS, SCHEDULES, kinds_at, noises_at, takes
 
 
@@ -145,6 +146,8 @@ def _takes(info: FieldInfo, key: str) -> tuple[str, tuple[str, ...]]:
     if hasattr(kind, "__metadata__"):
         kind, metadata = kind.__origin__, kind.__metadata__
     if get_origin(kind) is tuple and get_args(kind)[1:] == (...,):
+        if key == "tracker":
+            return f"a list from [{','.join(TRACKERS)}] and what other packages add", ()
         return f"a list of locations from [{','.join(LOCATIONS)}]", ()
     literal = get_args(kind) if get_origin(kind) is Literal else ()
     tables = [each.func.table for each in metadata if isinstance(getattr(each, "func", None), OneOf)]

@@ -24,6 +24,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.config.identity import untracked
 from rnndrop.config.tasks import TASKS, score, task_by_metric
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
@@ -207,7 +208,9 @@ def _rounded(value: float) -> float | None:
 def reproduce(overrides: Iterable[str], seeds: Iterable[int]) -> str:
     """The command that makes a row's runs again."""
     own = [
-        each for each in overrides if not each.startswith(("seed=", "output=", "trainer.device=", "trainer.threads="))
+        each
+        for each in untracked(overrides)
+        if not each.startswith(("seed=", "output=", "trainer.device=", "trainer.threads="))
     ]
     numbers = ",".join(str(seed) for seed in sorted(set(seeds)))
     return shlex.join(["rnndrop", "sweep" if "," in numbers else "run", *own, f"seed={numbers}"])

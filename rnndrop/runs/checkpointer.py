@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
@@ -32,6 +33,7 @@ class Checkpointer(RunObserver):
         self.circumstances = {"data": data, "device": training.generator.device.type}
         self.shown = shown
         self.resumed_from: list[int] = []
+        self.attempt = uuid4().hex  # what goes on from a checkpoint is still this one
         self._saved, self._cost, self._step = time.monotonic(), 0.0, -1
 
     def resume(self) -> None:
@@ -52,6 +54,7 @@ class Checkpointer(RunObserver):
             torch.set_num_threads(found.facts["threads"])
         self.training.restore(found)
         self.resumed_from = [*found.facts["resumed_from"], found.step]
+        self.attempt = found.facts.get("attempt", self.attempt)
         self._step = found.step
         self._write_history()
         if self.training.finished:
@@ -85,6 +88,7 @@ class Checkpointer(RunObserver):
             "owner": self.owner,
             "threads": torch.get_num_threads(),
             "resumed_from": self.resumed_from,
+            "attempt": self.attempt,
         }
         try:
             checkpoint.save(self.folder, checkpoint.Checkpoint(state.step, state.tensors, facts))

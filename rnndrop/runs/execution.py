@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from safetensors.torch import save
 
-from rnndrop.config.identity import asked
+from rnndrop.config.identity import asked, recorded, untracked
 from rnndrop.config.schema import Config
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
@@ -20,7 +20,6 @@ from rnndrop.ops.allocator import keep_memory
 from rnndrop.runs import environment
 from rnndrop.runs.checkpointer import Checkpointer
 from rnndrop.runs.loading import load_corpus, trained
-from rnndrop.runs.observers import observers_of
 from rnndrop.runs.pruning import Pruned
 from rnndrop.runs.signals import Interrupted, Stop
 from rnndrop.store import checkpoint, files, records
@@ -29,6 +28,7 @@ from rnndrop.store.nll_blocks import block_sums, to_bytes
 from rnndrop.store.progress import Observers, RunObserver
 from rnndrop.store.records import SCHEMA, Record
 from rnndrop.tasks.base import task_named
+from rnndrop.trackers.observer import Tracked
 from rnndrop.training.trainer import DivergedError, Training
 
 
@@ -49,8 +49,8 @@ class Execution:
             "schema": SCHEMA,
             "run_id": folder.parent.name,
             "seed": config.seed,
-            "overrides": list(overrides),
-            "config": config.model_dump(mode="json"),
+            "overrides": untracked(overrides),
+            "config": recorded(config),
             "data": fingerprint,
         }
 
@@ -60,10 +60,11 @@ class Execution:
         `found` is the record that is there. A finished one stays, with its files, until this run has come to its end.
         """
         self.shown = found is None or found.status != "finished"
-        every, written = Observers([observer, *observers_of(self.config, self.folder)]), None
+        tracked, written = Tracked(self.config, self.folder), None
+        every = Observers([observer, tracked])
         try:
             with self.stop.listening(), Heartbeat(self.folder) as beating:
-                written = self._write(self._train(beating, every))
+                written = self._write(self._train(beating, every, tracked))
         except Pruned as stop:
             written = self._write(self._record("interrupted", metrics=stop.metrics))
         except Interrupted:
@@ -104,12 +105,13 @@ class Execution:
             " on from the last checkpoint."
         )
 
-    def _train(self, beating: Heartbeat, observer: RunObserver) -> Record:
+    def _train(self, beating: Heartbeat, observer: RunObserver, tracked: Tracked) -> Record:
         model = self.task.build(self.config, self.corpus, self.device)
         training = self.task.training(self.config, self.corpus, model)
         keeper = Checkpointer(self.folder, training, self.config, self.blank["data"]["sha256"], self.shown)
         keeper.resume()
         keeper.show(records.CONFIG, self._config())
+        tracked.begin(keeper.attempt, training.history)
 
         status, error = "finished", None
         every = Observers([beating, keeper, observer, self.stop])

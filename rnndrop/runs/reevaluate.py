@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import asked
+from rnndrop.config.identity import GONE, asked, recorded
 from rnndrop.config.schema import Config, checked
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
@@ -26,7 +26,7 @@ def finished(folder: Path) -> tuple[Record, Config]:
         raise RequestError(f"{folder / records.RECORD} cannot be used: {error}.") from None
     if record is None or record.status != "finished":
         raise RequestError(f"{folder} has not finished: only a finished run can be evaluated.")
-    return record, checked(completed(record.config, compose([]).model_dump(mode="json")))
+    return record, checked(completed(record.config, recorded(compose([]))))
 
 
 def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Encoder, Any]:
@@ -40,14 +40,18 @@ def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Encod
     return record, config, trained(config, folder, record, corpus, fingerprint, device_), corpus
 
 
-def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of an older record, with the defaults of those that did not exist then: they mean what it did."""
+def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The settings of an older record, with the defaults of those that did not exist then: they mean what it did.
+
+    Those that are gone are left out.
+    """
     inner = {
-        name: completed(tree[name], value)
+        name: completed(tree[name], value, f"{prefix}{name}.")
         for name, value in defaults.items()
         if isinstance(value, dict) and isinstance(tree.get(name), dict)
     }
-    return {**defaults, **tree, **inner}
+    known = {name: value for name, value in tree.items() if prefix + name not in GONE}
+    return {**defaults, **known, **inner}
 
 
 def evaluate(folder: Path, overrides: Sequence[str]) -> Record:

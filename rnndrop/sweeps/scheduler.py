@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rnndrop.config.compose import compose, expand
-from rnndrop.config.identity import MODES
+from rnndrop.config.identity import MODES, recorded, untracked
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.store import checkpoint, files, records
@@ -215,8 +215,9 @@ def record_failure(job: Job, error: str) -> None:
 def failure(config: Config, overrides: list[str], error: str) -> Record:
     """Write and return a record that says why a run failed before it could begin, or died."""
     folder = folder_of(config)
-    tree = config.model_dump(mode="json")
-    record = Record(records.SCHEMA, folder.parent.name, config.seed, "failed", overrides, tree, error=error)
+    record = Record(
+        records.SCHEMA, folder.parent.name, config.seed, "failed", untracked(overrides), recorded(config), error=error
+    )
     try:
         records.prepare(folder)
         with suppress(BusyError), records.locked(folder, wait=False):  # whoever works on it has more to say

@@ -8,7 +8,6 @@ import logging
 import os
 import resource
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -231,14 +230,6 @@ def test_disk_full_during_a_checkpoint(tmp_path: Path, caplog: pytest.LogCapture
     folder = folder_of(overrides)
     assert essence(folder) == essence(tmp_path / "roomy" / folder.relative_to(tmp_path))
     assert not [path for path in folder.iterdir() if path.name.startswith(".checkpoint")]
-
-
-def test_a_tracker_cannot_hurt_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    record = rnndrop.run([*TINY, "trainer.tensorboard=true", f"output={tmp_path}"])
-    assert record.status == "finished" and "rnndrop[tensorboard]" in caplog.text
 
 
 @pytest.mark.e2e
