@@ -61,7 +61,7 @@ class Execution:
         self.shown = found is None or found.status != "finished"
         every, written = Observers([observer, *observers_of(self.config, self.folder)]), None
         try:
-            with self.stop.listening(), Heartbeat(self.folder) as beating:
+            with self.stop.listening(), Heartbeat(self.folder, self.blank["overrides"]) as beating:
                 written = self._write(self._train(beating, every))
         except Interrupted:
             with suppress(NotWrittenError, files.UnreadableError):  # the checkpoint is what counts

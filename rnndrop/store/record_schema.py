@@ -100,6 +100,8 @@ class Beat(Part):
     train: float = 0
     tokens_per_second: Number = 0
     valid: list[Number] = []
+    left: Number | None = None
+    overrides: list[str] = []
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
