@@ -15,7 +15,7 @@ from rnndrop.sweeps.scheduler import Event, Job
 from .progress import duration, middle_cut
 
 ENDED = ("finished", "failed", "diverged", "unreadable")
-BAR = 24
+BAR = 24  # columns, where there are that many
 REDRAW = 0.2  # seconds between two pictures
 ROWS = 12  # the most runs at work that are shown
 
@@ -111,8 +111,10 @@ class Board:
         if len(working) > len(shown):
             lines.append(Text(f"and {len(working) - len(shown)} more at work", style="dim"))
         share = sum(map(_done, self.todo)) / (self._epochs or 1)
-        full = round(share * BAR)
-        bar = Text.assemble(("━" * full, "green"), ("━" * (BAR - full), "dim"), f" {share:>4.0%}  {self.line}")
+        line = f" {share:>4.0%}  {self.line}"
+        size = max(6, min(BAR, width - len(line) - 1))
+        full = round(share * size)
+        bar = Text.assemble(("━" * full, "green"), ("━" * (size - full), "dim"), line[: width - size - 1])
         return Text("\n").join([*lines, bar])
 
 

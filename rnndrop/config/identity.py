@@ -74,7 +74,7 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
 
     `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
     """
-    neutral = dict(_leaves(_neutral()))
+    neutral = _neutral_leaves()
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
     kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
     ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()
@@ -129,6 +129,9 @@ def later(mode: str) -> dict[str, Any]:
 
 def rounded(value: Any) -> Any:
     """A setting with its numbers in their one spelling: 12 significant digits, whole ones as integers."""
+    kind = type(value)
+    if value is None or kind is bool or kind is str or kind is int:
+        return value
     if isinstance(value, float):
         return _shortest(value)
     return tuple(map(rounded, value)) if isinstance(value, (list, tuple)) else value
@@ -173,12 +176,15 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """The settings of a tree by dotted name, in order. A list: generators within generators take five times as long."""
+    found: list[tuple[str, Any]] = []
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            found += _leaves(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            found.append((prefix + name, value))
+    return found
 
 
 def _settings(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,6 +243,7 @@ def _spelled(rules: Sequence[Rule]) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=4096)
 def _extra(name: str) -> bool:
     """Whether a setting is a part of a rule that was not there in the first records."""
     group, _, part = name.rpartition(".")
@@ -269,6 +276,11 @@ def _neutral() -> dict[str, Any]:
                 yield from walk(info.annotation, f"{prefix}{name}.")
 
     return dict(walk(Config))
+
+
+@cache
+def _neutral_leaves() -> dict[str, Any]:
+    return dict(_leaves(_neutral()))
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:

@@ -502,8 +502,10 @@ class Config(Settings):
     @property
     def without_effect(self) -> list[str]:
         """A line for each rule that does nothing in this model, and why."""
-        asked = _plan(self.dropout, self.model.cell, None)
         layers = self.model.layers
+        if layers >= max(place.layers for place in LOCATIONS.values()):
+            return []
+        asked = _plan(self.dropout, self.model.cell, None)
         return [
             f"dropout.{rule.location} does nothing here: it acts on {LOCATIONS[rule.location].acts_on}, "
             f"and model.layers={layers}."
@@ -578,18 +580,22 @@ def _check_twin(twin: TwinSettings, plan: Plan) -> None:
 
 def _group(name: str, value: Any) -> Any:
     """A group of settings, the same object for the same settings: the runs of a grid share most. Others rounded."""
-    kind = Config.model_fields[name].annotation if name in Config.model_fields else None
-    if not (isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Settings)):
-        return _rounded({name: value})[name]
     try:
-        return _known_group(kind, json.dumps(value))
+        return _part(Config, name, value)
     except (TypeError, ValueError, RecursionError):  # the check of the whole will say where and why
-        return _rounded(value)
+        return _rounded({name: value})[name]
+
+
+def _part(model: type[Settings], name: str, value: Any) -> Any:
+    kind = model.model_fields[name].annotation if name in model.model_fields else None
+    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Settings):
+        return _known_group(kind, json.dumps(value))
+    return _rounded({name: value})[name]
 
 
 @lru_cache(maxsize=4096)
 def _known_group(kind: type[Settings], spelled: str) -> Settings:
-    return kind.model_validate(_rounded(json.loads(spelled)))
+    return kind.model_validate({name: _part(kind, name, value) for name, value in json.loads(spelled).items()})
 
 
 def _rounded(tree: dict[str, Any]) -> dict[str, Any]:
