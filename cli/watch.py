@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import textwrap
 import time
@@ -57,13 +56,13 @@ def watch(path: str, once: bool, as_json: bool, every: float) -> int:
     console = output.console()
     if once or not sys.stdout.isatty():
         width = console.width if console.is_terminal else None
-        for line in screen(_runs(path), path, width):
+        for line in screen(_runs(path), width):
             console.print(line, soft_wrap=True)
         return 0
     look = Looker()
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            lines = screen(_runs(path, look), path, console.width, console.height - 1)
+            lines = screen(_runs(path, look), console.width, console.height - 1)
             live.update(Text("\n").join(lines), refresh=True)
             time.sleep(every)
 
@@ -121,7 +120,7 @@ def _reason(run: Standing) -> str:
 
 
 def screen(
-    runs: Sequence[tuple[str, Standing, str]], path: str, width: int | None = None, height: int | None = None
+    runs: Sequence[tuple[str, Standing, str]], width: int | None = None, height: int | None = None
 ) -> list[Text]:
     """What `watch` shows, within so many columns and lines: counts, a line a run, and how many more there are."""
     top = [Text(line.replace("~", " ")) for line in textwrap.wrap(_counts(runs), width or 10_000)]
@@ -148,7 +147,7 @@ def screen(
         more = " · ".join(f"{others[state]:,} {state}" for state in STYLES if others[state])
         lines.append(
             Text(
-                _cut(f"rnndrop watch {shlex.quote(path)} --once shows {len(runs) - len(shown):,} more: {more}", width),
+                _cut(f"and {others.total():,} more, which --once shows: {more}", width),
                 style="dim",
             )
         )
