@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any
 
@@ -61,11 +62,12 @@ def epoch_line(progress: TrainingProgress, config: Mapping[str, Any]) -> str:
 
 def time_left(progress: TrainingProgress) -> str:
     """An estimate from the mean time of the epochs so far."""
-    seconds = [row["seconds"] for row in progress.history]
-    if not seconds:
-        return ""
-    left = (progress.epochs - progress.epoch + 1 - progress.fraction) * sum(seconds) / len(seconds)
-    return f"{timedelta(seconds=round(left))} left"
+    return "" if progress.left is None else f"{duration(progress.left)} left"
+
+
+def duration(seconds: float) -> str:
+    """`0:07:30`."""
+    return str(timedelta(seconds=round(min(max(seconds, 0), 1e10))))  # whoever wrote it
 
 
 def sparkline(values: Sequence[float], width: int = 20) -> str:
@@ -77,23 +79,45 @@ def sparkline(values: Sequence[float], width: int = 20) -> str:
     return "".join(BLOCKS[round((value - low) / span * (len(BLOCKS) - 1)) if span else 0] for value in shown)
 
 
+def middle_cut(text: str, width: int) -> str:
+    """Shortened in its middle: names often differ at their ends."""
+    return text if len(text) <= width else f"{text[: width - width // 3 - 1]}…{text[-(width // 3) :]}"
+
+
 @contextmanager
-def resumable(force: bool = False) -> Iterator[None]:
+def resumable(force: bool = False, so_far: Callable[[], str] = str) -> Iterator[None]:
     """Turn an interrupt into a message that says how to go on, and exit code 130 (Typer would only say "Aborted").
 
-    `force`: what was asked for starts afresh each time.
+    `force`: what was asked for starts afresh each time. `so_far`: what has come of it until then.
     """
     try:
         yield
     except KeyboardInterrupt as error:
         if force:
-            console.print(
-                "Interrupted. Finished runs are kept; with --force the same command starts from the beginning."
-            )
+            again = "Finished runs are kept; with --force the same command starts from the beginning."
         else:
             here = "here" if isinstance(error, Interrupted) else "the last checkpoint, if there is one"
-            console.print(f"Interrupted. The same command goes on from {here}.")
+            again = f"The same command goes on from {here}."
+        console.print(" ".join(("Interrupted.", *filter(None, [so_far()]), again)), soft_wrap=True)
         raise SystemExit(130) from None
+
+
+@contextmanager
+def each(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Call `act` every so many seconds, from a thread of its own."""
+    over = Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            act()
+
+    thread = Thread(target=repeat, name="each", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class RunDisplay(RunObserver):

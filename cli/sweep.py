@@ -6,22 +6,21 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 import typer
 from rich.live import Live
-from rich.table import Table
 
-from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.runs.signals import Stop
 from rnndrop.store.ownership import relabelled
 from rnndrop.sweeps.launchers import executor, split_launcher
 from rnndrop.sweeps.scheduler import Executor, Job, estimate, plan_jobs, run_jobs, settled_statuses
 
-from .progress import console, resumable, tell_idle
+from .board import Board, Outcome
+from .progress import console, each, resumable, tell_idle
 from .run import result_line
 
 WORDS = {
@@ -30,6 +29,7 @@ WORDS = {
     "unmeasured": "to measure",
     "trial": "done in a search",
 }
+TOLD_EVERY = 60.0  # seconds between two lines on progress, where there is no terminal
 WOULD = {"resumable": "resume", "unmeasured": "measure", "unreadable": "stop", "trial": "take over"}
 
 
@@ -71,10 +71,12 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
         raise RequestError("\n".join(job.problem for job in unreadable))
     for job in jobs:
         if job.state in settled:
-            _report(job, options)
+            _report(job, options, before=True)
             if job.record and (note := relabelled(job.config, job.record)):
                 console.print(f"{job.name}: {note}")
-    carry_out(jobs, workers, settled, options)
+    outcome = Outcome(jobs, settled)
+    carry_out(jobs, workers, settled, options, outcome=outcome)
+    console.print(outcome.ended(advise=not options.quiet), soft_wrap=True)
     if options.as_json:
         print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
     if any(job.state == "unreadable" for job in jobs):
@@ -88,12 +90,17 @@ def carry_out(
     settled: Collection[str],
     options: Options,
     enough: Callable[[Job], bool] = lambda job: False,
+    outcome: Outcome | None = None,
 ) -> None:
     """Run jobs and show where they stand; leave early where `enough`, asked when a job has come to its end, says so."""
-    stop = Stop()
+    stop, board = Stop(), Board(jobs, settled)
     live = Live(console=console, transient=True, auto_refresh=False)
     events = closing(run_jobs(jobs, workers, settled, options.fail_fast))
-    with resumable(options.force), live, stop.listening(), stop.anywhere(), events as happening:
+    plain = (
+        nullcontext() if console.is_terminal else each(TOLD_EVERY, lambda: console.print(board.line, soft_wrap=True))
+    )
+    so_far = outcome.counts if outcome else str
+    with resumable(options.force, so_far), live, plain, stop.listening(), stop.anywhere(), events as happening:
         for event in happening:
             if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
                 _report(event.job, options)
@@ -101,8 +108,9 @@ def carry_out(
                 console.print(f"{event.job.name}: its process died ({event.content}); the run will be resumed")
             elif event.kind == "unreadable":
                 console.print(f"{event.job.name}: {event.content}", soft_wrap=True)
-            if console.is_terminal:
-                live.update(_table(jobs), refresh=True)
+            board.take(event)
+            if console.is_terminal and (event.kind != "progress" or board.old):
+                live.update(board.screen(console.width, console.height), refresh=True)
             if event.kind != "progress" and enough(event.job):
                 return
 
@@ -147,19 +155,8 @@ def _dry_run(jobs: Sequence[Job], settled: Collection[str], options: Options) ->
     return 0
 
 
-def _report(job: Job, options: Options) -> None:
+def _report(job: Job, options: Options, before: bool = False) -> None:
+    """Print a line for a run that ended, now or `before` this sweep."""
     if job.record and not options.as_json and not options.quiet:
-        print(f"{job.name}: {result_line(job.record, job.folder)}", flush=True)
-
-
-def _table(jobs: Sequence[Job]) -> Table:
-    """The runs that are at work, and how many are not."""
-    table = Table("run", "state", box=None)
-    for job in jobs:
-        if job.state == "running":
-            now = job.progress
-            state = f"epoch {now['epoch']}/{now['epochs']}  train {number(now['train'])}" if now else "starting"
-            table.add_row(job.name, state)
-    counts = Counter(job.state for job in jobs)
-    table.add_row("", " · ".join(f"{count} {state}" for state, count in counts.items()), style="dim")
-    return table
+        note = f"   (already {job.state})" if before else ""
+        print(f"{job.name}: {result_line(job.record, job.folder)}{note}", flush=True)

@@ -77,7 +77,7 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
 
     `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
     """
-    neutral = dict(_leaves(_neutral()))
+    neutral = _neutral_leaves()
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
     kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
     ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()
@@ -142,6 +142,9 @@ def later(mode: str) -> dict[str, Any]:
 
 def rounded(value: Any) -> Any:
     """A setting with its numbers in their one spelling: 12 significant digits, whole ones as integers."""
+    kind = type(value)
+    if value is None or kind is bool or kind is str or kind is int:
+        return value
     if isinstance(value, float):
         return _shortest(value)
     return tuple(map(rounded, value)) if isinstance(value, (list, tuple)) else value
@@ -186,12 +189,15 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """The settings of a tree by dotted name, in order. A list: generators within generators take five times as long."""
+    found: list[tuple[str, Any]] = []
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
+            found += _leaves(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            found.append((prefix + name, value))
+    return found
 
 
 def _settings(tree: Mapping[str, Any], absent: Mapping[str, Any] = {}) -> dict[str, Any]:
@@ -265,6 +271,7 @@ def _spelled(rules: Sequence[Rule]) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=4096)
 def _extra(name: str) -> bool:
     """Whether a setting is a part of a rule that was not there in the first records."""
     group, _, part = name.rpartition(".")
@@ -303,8 +310,13 @@ def _neutral() -> dict[str, Any]:
 def _later_defaults() -> dict[str, Any]:
     """Those of `_neutral` that count in every run, but those of the dropout."""
     left_out = ("dropout.", *(f"evaluation.{mode}." for mode in MODES))
-    leaves = _leaves(_neutral())
-    return {name: value for name, value in leaves if name not in ELSEWHERE and not name.startswith(left_out)}
+    leaves = _neutral_leaves()
+    return {name: value for name, value in leaves.items() if name not in ELSEWHERE and not name.startswith(left_out)}
+
+
+@cache
+def _neutral_leaves() -> dict[str, Any]:
+    return dict(_leaves(_neutral()))
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:

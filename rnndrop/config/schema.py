@@ -516,15 +516,20 @@ class Config(Settings):
     @property
     def without_effect(self) -> list[str]:
         """A line for each rule, or part of the twin, that does nothing in this model, and why."""
-        asked = _plan(self.dropout, self.model.cell, None)
+        return [*self._idle_rules, *_idle_twin(self.twin, self.twin_plan)]
+
+    @property
+    def _idle_rules(self) -> list[str]:
         layers = self.model.layers
-        rules = [
+        if layers >= max(place.layers for place in LOCATIONS.values()):
+            return []
+        asked = _plan(self.dropout, self.model.cell, None)
+        return [
             f"dropout.{rule.location} does nothing here: it acts on {LOCATIONS[rule.location].acts_on}, "
             f"and model.layers={layers}."
             for rule in asked.active
             if not rule.within(layers).active
         ]
-        return [*rules, *_idle_twin(self.twin, self.twin_plan)]
 
 
 @lru_cache(maxsize=256)
@@ -625,18 +630,22 @@ def _idle_twin(twin: TwinSettings, plan: Plan) -> list[str]:
 
 def _group(name: str, value: Any) -> Any:
     """A group of settings, the same object for the same settings: the runs of a grid share most. Others rounded."""
-    kind = Config.model_fields[name].annotation if name in Config.model_fields else None
-    if not (isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Settings)):
-        return _rounded({name: value})[name]
     try:
-        return _known_group(kind, json.dumps(value))
+        return _part(Config, name, value)
     except (TypeError, ValueError, RecursionError):  # the check of the whole will say where and why
-        return _rounded(value)
+        return _rounded({name: value})[name]
+
+
+def _part(model: type[Settings], name: str, value: Any) -> Any:
+    kind = model.model_fields[name].annotation if name in model.model_fields else None
+    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Settings):
+        return _known_group(kind, json.dumps(value))
+    return _rounded({name: value})[name]
 
 
 @lru_cache(maxsize=4096)
 def _known_group(kind: type[Settings], spelled: str) -> Settings:
-    return kind.model_validate(_rounded(json.loads(spelled)))
+    return kind.model_validate({name: _part(kind, name, value) for name, value in json.loads(spelled).items()})
 
 
 def _rounded(tree: dict[str, Any]) -> dict[str, Any]:

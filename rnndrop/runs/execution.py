@@ -63,7 +63,7 @@ class Execution:
         tracked, written = Tracked(self.config, self.folder), None
         every = Observers([observer, tracked])
         try:
-            with self.stop.listening(), Heartbeat(self.folder) as beating:
+            with self.stop.listening(), Heartbeat(self.folder, self.blank["overrides"]) as beating:
                 written = self._write(self._train(beating, every, tracked))
         except Pruned as stop:
             written = self._write(self._record("interrupted", metrics=stop.metrics))

@@ -7,6 +7,7 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,9 +28,10 @@ class Heartbeat(RunObserver):
     Use as a context manager. A beat that cannot be written is skipped: it must never hurt the run.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, overrides: Sequence[str] = ()) -> None:
         self.path = folder / HEARTBEAT
         self.state: dict[str, Any] = {"host": platform.node(), "pid": os.getpid(), "started": time.time()}
+        self.state["overrides"] = list(overrides)  # what the run is: it has no record yet
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 

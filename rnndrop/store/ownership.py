@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from functools import lru_cache
 from pathlib import Path
 
 from rnndrop.config.identity import FILES, MODES, asked, digest, former, former_id, identity, later, run_id
@@ -15,7 +17,7 @@ def folder_of(config: Config) -> Path:
     """Where a run's files are: under its run id, or under its former one if they are there already."""
     before = own = records.run_folder(config.output, run_id(config), config.seed)
     try:
-        if own.is_dir():
+        if own.is_dir() or not _may_be_former(config.output):
             return own
         before = records.run_folder(config.output, former_id(config), config.seed)
         record = records.read_record(before) if before.is_dir() else None
@@ -24,6 +26,22 @@ def folder_of(config: Config) -> Path:
     except (files.DamagedRecordError, OSError):
         return own
     return before if record is not None and owns(config, record) else own
+
+
+def _may_be_former(output: str) -> bool:
+    """Whether an output folder may have runs with ids of before; a grid asks for each of its runs."""
+    try:
+        status = Path(output).stat()
+        return _has_former(output, status.st_mtime_ns, status.st_ino)
+    except FileNotFoundError:
+        return False
+    except OSError:  # it may be entered and not listed
+        return True
+
+
+@lru_cache(maxsize=8)
+def _has_former(output: str, *stamps: int) -> bool:
+    return any(former(name) for name in os.listdir(output))  # noqa: PTH208 (names alone)
 
 
 def owns(config: Config, record: Record) -> bool:

@@ -26,13 +26,19 @@ class Progress:
     step: int = 0
     metric: str = "perplexity"
 
+    @property
+    def left(self) -> float | None:
+        """Seconds until the training ends, from the mean time of its epochs; None before the first has ended."""
+        seconds = [row["seconds"] for row in self.history]
+        return (self.epochs - self.epoch + 1 - self.fraction) * sum(seconds) / len(seconds) if seconds else None
+
     def brief(self) -> dict[str, Any]:
         """The numbers of now and the valid scores so far, for other processes."""
         now = {name: getattr(self, name) for name in _NOW}
         return {**now, "valid": [row[f"valid_{self.metric}"] for row in self.history]}
 
 
-_NOW = ("epoch", "epochs", "fraction", "train", "metric", "tokens_per_second", "step")
+_NOW = ("epoch", "epochs", "fraction", "train", "metric", "tokens_per_second", "step", "left")
 
 
 class RunObserver:

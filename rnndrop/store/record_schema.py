@@ -10,6 +10,7 @@ from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from typing_extensions import TypedDict
 
 from rnndrop.config.schema import Config
 from rnndrop.display.foreign import plain
@@ -101,6 +102,8 @@ class Beat(Part):
     train: float = 0
     tokens_per_second: Number = 0
     valid: list[Number] = []
+    left: Number | None = None
+    overrides: list[str] = []
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -109,15 +112,21 @@ class Beat(Part):
         return self
 
 
-def _partial(model: type[BaseModel]) -> type[BaseModel]:
-    """The same settings, each of which may be missing; others are let pass."""
+def _partial(model: type[BaseModel]) -> Any:
+    """The same settings, each of which may be missing; others are let pass.
+
+    As a dictionary's type: nobody wants the objects, which would take most of the time to read a record.
+    """
     fields: dict[str, Any] = {}
     for name, info in model.model_fields.items():
-        kind = info.annotation
+        kind: Any = info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             kind = _partial(kind)
-        fields[name] = (Annotated[kind, *info.metadata] if info.metadata else kind, None)
-    return create_model(f"Recorded{model.__name__}", __base__=Part, **fields)
+        fields[name] = Annotated[kind, *info.metadata] if info.metadata else kind
+    made: Any = TypedDict  # from fields that mypy cannot see
+    found: Any = made(f"Recorded{model.__name__}", fields, total=False)
+    found.__pydantic_config__ = ConfigDict(extra="allow", strict=True)
+    return found
 
 
 @cache

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +17,8 @@ from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
 from rnndrop.store.records import Record, rank
+
+SETTLED = 2.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,16 @@ class Standing:
     def name(self) -> str:
         """`<run id>/seed-<n>`."""
         return f"{self.folder.parent.name}/{self.folder.name}"
+
+    @property
+    def lost(self) -> bool:
+        """Whether its process has left without a word: it is to go on, and its last beat is there."""
+        return self.state in ("new", "resumable") and bool(self.beat)
+
+    @property
+    def overrides(self) -> list[str] | None:
+        """What it was started with, where its record or its heartbeat says so."""
+        return self.record.overrides if self.record else self.beat.get("overrides")
 
     @property
     def key(self) -> tuple[str, str]:
@@ -102,13 +117,46 @@ def unfinished(folder: Path) -> str:
     return "resumable" if checkpoint.paths(folder) else "new"
 
 
-def standings(folders: Iterable[Path]) -> list[Standing]:
-    """Where the runs in these folders stand, in their order; the copies of a run are one."""
+def standings(folders: Iterable[Path], look: Callable[[Path], Standing] = standing) -> list[Standing]:
+    """Where the runs in these folders stand, in their order; the copies of a run are one. `look` reads a folder."""
     found: dict[tuple[str, str], Standing] = {}
-    for each in map(standing, folders):
+    for each in map(look, folders):
         if each.key not in found or each.rank < found[each.key].rank:
             found[each.key] = each
     return list(found.values())
+
+
+class Looker:
+    """`standing` of the same folders again and again: one in which nothing has changed is not read again.
+
+    A run with a heartbeat always is. So is what has changed within `SETTLED` seconds: file systems' clocks are coarse.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[Any, Standing]] = {}
+
+    def __call__(self, folder: Path) -> Standing:
+        """Where the run stands now."""
+        stamps = _stamps(folder)
+        known = self._known.get(folder)
+        if known and known[0] == stamps:
+            return known[1]
+        found = standing(folder)
+        if found.beat or not stamps or max(stamps)[0] > (time.time() - SETTLED) * 1e9:
+            self._known.pop(folder, None)
+        else:
+            self._known[folder] = stamps, found
+        return found
+
+
+def _stamps(folder: Path) -> list[tuple[int, int, int]]:
+    """What changes with a run folder, with the files that come into it or leave it, and with its record."""
+    found = []
+    for path in (str(folder), f"{folder}/{records.RECORD}"):
+        with suppress(OSError):
+            status = os.stat(path)  # noqa: PTH116 (thousands of them, every few seconds)
+            found.append((status.st_ctime_ns, status.st_size, status.st_ino))
+    return found
 
 
 def find(name: str, output: str | Path) -> Path:

@@ -89,20 +89,24 @@ def plan_jobs(overrides: Sequence[str]) -> list[Job]:
 def jobs_of(requests: Iterable[list[str]]) -> list[Job]:
     """A job for each list of overrides, checked, in order and without repetition. Raises RequestError."""
     requests = list(requests)
-    common = set(requests[0]).intersection(*requests) if len(requests) > 1 else set()
     jobs: dict[Path, Job] = {}
-    for each in requests:
+    for each, name in zip(requests, differing(requests), strict=True):
         config = compose(each)
         folder = folder_of(config)
         if folder in jobs:
             _check_same(jobs[folder].config, config)
             continue
-        name = " ".join(override for override in each if override not in common)
         jobs[folder] = Job(each, config, folder, name or "defaults")
         survey(jobs[folder])
     if same := len(requests) - len(jobs):
         log.info("%d of %d combinations are runs that others name already: each runs once.", same, len(requests))
     return list(jobs.values())
+
+
+def differing(requests: Sequence[Sequence[str]]) -> list[str]:
+    """Of each list of overrides those that not all have, as one text."""
+    common = set(requests[0]).intersection(*requests) if len(requests) > 1 else set()
+    return [" ".join(override for override in each if override not in common) for each in requests]
 
 
 def _check_same(one: Config, other: Config) -> None:
