@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE = frozenset(
     ("seed", "output", "label", "data.root", "trainer.device", "trainer.threads", "trainer.checkpoint_epochs",
-     "trainer.checkpoint_seconds", "trainer.tensorboard")
+     "trainer.checkpoint_seconds", "trainer.keep_weights", "trainer.tensorboard")
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 

@@ -63,9 +63,9 @@ class Execution:
         try:
             with self.stop.listening(), Heartbeat(self.folder) as beating:
                 written = self._write(self._train(beating, every))
-        except Interrupted:
+        except Interrupted as stop:
             with suppress(NotWrittenError, files.UnreadableError):  # the checkpoint is what counts
-                written = self._write(self._record("interrupted"))
+                written = self._write(self._record("interrupted", error=stop.reason))
             raise
         except (RequestError, NotWrittenError):
             raise
@@ -139,8 +139,9 @@ class Execution:
         )
 
     def _measure(self, model: Encoder, training: Training) -> dict[str, Any]:
-        """Keep the best weights and measure them on all splits."""
-        self.outputs[records.WEIGHTS] = save(training.best)
+        """Keep the best weights, unless that is not wanted, and measure them on all splits."""
+        if self.config.trainer.keep_weights:
+            self.outputs[records.WEIGHTS] = save(training.best)
         model.load_state_dict(training.best)
         values = {split: self._score(model, split) for split in ("valid", "test", "train")}
         scores = self.task.scores(values, self.config)

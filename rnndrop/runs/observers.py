@@ -11,9 +11,8 @@ from typing import Any
 from rnndrop.config.schema import Config
 from rnndrop.extras import need
 from rnndrop.store.progress import Progress, RunObserver
-from rnndrop.store.records import Record
+from rnndrop.store.records import TENSORBOARD, Record
 
-FOLDER = "tensorboard"
 log = logging.getLogger("rnndrop")
 
 
@@ -21,7 +20,7 @@ class TensorBoard(RunObserver):
     """Writes each epoch's row, also those from before a run went on, below its folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.writer: Any = need("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(folder / FOLDER))
+        self.writer: Any = need("torch.utils.tensorboard", "tensorboard").SummaryWriter(str(folder / TENSORBOARD))
         self.shown = 0
 
     def evaluated(self, progress: Progress) -> None:

@@ -16,7 +16,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was asked to leave; it has kept what it needs to go on."""
+    """A run was asked to leave; it has kept what it needs to go on. `reason`: for its record, but for a signal."""
+
+    reason: str | None = None
 
     def __init__(self, signum: int = signal.SIGINT) -> None:
         super().__init__(signal.Signals(signum).name)

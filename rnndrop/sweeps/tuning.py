@@ -25,7 +25,7 @@ from rnndrop.extras import need
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store.lock import BusyError, held
 from rnndrop.store.progress import Observers, Progress, RunObserver
-from rnndrop.store.records import Record, prepare
+from rnndrop.store.records import PRUNED, Record, prepare
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -43,6 +43,8 @@ NOT_SEARCHED = {
 
 class Pruned(Interrupted):
     """A trial whose valid score is worse than that of half of the others at the same epoch."""
+
+    reason = PRUNED
 
 
 @dataclass(frozen=True)
