@@ -123,8 +123,8 @@ def set_aside(output: str | Path) -> list[Garbage]:
     return [_of(folder, "leftovers", _files_in(folder), whole=True) for folder in records.set_aside(output)]
 
 
-def _of(folder: Path, kind: str, files: Iterable[Path], whole: bool) -> Garbage:
-    paths = tuple(files)
+def _of(folder: Path, kind: str, there: Iterable[Path], whole: bool) -> Garbage:
+    paths = tuple(path for path in there if path != folder)
     return Garbage(folder, kind, paths, whole, sum(map(_size, paths)))
 
 
