@@ -77,7 +77,7 @@ def free(
 
 
 def export(arguments: Sequence[str], conditions: list[str], output: str, file: str, weights: bool) -> int:
-    """Write runs into one file; return the exit code: 1 where one had to be left out."""
+    """Write runs into one file; return the exit code: 1 where one is damaged."""
     names, output = _placed(arguments, output)
     runs = _chosen(names, conditions, output)
     if not runs:
@@ -87,10 +87,11 @@ def export(arguments: Sequence[str], conditions: list[str], output: str, file: s
         done = pack(standings(run.folder for run in runs), path, weights)
     except OSError as error:
         raise RequestError(f"Cannot write {path}: {error.strerror}.") from None
-    for line in done.left_out:
+    for line in done.damaged:
         print(f"left out {line}", file=sys.stderr)
-    print(f"{path}: {_counted(done.runs, 'run')}, {size(path.stat().st_size)}")
-    return int(bool(done.left_out))
+    more = f"; without {_counted(done.unfinished, 'run')} at work or with no record yet" if done.unfinished else ""
+    print(f"{path}: {_counted(done.runs, 'run')}, {size(path.stat().st_size)}{more}")
+    return int(bool(done.damaged))
 
 
 def bring(arguments: Sequence[str], output: str) -> int:

@@ -32,7 +32,7 @@ from rnndrop.store.records import Record, run_folder
 from scripts import kills, synthetic_records
 from scripts.forked import Outcome, command, warm_up
 
-DEFAULT, GC = ["gc", "--yes"], ["gc", "--yes", "--refused", "--pruned", "--checkpoints", "--leftovers"]
+GC = ["gc", "--yes", "--refused", "--pruned", "--checkpoints", "--leftovers"]
 Contents = dict[str, bytes]
 
 

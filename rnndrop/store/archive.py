@@ -47,26 +47,31 @@ _CHUNK = 1 << 20
 
 @dataclass
 class Exported:
-    """What went into an archive: how many runs, and why others did not."""
+    """What went into an archive: how many runs; how many run or have no record yet; what is wrong with others."""
 
     runs: int = 0
-    left_out: list[str] = field(default_factory=list)
+    unfinished: int = 0
+    damaged: list[str] = field(default_factory=list)
 
 
 def export(runs: Iterable[Standing], path: Path, weights: bool) -> Exported:
     """Write the records of runs and the files that belong to them into `path`; with their weights, if asked.
 
-    What runs, has no record, or does not agree with its record is left out. Raises OSError, with the file as it was.
+    What runs, has no record yet, or does not agree with its record is left out. Raises OSError; the file is
+    then as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     done, sums = Exported(), {}
     try:
         with temporary.open("xb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
             for run in runs:
+                if run.state == "running" or (run.record is None and not run.problem):
+                    done.unfinished += 1
+                    continue
                 try:
                     name, time, contents = _snapshot(run, weights)
                 except (DamagedRecordError, UnreadableError) as problem:
-                    done.left_out.append(f"{run.folder}: {str(problem).partition(chr(10))[0]}")
+                    done.damaged.append(f"{run.folder}: {_reason(problem)}")
                     continue
                 for part, content in contents.items():
                     _add(tar, f"{name}/{part}", content, time)
@@ -87,11 +92,9 @@ def export(runs: Iterable[Standing], path: Path, weights: bool) -> Exported:
 
 def _snapshot(run: Standing, weights: bool) -> tuple[str, int, dict[str, bytes]]:
     """A run's name in an archive, when its record was written, and its files. Raises as reading them does."""
-    if run.state == "running":
-        raise DamagedRecordError("it runs")
     content = files.read_file(run.folder / RECORD)
     if content is None:
-        raise DamagedRecordError("it has no record yet")
+        raise DamagedRecordError(f"{RECORD} is gone")
     record, time = records.parsed(content, run.folder / RECORD), int((run.folder / RECORD).stat().st_mtime)
     name = f"{record.run_id}/seed-{record.seed}"
     if not _NAME.fullmatch(f"{name}/{RECORD}"):

@@ -19,6 +19,7 @@ import pytest
 from rnndrop.errors import RequestError
 from rnndrop.store import records
 from rnndrop.store.archive import MANIFEST, Archive, export
+from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.lock import held
 from rnndrop.store.status import standings
 from scripts.objects import write
@@ -87,11 +88,14 @@ def test_what_goes_out_comes_in_to_the_byte_with_its_times(source: Path, archive
     assert len(without) == 1 and set(bring(archive, tmp_path / "out")) == {"there"}
 
 
-def test_what_runs_or_has_no_record_is_left_out_and_said(source: Path, tmp_path: Path) -> None:
-    done = export(standings(records.run_folders(source)), tmp_path / "runs.tar", weights=False)
-    assert done.runs == len(list(source.glob("*/seed-*"))) - 1
-    (line,) = done.left_out
-    assert line.endswith("it has no record yet")
+def test_what_runs_has_no_record_or_is_damaged_is_left_out_and_said(source: Path, tmp_path: Path) -> None:
+    runs = shutil.copytree(source, tmp_path / "runs")
+    one, other = [path.parent for path in runs.rglob(records.WEIGHTS)][:2]
+    (one / records.HISTORY).write_text("{}\n")
+    with Heartbeat(other):
+        done = export(standings(records.run_folders(runs)), tmp_path / "runs.tar", weights=False)
+    assert (done.runs, done.unfinished) == (len(list(source.glob("*/seed-*"))) - 3, 2)
+    assert done.damaged == [f"{one}: {records.HISTORY} does not have the sha256 that the record names"]
     assert not any(name.endswith(records.WEIGHTS) for name in members(tmp_path / "runs.tar"))
 
 
