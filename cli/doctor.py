@@ -6,13 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rnndrop.config.compose import compose
 
 
 def doctor(arguments: Sequence[str], as_json: bool) -> int:
     """Check the machine with these settings, or the runs in a folder; return 1 if something was found wrong."""
-    if len(arguments) == 1 and "=" not in arguments[0]:
+    if len(arguments) == 1 and ("=" not in arguments[0] or Path(arguments[0]).is_dir()):
         return _runs(arguments[0], as_json)
     return _machine(arguments, as_json)
 
@@ -20,7 +21,7 @@ def doctor(arguments: Sequence[str], as_json: bool) -> int:
 def _runs(folder: str, as_json: bool) -> int:
     """Print what is wrong with the runs and the decisions in a folder, and how many are sound."""
     from rnndrop.decisions.audit import audit_decisions
-    from rnndrop.store.audit import audit
+    from rnndrop.store.audit import WITHOUT_WEIGHTS, audit
 
     verdicts = [*audit(folder), *audit_decisions(folder)]
     if as_json:
@@ -29,7 +30,9 @@ def _runs(folder: str, as_json: bool) -> int:
         for each in verdicts:
             if each.state != "sound":
                 print(f"{each.state}: {each.folder}: {each.reason}")
-        print(" · ".join(f"{count} {state}" for state, count in Counter(each.state for each in verdicts).items()))
+        bare = sum(each.reason == WITHOUT_WEIGHTS for each in verdicts)
+        counts = [f"{count} {state}" for state, count in Counter(each.state for each in verdicts).items()]
+        print(" · ".join([*counts, *([f"{bare} of the sound without weights"] if bare else [])]))
     return int(any(each.state in ("damaged", "unreadable") for each in verdicts))
 
 

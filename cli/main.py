@@ -298,7 +298,9 @@ def doctor(
     " · rnndrop report --where model=lstm --last 1d --html report.html"
 )
 def report(
-    path: Folder = "results/runs",
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[FOLDER]...", help="Folders of runs, as one. Default: results/runs.")
+    ] = None,
     style: Annotated[Style, typer.Option("--format", help="Format of the tables.")] = "rich",
     metric: Ranked = None,
     baseline: Annotated[
@@ -317,11 +319,11 @@ def report(
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
 ) -> None:
-    """Compare the runs in a folder: mean ± std over seeds."""
+    """Compare the runs in a folder, or in several: mean ± std over seeds."""
     from . import report as command
 
     request = command.Request(
-        path,
+        paths or ["results/runs"],
         style,
         metric,
         baseline,
@@ -374,6 +376,81 @@ def evaluate(
             raise RequestError("--ensemble is deterministic: leave out --mc, --masks and --embedding.")
         return command.evaluate_together([run, *(overrides or [])], output, as_json)
     command.evaluate(run, overrides or [], output, mc, masks, embedding, as_json)
+
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Run ids (all their seeds), id/seed-N, or folders of runs; output=FOLDER is as --output.",
+        autocompletion=_complete("runs"),
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command(epilog="Examples: rnndrop rm 3f9c21ab/seed-0 · rnndrop rm --where status=diverged --where model=gru")
+def rm(runs: Runs = None, where: Where = None, output: Output = "results/runs", yes: Yes = False) -> None:
+    """Delete runs. Asks first, and leaves alone what runs."""
+    from . import runs as command
+
+    raise typer.Exit(command.remove(runs or [], where or [], output, yes))
+
+
+@app.command(epilog="Examples: rnndrop gc --dry-run · rnndrop gc --weights --where data=ptb")
+def gc(
+    runs: Runs = None,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="Runs that failed before they could begin, and empty folders.")
+    ] = False,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Checkpoints of finished and diverged runs.")
+    ] = False,
+    leftovers: Annotated[bool, typer.Option("--leftovers", help="What killed commands have left.")] = False,
+    pruned: Annotated[bool, typer.Option("--pruned", help="Runs that a search has given up.")] = False,
+    weights: Annotated[
+        bool, typer.Option("--weights", help="Weights of finished runs; `rnndrop eval` needs them.")
+    ] = False,
+    where: Where = None,
+    output: Output = "results/runs",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be freed and stop.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Free disk space. Unless told what to delete: --refused --checkpoints --leftovers, which no command needs."""
+    from . import runs as command
+
+    asked = {
+        "refused": refused, "pruned": pruned, "checkpoints": checkpoints, "weights": weights, "leftovers": leftovers,
+    }  # fmt: skip
+    kinds = [kind for kind, wanted in asked.items() if wanted]
+    raise typer.Exit(command.free(runs or [], where or [], output, kinds, dry_run, yes))
+
+
+@app.command(epilog="Example: rnndrop export --where data=ptb --weights -o ptb.tar")
+def export(
+    file: Annotated[str, typer.Option("-o", "--file", metavar="FILE", help="The archive to write, a plain tar.")],
+    runs: Runs = None,
+    where: Where = None,
+    weights: Annotated[bool, typer.Option("--weights", help="Take the weights along.")] = False,
+    output: Output = "results/runs",
+) -> None:
+    """Write records, and the files that belong to them, into one file with checksums."""
+    from . import runs as command
+
+    raise typer.Exit(command.export(runs or [], where or [], output, file, weights))
+
+
+@app.command("import", epilog="Example: rnndrop import ptb.tar output=results/runs")
+def bring(
+    arguments: Annotated[
+        list[str], typer.Argument(metavar="FILE [output=FOLDER]", help="An archive that `rnndrop export` has written.")
+    ],
+    output: Output = "results/runs",
+) -> None:
+    """Take in the runs of an archive, after checking all of it. What is there already stays as it is."""
+    from . import runs as command
+
+    raise typer.Exit(command.bring(arguments, output))
 
 
 @app.command(epilog="Example: rnndrop masks dropout=awd -o masks.png")

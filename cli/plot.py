@@ -28,7 +28,7 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
         raise unknown("metric", metric, columns())
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
-    runs, _ = load(path, conditions, span)
+    runs, _ = load([path], conditions, span)
     for line in failures(runs):
         print(line, file=sys.stderr)
     count = len(runs)

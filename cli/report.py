@@ -27,7 +27,7 @@ from .output import show
 class Request:
     """What was asked for on the command line."""
 
-    path: str
+    paths: list[str]
     style: Style = "rich"
     metric: str | None = None
     baseline: str | None = None
@@ -50,12 +50,12 @@ def report(request: Request) -> int:
     """
     if request.metric is not None and request.metric not in columns():
         raise unknown("metric", request.metric, columns())
-    runs, skipped = load(request.path, request.where, request.last)
+    runs, skipped = load(request.paths, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs
     lost, aside = failures(shown), request.style in DATA or request.html is not None
     if done.empty:
-        lost = [f"None of the {len(runs)} runs in {request.path} has finished.", *failures(runs)]
+        lost = [f"None of the {len(runs)} runs in {' '.join(request.paths)} has finished.", *failures(runs)]
         if aside:
             print("\n".join(lost), file=sys.stderr)
         else:
@@ -63,7 +63,7 @@ def report(request: Request) -> int:
         return 1
     metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
-    found = decisions(request.path, shown)
+    found = decisions(request.paths, shown)
     if request.html:
         if len(tables) > 1:
             raise RequestError(
@@ -109,12 +109,15 @@ def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table
 
 
-def load(path: str, conditions: list[str], span: str | None) -> tuple[pd.DataFrame, int]:
+def load(paths: list[str], conditions: list[str], span: str | None = None) -> tuple[pd.DataFrame, int]:
     """The runs asked for, and how many records had to be left out (each is named on stderr)."""
+    for path in paths:
+        if "=" in path and not Path(path).is_dir():
+            raise RequestError(f"{path} is no folder of runs. To choose among them: --where {path}")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            runs = load_runs(path)
+            runs = load_runs(*paths)
         finally:
             for warning in caught:
                 print(f"warning: {warning.message}", file=sys.stderr)
@@ -125,5 +128,7 @@ def load(path: str, conditions: list[str], span: str | None) -> tuple[pd.DataFra
     if trials := found - len(chosen):
         print(f"{trials} trials of searches are left out: --where label=trial shows them.", file=sys.stderr)
     if chosen.empty:
-        raise RequestError(f"None of the {len(runs)} runs in {path} matches --where and --last.")
+        raise RequestError(
+            f"None of the {len(runs)} runs in {' '.join(paths)} matches {'--where and --last' if span else '--where'}."
+        )
     return chosen, len(caught)

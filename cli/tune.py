@@ -191,7 +191,6 @@ def _table(asked: Search) -> None:
     from rnndrop.report.frames import load_runs
     from rnndrop.report.tables import render
 
-    folders = [job.folder for study in asked.studies for job in study.fresh]
-    runs = load_runs(asked.output, folders)
+    runs = load_runs(*(job.folder for study in asked.studies for job in study.fresh if job.record))
     metric = f"test_{asked.task.metric}"
     show(render(compare(runs, metric, intervals=False), runs, "rich", metric))

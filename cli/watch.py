@@ -20,9 +20,8 @@ from rnndrop.config.tasks import score
 from rnndrop.display.digits import number
 from rnndrop.display.foreign import plain
 from rnndrop.errors import RequestError
-from rnndrop.store.records import run_folders
+from rnndrop.store.records import TICKET, run_folders
 from rnndrop.store.status import Looker, Standing, standing, standings, task
-from rnndrop.sweeps.cluster import TICKET
 from rnndrop.sweeps.scheduler import differing
 
 from . import output

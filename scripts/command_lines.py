@@ -43,6 +43,10 @@ COMMANDS: dict[str, list[str]] = {
     "eval": [],
     "plot": [],
     "doctor": [],
+    "rm": [],
+    "gc": ["--dry-run"],
+    "export": ["-o", "/dev/null/runs.tar"],
+    "import": [],
     "ls": [],
 }
 """The commands, with what keeps them from training for hours or watching for ever."""
@@ -62,10 +66,15 @@ OPTIONS = {
     "eval": ["--json", "--mc", "--masks", "--embedding", "--ensemble"],
     "plot": ["--metric", "--baseline", "--location", "--where", "--last"],
     "doctor": ["--json"],
+    "rm": ["--where", "--output"],
+    "gc": ["--where", "--refused", "--checkpoints", "--leftovers", "--pruned", "--weights"],
+    "export": ["--where", "--weights"],
+    "import": [],
     "ls": [],
 }  # fmt: skip
 FLAGS = {"--json", "--retry-failed", "--fail-fast", "--force", "--only-changed", "--hide-failed", "--bootstrap",
-         "--published", "--strict", "--embedding", "--ensemble", "--plan-only"}  # fmt: skip
+         "--published", "--strict", "--embedding", "--ensemble", "--plan-only", "--refused", "--checkpoints",
+         "--leftovers", "--pruned", "--weights"}  # fmt: skip
 WORDS = [
     "1", "2", "md", "csv", "json", "latex", "html", "rich", "test_perplexity", "valid_rmse", "test_perplexity_mc",
     "none", "both", "text", "variational", "dropout=none", "seed=0", "seed<1", "seed!=1", "model=lstm", "12h", "1d",
@@ -105,18 +114,22 @@ def line(dice: Dice, runs: Path) -> list[str]:
     """A command line; what it reads and writes is in `runs`."""
     name = dice.choice(sorted(COMMANDS))
     found = [name]
-    if name in ("ablate", "reproduce", "show", "eval", "plot", "ls"):
+    if name in ("ablate", "reproduce", "show", "eval", "rm", "gc", "export", "import", "plot", "ls"):
         ids = [str(folder) for folder in runs.glob("*/seed-*")]
         found.append(dice.choice([*ids, *(Path(one).parent.name for one in ids), *WORDS, *ODD]))
     if name in ("report", "watch", "plot", "doctor") and dice.random() < 0.8:
         found.append(str(runs))
-    if name not in ("report", "show", "watch", "plot", "ls"):
+    if name not in ("report", "show", "watch", "rm", "gc", "export", "import", "plot", "ls"):
         found += [override(dice) for _ in range(dice.choice((0, 1, 1, 2, 3)))]
     for option in dice.sample(OPTIONS[name], dice.randrange(min(3, len(OPTIONS[name]) + 1))):
         found += [option] if option in FLAGS else [option, dice.choice((*WORDS, *WORDS, *ODD))]
     if dice.random() < 0.05:
         found.insert(dice.randrange(len(found)), dice.choice(("--", "--help", "--nope", "-x", "")))
-    where = [f"output={runs}"] if name in ("sweep", "ablate", "variance", "decide", "reproduce") else []
+    where = (
+        [f"output={runs}"]
+        if name in ("sweep", "ablate", "variance", "decide", "reproduce", "gc", "export", "import")
+        else []
+    )
     return [argument.replace("\0", "") for argument in [*found, *where, *COMMANDS[name]]]
 
 

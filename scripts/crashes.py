@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,9 +18,9 @@ from typing import Any
 
 from rnndrop.errors import RequestError
 from rnndrop.store import checkpoint, heartbeat
-from rnndrop.store.audit import audit
+from rnndrop.store.audit import Verdict, audit
 from rnndrop.store.records import read_record
-from scripts import calls
+from scripts import calls, objects
 from scripts.forked import Outcome, command
 from scripts.kills import essences
 from tests import reviews
@@ -47,6 +47,7 @@ class Variant:
     arguments: list[str]
     before: list[list[str]] = field(default_factory=list)
     cut: int = 0  # the call at which the last of `before` was killed
+    plant: Callable[[Path], object] = lambda folder: None  # what else lies there
 
     def prepare(self, folder: Path) -> None:
         """Make the folder that the command finds."""
@@ -56,6 +57,7 @@ class Variant:
         for arguments in self.before[-1:]:
             _give(arguments, folder, self.cut)
         assert not self.cut or any(folder.rglob(checkpoint.PATTERN)), f"call {self.cut} comes before a checkpoint"
+        self.plant(folder)
 
 
 def variants(folder: Path) -> list[Variant]:
@@ -69,7 +71,17 @@ def variants(folder: Path) -> list[Variant]:
         Variant("run --force on a finished one", [*run, "--force"], [run]),
         Variant("eval --mc", ["eval", "RUN", "--mc", "2"], [run]),
         Variant("run task=sentiment", rating),
+        Variant("gc", objects.GC, plant=lambda runs: objects.plant(runs, objects.write(runs, 8)[1])),
+        Variant("import", ["import", str(_archive(folder))], plant=lambda runs: objects.write(runs, 1)),
     ]
+
+
+def _archive(folder: Path) -> Path:
+    """Three runs in a file."""
+    objects.write(folder / "source", 3)
+    done = command(["export", "-o", folder / "runs.tar", "--weights", "--output", folder / "source"])
+    assert done.code == 0, done
+    return folder / "runs.tar"
 
 
 def write_text(path: Path, count: int = 4000) -> Path:
@@ -113,6 +125,11 @@ def names(output: Path) -> list[str]:
     return sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
 
 
+def unsound(output: Path) -> list[Verdict]:
+    """What `rnndrop doctor` finds wrong, or unfinished, in a folder."""
+    return [verdict for verdict in audit(output) if verdict.state != "sound"]
+
+
 class Trial:
     """A variant in the folder `scratch`: what it finds there, and how it ends where nothing disturbs it."""
 
@@ -126,7 +143,7 @@ class Trial:
             self.seconds = time.monotonic() - start
             assert spared.code == 0, spared
             self.calls = folder.with_suffix(".calls").read_text(encoding="utf-8").split()
-            self.expected, self.files = finished(folder), names(folder)
+            self.expected, self.files, self.unsound = finished(folder), names(folder), unsound(folder)
 
     @contextmanager
     def copy(self) -> Iterator[Path]:
@@ -182,8 +199,7 @@ class Trial:
                 return f"other files are there: {set(names(folder)) ^ set(self.files)}"
         except (ValueError, OSError, RequestError) as problem:
             return f"the folder cannot be read: {problem!r}"
-        verdicts = [verdict for verdict in audit(folder) if verdict.state != "sound"]
-        return f"not sound: {verdicts}" if verdicts else ""
+        return f"not sound: {found}" if (found := unsound(folder)) != self.unsound else ""
 
 
 @cache

@@ -32,7 +32,7 @@ def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def table(path: Path, capsys: pytest.CaptureFixture[str], chosen: str | None = None) -> str:
-    assert report(Request(str(path), style="md", metric=chosen)) == 0
+    assert report(Request([str(path)], style="md", metric=chosen)) == 0
     return capsys.readouterr().out
 
 

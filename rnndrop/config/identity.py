@@ -31,7 +31,7 @@ GONE = {"trainer.tensorboard": "tracker=[tensorboard]"}
 
 ELSEWHERE = frozenset(
     ("seed", "output", "label", "tracker", "data.root", "trainer.device", "trainer.threads",
-     "trainer.checkpoint_epochs", "trainer.checkpoint_seconds", *GONE)
+     "trainer.checkpoint_epochs", "trainer.checkpoint_seconds", "trainer.keep_weights", *GONE)
 )  # fmt: skip
 """Settings that do not change what a run computes."""
 

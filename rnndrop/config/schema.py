@@ -335,6 +335,11 @@ class TrainerSettings(Settings):
         "Seconds between checkpoints, from which a run that was killed resumes; null: not by time.",
         "trainer.checkpoint_seconds=300",
     )
+    keep_weights: bool = _setting(
+        "Whether the weights of a finished run are kept: `rnndrop eval` needs them.",
+        "trainer.keep_weights=false",
+        default=True,
+    )
 
 
 class MonteCarloSettings(Settings):

@@ -22,6 +22,14 @@ def plus_minus(value: float, std: float | None, digits: int = DIGITS) -> str:
     return mean if std is None or math.isnan(std) else f"{mean} ± {number(std, like=value, digits=digits)}"
 
 
+def size(count: int) -> str:
+    """Bytes as people read them: 512 B, 12 kB, 3.4 MB."""
+    if count < 1000:
+        return f"{count} B"
+    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if count >= unit), (1e3, "kB"))
+    return f"{count / unit:.3g} {name}" if count < 999 * unit else f"{count / unit:,.0f} {name}"
+
+
 def as_printed(value: float | None, std: float | None = None) -> str:
     """A published number, with the digits that it was published with, at least one decimal; empty for none."""
     numbers = [each for each in (value, std) if each is not None and not math.isnan(each)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,11 +158,14 @@ def _percent(ln: float) -> float:
     return 100 * math.expm1(min(ln, LN_MOST))
 
 
-def decisions(path: str | Path, runs: pd.DataFrame) -> list[Decision]:
-    """The decisions in a folder all of whose contestants are among these runs; one that cannot be read is named."""
-    files = paths(path)
+def decisions(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[Decision]:
+    """The decisions in folders, all of whose contestants are among these runs; one that cannot be read is named.
+
+    One that several folders have counts once, after the most looks.
+    """
+    files = [file for folder in folders for file in paths(folder)]
     there = set(runs["run_id"]) if files else set()
-    found = []
+    found: dict[str, Decision] = {}
     for file in files:
         try:
             decision = read(file)
@@ -170,8 +173,10 @@ def decisions(path: str | Path, runs: pd.DataFrame) -> list[Decision]:
             log.warning("left out %s: %s", file, str(problem).partition("\n")[0])
             continue
         if decision and all(entry.run_id in there for entry in decision.contestants):
-            found.append(decision)
-    return found
+            earlier = found.get(decision.id)
+            if earlier is None or len(earlier.looks) < len(decision.looks):
+                found[decision.id] = decision
+    return list(found.values())
 
 
 def lines(found: list[Decision]) -> list[str]:

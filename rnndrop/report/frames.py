@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
-from rnndrop.store.records import RECORD, Record, find_runs, rank, read_record
+from rnndrop.store.records import RECORD, Record, best, find_runs, read_record, unlike
 
 _RUN = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -72,58 +74,96 @@ class SkippedRecordWarning(UserWarning):
     """A record was left out; the message names it and says why."""
 
 
-def load_runs(path: str | Path = "results/runs", folders: Iterable[Path] | None = None) -> pd.DataFrame:
-    """One row for each run and seed below `path`, with the columns and types of `column_types()`.
+def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFrame:
+    """One row for each run and seed below `path` and `more`, with the columns and types of `column_types()`.
 
-    `folders`: only these run folders.
-    Copies of a record count once; where they differ, one is used and the others are left out. What is left out, a
-    damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises RequestError
-    where there is no record at all.
+    Copies of a record count once; where they differ, one is used (`records.best`) and the others are left out. What is
+    left out, a damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises
+    RequestError where there is no record at all, or in one of several folders nothing to read.
     """
     runs, skipped = _Runs(), 0
     with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
-        for folder in find_runs(path) if folders is None else folders:
+        for folder, depth in _folders([path, *more]):
             try:
                 record = read_record(folder)
                 if record is not None:
-                    runs.add(record, folder)
+                    runs.add(record, folder, depth)
             except (DamagedRecordError, UnreadableError) as error:
                 skipped += 1
                 reason = f"cannot be read: {error.reason}" if isinstance(error, UnreadableError) else error
                 warnings.warn(f"left out {folder / RECORD}: {reason}", SkippedRecordWarning, stacklevel=2)
-        if not runs.rows:
-            what = f"No readable run in {path}" if skipped else f"No runs in {path}"
+        rows = runs.chosen()
+        if not rows:
+            where = " ".join(map(str, [path, *more]))
+            what = f"No readable run in {where}" if skipped else f"No runs in {where}"
             raise RequestError(f"{what}. To make some: rnndrop sweep dropout=none,naive,variational")
-        for used, other in runs.contradictions:
-            warnings.warn(f"left out {other}: it is not the same as {used}", SkippedRecordWarning, stacklevel=2)
-        rows = list(runs.rows.values())
+        for used, other, parts in runs.contradictions:
+            warnings.warn(
+                f"left out {other}: it is not the same as {used} ({', '.join(parts)})",
+                SkippedRecordWarning, stacklevel=2,
+            )  # fmt: skip
         return pd.DataFrame({name: _column(rows, name, kind) for name, kind in column_types().items()})
+
+
+def _folders(roots: list[str | Path]) -> list[tuple[Path, int]]:
+    """The runs below some folders, each once and with how deep it lies, in the order that one folder would give."""
+    if len(roots) == 1:
+        return [(each, len(each.parts)) for each in _below(roots[0])]
+    found: dict[Path, tuple[str, Path]] = {}
+    for root in roots:
+        below = _below(root)
+        if not below:
+            raise RequestError(f"No runs in {root}.")
+        for each in below:
+            found.setdefault(each.resolve(), (str(each.relative_to(root)), each))
+    return [(folder, name.count(os.sep)) for name, folder in sorted(found.values())]
+
+
+def _below(root: str | Path) -> list[Path]:
+    """The runs below a folder; it may be that of a run."""
+    return find_runs(root) or [Path(root)] * (Path(root) / RECORD).exists()
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A record where it was found; `number` counts them."""
+
+    number: int
+    row: dict[str, Any]
+    record: Record
+    folder: Path
+    depth: int
 
 
 class _Runs:
     """The rows by corpus, run id and seed: however often a record lies in a folder, it counts once."""
 
     def __init__(self) -> None:
-        self.rows: dict[Any, dict[str, Any]] = {}
-        self.contradictions: list[tuple[Path, Path]] = []
+        self.contradictions: list[tuple[Path, Path, list[str]]] = []
         self._numbers = [name for name, kind in column_types().items() if kind in ("Int64", "Float64")]
-        self._records: dict[Any, tuple[Record, Path]] = {}
+        self._copies: dict[tuple[str, int], dict[str | None, list[_Copy]]] = {}
+        self._count = count()
         self._plans: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {}
 
-    def add(self, record: Record, folder: Path) -> None:
+    def add(self, record: Record, folder: Path, depth: int) -> None:
         """Raises DamagedRecordError where a part of the record is missing or of another type."""
         row = _row(record, folder, *self._plan(record), self._numbers)
-        key = row["data_sha256"], row["run_id"], record.seed
-        if key not in self.rows:
-            self.rows[key], self._records[key] = row, (record, folder)
-            return
-        there, place = self._records[key]
-        better = rank(record, folder) < rank(there, place)
-        if record != there:
-            self.contradictions.append((folder, place) if better else (place, folder))
-        if better:
-            del self.rows[key]  # the order is that of the copies which are used: sums depend on it
-            self.rows[key], self._records[key] = row, (record, folder)
+        copies = self._copies.setdefault((row["run_id"], record.seed), {})
+        copies.setdefault(row["data_sha256"], []).append(_Copy(next(self._count), row, record, folder, depth))
+
+    def chosen(self) -> list[dict[str, Any]]:
+        """The rows that count, in the order of the folders of their records: sums depend on it."""
+        used: list[_Copy] = []
+        for by_corpus in self._copies.values():
+            unread = by_corpus.pop(None, []) if len(by_corpus) > 1 else []  # failed before they had read a corpus
+            for copies in by_corpus.values():
+                chosen = copies[best([(each.record, each.folder, each.depth) for each in copies])]
+                used.append(chosen)
+                for each in copies + unread:
+                    if each.record != chosen.record:
+                        self.contradictions.append((chosen.folder, each.folder, unlike(chosen.record, each.record)))
+                unread = []
+        return [each.row for each in sorted(used, key=lambda each: each.number)]
 
     def _plan(self, record: Record) -> tuple[str, dict[str, Any], str]:
         """Run id, settings and plan in words, worked out once for the seeds of a configuration."""

@@ -144,8 +144,9 @@ class Execution:
         )
 
     def _measure(self, model: Encoder, training: Training) -> dict[str, Any]:
-        """Keep the best weights and measure them on all splits."""
-        self.outputs[records.WEIGHTS] = save(training.best)
+        """Keep the best weights, unless that is not wanted, and measure them on all splits."""
+        if self.config.trainer.keep_weights:
+            self.outputs[records.WEIGHTS] = save(training.best)
         model.load_state_dict(training.best)
         values = {split: self._score(model, split) for split in ("valid", "test", "train")}
         scores = self.task.scores(values, self.config)

@@ -40,9 +40,14 @@ def trained(
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model: Encoder = task_named(config.task).build(config, corpus, device)
     try:
-        content = files.read_file(folder / records.WEIGHTS)
+        kept = records.WEIGHTS in record.files or not record.files  # of before: no checksums
+        content = files.read_file(folder / records.WEIGHTS) if kept else None
         if content is None:
-            raise RequestError(f"The weights of {folder} are missing.")
+            why = "are not here" if kept else "were not kept (trainer.keep_weights=false)"
+            raise RequestError(
+                f"The weights of {folder} {why}. Import them if another folder has them, or train the run again, as"
+                f" `rnndrop show {folder}` says, with --force trainer.keep_weights=true."
+            )
         if not record.names(records.WEIGHTS, content):
             raise RequestError(
                 f"The weights in {folder} do not match its record: they are damaged or belong to another run."

@@ -16,7 +16,7 @@ from rnndrop.runs.execution import Execution
 from rnndrop.store import checkpoint, files, heartbeat, records
 from rnndrop.store.ownership import claims, folder_of, owns, relabelled, unmeasured
 from rnndrop.store.progress import Progress, RunObserver, Watching
-from rnndrop.store.records import Record, locked
+from rnndrop.store.records import Record, claimed
 
 log = logging.getLogger("rnndrop")
 
@@ -47,8 +47,7 @@ def run_one(
         return _answer(config, folder, known)  # needs neither the corpus nor a folder that can be written
     new = partial(Execution, config, overrides, folder)
     run = None if answered else new()  # a request that cannot be met leaves nothing behind
-    records.prepare(folder)
-    with locked(folder, wait), environment.computing(config.trainer.precision, config.trainer.threads):
+    with claimed(folder, wait), environment.computing(config.trainer.precision, config.trainer.threads):
         found = records.own_record_or_aside(folder, owned)
         if not force and found and records.settles(found, settled):
             if claims(config, found):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from rnndrop.errors import RequestError
 from rnndrop.store import files, records
 from rnndrop.store.files import DamagedRecordError, NewerError, UnreadableError
+from rnndrop.store.records import set_aside
+
+WITHOUT_WEIGHTS = "its weights are not here"
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ def audit(output: str | Path) -> Iterator[Verdict]:
     folders = records.run_folders(output)
     if not folders:
         raise RequestError(f"No runs in {output}. To make some: rnndrop sweep dropout=none,naive,variational")
-    return map(_verdict, folders)
+    aside = (Verdict(str(folder), "unfinished", "a removal was stopped: rnndrop gc") for folder in set_aside(output))
+    return chain(map(_verdict, folders), aside)
 
 
 def _verdict(folder: Path) -> Verdict:
@@ -37,6 +42,8 @@ def _verdict(folder: Path) -> Verdict:
             return Verdict(str(folder), "unfinished", "its new result is whole, but not in its place: run it again")
         for name in record.files:
             content = files.read_file(folder / name)
+            if content is None and name == records.WEIGHTS:  # deleted by `rnndrop gc`, or not brought along
+                continue
             if content is None:
                 return Verdict(str(folder), "damaged", f"{name} is gone")
             if not record.names(name, content):
@@ -47,4 +54,7 @@ def _verdict(folder: Path) -> Verdict:
         return Verdict(str(folder), "newer", str(error.reason))
     except UnreadableError as error:
         return Verdict(str(folder), "unreadable", str(error).partition("\n")[0])
-    return Verdict(str(folder), "sound", "" if record.files else "it names no checksums: recorded by an older version")
+    if not record.files:
+        return Verdict(str(folder), "sound", "it names no checksums: recorded by an older version")
+    bare = record.status == "finished" and not (folder / records.WEIGHTS).exists()
+    return Verdict(str(folder), "sound", WITHOUT_WEIGHTS if bare else "")

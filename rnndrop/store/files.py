@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import secrets
@@ -92,7 +93,7 @@ def read_file(path: Path) -> bytes | None:
             if not stat.S_ISREG(status.st_mode):
                 raise DamagedRecordError("it is not a file")
             start = file.read(8) if path.suffix == _TENSORS else b""
-            if status.st_size > (_tensors_end(start, file) if start else LARGEST):
+            if status.st_size > ((start and _tensors_end(start, file)) or LARGEST):
                 raise DamagedRecordError(f"it is {status.st_size} bytes long, and cannot be")
             return start + file.read()
     except (FileNotFoundError, NotADirectoryError):
@@ -105,7 +106,13 @@ def read_file(path: Path) -> bytes | None:
         raise UnreadableError(path, error.strerror) from None
 
 
-def _tensors_end(start: bytes, file: BinaryIO) -> int:
+def tensors_end(content: bytes) -> int | None:
+    """How long a file of tensors is by its header; None where it has none."""
+    file = io.BytesIO(content)
+    return _tensors_end(file.read(8), file)
+
+
+def _tensors_end(start: bytes, file: BinaryIO) -> int | None:
     """How long a file of tensors is by its header, of which `start` is the length; the file is read on from there."""
     length = int.from_bytes(start, "little")
     try:
@@ -113,7 +120,7 @@ def _tensors_end(start: bytes, file: BinaryIO) -> int:
         ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
         return len(start) + length + int(max(ends, default=0))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
-        return LARGEST
+        return None
     finally:
         file.seek(len(start))
 

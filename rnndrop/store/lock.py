@@ -33,11 +33,16 @@ class BusyError(RuntimeError):
     """Another process holds the lock; the message says what is known of it."""
 
 
+class GoneError(RequestError):
+    """What the lock was for has been removed, or another has taken its place."""
+
+
 @contextmanager
 def held(path: Path, wait: bool = False) -> Iterator[bool]:
     """Hold the lock that the file `path` stands for; yields whether the system keeps it.
 
-    Where another process holds it: wait, or raise BusyError. Raises RequestError where the file cannot be used.
+    Where another process holds it: wait, or raise BusyError. Raises RequestError where the file cannot be used, and
+    GoneError where its folder is not there any more.
     """
     lock = _acquire(path, wait)
     try:
@@ -64,6 +69,8 @@ def _acquire(path: Path, wait: bool) -> _Lock:
     while True:
         try:
             return _try(path)
+        except FileNotFoundError:
+            raise GoneError(f"Cannot lock {path}: its folder has been removed.") from None
         except OSError as error:
             raise RequestError(f"Cannot lock {path}: {error.strerror}.") from None
         except BusyError as error:
@@ -79,6 +86,8 @@ def _try(path: Path) -> _Lock:
     descriptor = _open(path)
     try:
         if _system_locks(descriptor, path):
+            if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):  # moved away, with its folder, before that
+                raise FileNotFoundError
             _sign(descriptor)
             if os.path.lexists(instead):
                 with suppress(OSError):

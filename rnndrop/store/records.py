@@ -8,8 +8,8 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from rnndrop.store.files import DamagedRecordError as DamagedRecordError
 from rnndrop.store.files import NewerError as NewerError
 from rnndrop.store.files import UnreadableError as UnreadableError
 from rnndrop.store.files import read_file, sync, write_atomically, write_new
-from rnndrop.store.lock import held
+from rnndrop.store.lock import GoneError, held
 
 SCHEMA = 1  # of the record
 RECORD = "record.json"
@@ -31,6 +31,9 @@ CONFIG = "config.yaml"
 WEIGHTS = "weights.safetensors"
 LOCK = ".lock"
 TEST_NLL = "test_nll.npy"
+TICKET = "job.json"
+"""Which job of a cluster's scheduler works on a run."""
+TENSORBOARD = "tensorboard"
 OUTPUTS = (CONFIG, HISTORY, TEST_NLL, WEIGHTS)
 """The files that belong to a record."""
 HISTORY_TIMING = ("seconds", "tokens_per_second")
@@ -38,6 +41,10 @@ HISTORY_TIMING = ("seconds", "tokens_per_second")
 TRIAL = "trial"
 """The `label` of the trials of a search. Reports leave them out; a run that is asked for otherwise loses it."""
 
+ASIDE = ".removed."
+"""Before the name of a run folder that is about to be deleted: nobody takes it for a run any more."""
+
+_TRIES = 5  # to lock a folder that others remove
 _NEXT = ".next"  # added to the name of a file that will take its place
 _LITTER = re.compile(  # what a writer that died has left; the names are those of `files.write_atomically`
     r"\.(record\.json|history\.jsonl|config\.yaml|weights\.safetensors|test_nll\.npy|heartbeat\.json"
@@ -110,6 +117,21 @@ def run_folder(output: str | Path, run_id: str, seed: int) -> Path:
 
 
 @contextmanager
+def claimed(folder: Path, wait: bool) -> Iterator[None]:
+    """Hold the lock of a run folder, which is made where it is missing. Raises as `prepare` and `locked` do."""
+    with ExitStack() as stack:
+        for left in reversed(range(_TRIES)):
+            try:
+                prepare(folder)
+                stack.enter_context(locked(folder, wait))
+                break
+            except GoneError:  # somebody has removed it in between
+                if not left:
+                    raise
+        yield
+
+
+@contextmanager
 def locked(folder: Path, wait: bool) -> Iterator[None]:
     """Hold the lock of a run folder: one process at a time works in it. Wait for another, or raise BusyError.
 
@@ -118,26 +140,43 @@ def locked(folder: Path, wait: bool) -> Iterator[None]:
     with held(folder / LOCK, wait):
         try:
             _finish(folder)
-            for path in list(folder.iterdir()):
-                if _LITTER.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+            for path in litter(folder):
+                path.unlink(missing_ok=True)
         except OSError as error:
             raise _cannot_write(folder, error) from None
         yield
 
 
-def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]) -> None:
-    """Put a run that has come to its end in the place of what its folder holds; hold its lock.
+def is_part(name: str) -> bool:
+    """Whether a file of a run that is being written has such a name."""
+    return bool(_LITTER.fullmatch(name)) or (name.startswith(".") and name.endswith(_NEXT))
 
-    Everything is first written beside the old files, the record last. From there on a crash changes nothing any more:
-    the next process that locks the folder moves what is left. Until then the old files stay as they are.
-    """
+
+def litter(folder: Path) -> list[Path]:
+    """The temporary files in a run folder; whoever holds its lock knows that their writers have died."""
+    return [path for path in folder.iterdir() if _LITTER.fullmatch(path.name)]
+
+
+def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]) -> None:
+    """Put a run that has come to its end in the place of what its folder holds; hold its lock."""
     contents = {name: text.encode() if isinstance(text, str) else text for name, text in outputs.items()}
     record.files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    place(folder, record.to_json().encode(), contents)
+
+
+def place(folder: Path, record: bytes, outputs: Mapping[str, bytes], written: float | None = None) -> None:
+    """Put a record and its files, those of `OUTPUTS` that it has, in the place of what a folder holds; hold its lock.
+
+    Everything is first written beside the old files, the record last. From there on a crash changes nothing any more:
+    the next process that locks the folder moves what is left. Until then the old files stay as they are. `written`:
+    the time of the record's file, where it is not now.
+    """
     try:
-        for name, content in contents.items():
+        for name, content in outputs.items():
             write_new(_next(folder, name), content, durable=True)
-        write_atomically(_next(folder, RECORD), record.to_json())
+        write_atomically(_next(folder, RECORD), record)
+        if written is not None:
+            os.utime(_next(folder, RECORD), (written, written))
     except BaseException:
         with suppress(OSError):
             _drop(folder)
@@ -188,14 +227,19 @@ def _drop(folder: Path) -> None:
 def read_record(folder: Path) -> Record | None:
     """The record in a run folder, or None where there is none. Raises DamagedRecordError and UnreadableError."""
     content = read_file(folder / RECORD)
+    return None if content is None else parsed(content, folder / RECORD)
+
+
+def parsed(content: bytes, path: Path) -> Record:
+    """What the file of a record holds. Raises DamagedRecordError and UnreadableError, which names `path`."""
     try:
-        return None if content is None else Record.from_json(content.decode())
+        return Record.from_json(content.decode())
     except UnicodeDecodeError as error:
         raise DamagedRecordError(str(error)) from None
     except DamagedRecordError:  # a later schema may look so
         if content and (version := _version(content)) > SCHEMA:
             reason = f"a newer rnndrop has written it (schema {version}, this one reads {SCHEMA})"
-            raise NewerError(folder / RECORD, reason) from None
+            raise NewerError(path, reason) from None
         raise
 
 
@@ -282,7 +326,17 @@ def run_folders(output: str | Path) -> list[Path]:
 
     Links are not followed: what they lead to is found at its own place, or lies outside, which a warning says.
     """
+    return _folders(output)[0]
+
+
+def set_aside(output: str | Path) -> list[Path]:
+    """What removals that were killed have left below `output`."""
+    return _folders(output)[1]
+
+
+def _folders(output: str | Path) -> tuple[list[Path], list[Path]]:
     found: list[str] = []
+    aside: list[str] = []
     folders = [str(output)]
     while folders:  # os.scandir, not Path.glob: ten thousand runs are found in a sixth of the time
         folder = folders.pop()
@@ -290,7 +344,9 @@ def run_folders(output: str | Path) -> list[Path]:
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        if not entry.name.startswith("seed-"):
+                        if entry.name.startswith(ASIDE):
+                            aside.append(entry.path)
+                        elif not entry.name.startswith("seed-"):
                             folders.append(entry.path)
                         elif entry.name[5:].isdigit() or os.path.exists(f"{entry.path}/{RECORD}"):  # noqa: PTH110
                             found.append(entry.path)
@@ -300,7 +356,7 @@ def run_folders(output: str | Path) -> list[Path]:
             continue
         except OSError as error:
             log.warning("%s cannot be read (%s): what is in it is left out.", folder, error.strerror)
-    return [Path(path) for path in sorted(found)]
+    return [Path(path) for path in sorted(found)], [Path(path) for path in sorted(aside)]
 
 
 def _inside(link: str, output: str | Path) -> bool:
@@ -322,10 +378,40 @@ def _may_be_there(path: str) -> bool:
     return True
 
 
-def rank(record: Record, folder: Path) -> tuple[bool, bool, int, str]:
-    """Sorts the records of one run and seed: a finished one first, then the one that lies at its own place."""
-    at_home = (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
-    return record.status != "finished", not at_home, len(folder.parts), str(folder)
+def best(copies: Sequence[tuple[Record, Path, int]]) -> int:
+    """Which of the records of one run and seed counts, each with its folder and how deep that lies.
+
+    A finished one, else a diverged one (`worth`); of several one that lies at its own place, then the one that was
+    written last. Copies that say the same are as old as the oldest of them.
+    """
+    if len(copies) == 1:
+        return 0
+    times = [_written(folder) for _, folder, _ in copies]
+
+    def rank(number: int) -> tuple[int, bool, int, float, str]:
+        record, folder, depth = copies[number]
+        at_home = (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
+        time = min(time for time, (other, *_) in zip(times, copies, strict=True) if other == record)
+        return worth(record), not at_home, depth, -time, str(folder)
+
+    return min(range(len(copies)), key=rank)
+
+
+def unlike(one: Record, other: Record) -> list[str]:
+    """The keys in which two records differ."""
+    return [item.name for item in fields(Record) if getattr(one, item.name) != getattr(other, item.name)]
+
+
+def worth(record: Record | None) -> int:
+    """How far a run has come, the lower the farther: finished, diverged, or neither."""
+    return {"finished": 0, "diverged": 1}.get(record.status, 2) if record else 3
+
+
+def _written(folder: Path) -> float:
+    try:
+        return os.stat(f"{folder}/{RECORD}").st_mtime  # noqa: PTH116 (ten thousand Paths take a while)
+    except OSError:
+        return 0.0
 
 
 def prepare(folder: Path) -> None:
@@ -345,4 +431,5 @@ def prepare(folder: Path) -> None:
 
 
 def _cannot_write(folder: Path, error: OSError) -> RequestError:
-    return RequestError(f"Cannot write to {folder}: {error.strerror}. Choose another with output=FOLDER.")
+    kind = GoneError if isinstance(error, FileNotFoundError) else RequestError
+    return kind(f"Cannot write to {folder}: {error.strerror}. Choose another with output=FOLDER.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
-from rnndrop.store.records import Record, rank
+from rnndrop.store.records import Record, best
 
 SETTLED = 2.0  # seconds
 
@@ -55,13 +55,6 @@ class Standing:
         if self.record:
             return run_id_of(self.record), str(self.record.seed)
         return self.folder.parent.name, self.folder.name.removeprefix("seed-")
-
-    @property
-    def rank(self) -> tuple[bool, bool, int, str]:
-        """The copy with the lowest rank stands for all."""
-        return (
-            rank(self.record, self.folder) if self.record else (True, False, len(self.folder.parts), str(self.folder))
-        )
 
     def named(self, run: str, seed: str) -> bool:
         """Whether the run id, the one of today or its folder's, begins with `run`, and the seed is `seed` if given."""
@@ -119,11 +112,20 @@ def unfinished(folder: Path) -> str:
 
 def standings(folders: Iterable[Path], look: Callable[[Path], Standing] = standing) -> list[Standing]:
     """Where the runs in these folders stand, in their order; the copies of a run are one. `look` reads a folder."""
-    found: dict[tuple[str, str], Standing] = {}
+    found: dict[tuple[str, str], list[Standing]] = {}
     for each in map(look, folders):
-        if each.key not in found or each.rank < found[each.key].rank:
-            found[each.key] = each
-    return list(found.values())
+        found.setdefault(each.key, []).append(each)
+    return [copies[0] if len(copies) == 1 else _best(copies) for copies in found.values()]
+
+
+def _best(copies: list[Standing]) -> Standing:
+    """The copy that stands for all: of those with a record as `records.best` has it."""
+    recorded = {number: each.record for number, each in enumerate(copies) if each.record}
+    if not recorded:
+        return min(copies, key=lambda each: (len(each.folder.parts), str(each.folder)))
+    places = [copies[number].folder for number in recorded]
+    rows = zip(recorded.values(), places, (len(place.parts) for place in places), strict=True)
+    return copies[list(recorded)[best(list(rows))]]
 
 
 class Looker:
@@ -166,6 +168,15 @@ def find(name: str, output: str | Path) -> Path:
     """
     if Path(name).is_dir() and Path(name).name.startswith("seed-"):
         return Path(name)
+    chosen, *others = found = seeds(name, output)
+    if others:
+        also = " ".join(each.name for each in others)
+        records.log.info("%s has %d seeds; this is seed %s. The others: %s", name, len(found), chosen.key[1], also)
+    return chosen.folder
+
+
+def seeds(name: str, output: str | Path) -> list[Standing]:
+    """The runs of a run id, which may be shortened, by seed; with `/seed-<n>` that one. Raises RequestError."""
     run, _, seed = name.partition("/")
     there = records.run_folders(output)
     near = [folder for folder in there if folder.parent.name.startswith(run)]
@@ -174,8 +185,27 @@ def find(name: str, output: str | Path) -> Path:
         raise unknown(f"run in {output}", name, [f"{folder.parent.name}/{folder.name}" for folder in there])
     if len(runs := {each.key[0] for each in found}) > 1:
         raise RequestError(f"{name!r} names several runs: {' '.join(sorted(runs))}")
-    chosen, *others = sorted(found, key=lambda each: int(each.key[1]))
-    if others:
-        also = " ".join(each.name for each in others)
-        records.log.info("%s has %d seeds; this is seed %s. The others: %s", name, len(found), chosen.key[1], also)
-    return chosen.folder
+    return sorted(found, key=lambda each: int(each.key[1]))
+
+
+def below(names: Sequence[str], output: str | Path) -> list[Standing]:
+    """The runs that are named: by a folder of one or of many, by a run id (all its seeds) or by `<run id>/seed-<n>`.
+
+    Without names all below `output`, each copy by itself. Raises RequestError for a name without a run, and for a link.
+    """
+    if not names:
+        return list(map(standing, records.run_folders(output)))
+    found: dict[Path, Standing] = {}
+    for name in names:
+        path = Path(name)
+        if path.name.startswith("seed-") and path.is_symlink():
+            raise RequestError(f"{name} is a link. Name the run that it leads to: {path.resolve()}")
+        if path.is_dir():
+            own = path.name.startswith("seed-")
+            runs = list(map(standing, [path] if own else records.run_folders(path)))
+        else:
+            runs = seeds(name, output)
+        if not runs:
+            raise RequestError(f"No runs in {name}.")
+        found |= {each.folder.resolve(): each for each in runs}
+    return list(found.values())

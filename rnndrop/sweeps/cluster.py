@@ -15,6 +15,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -27,10 +28,10 @@ from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
 from rnndrop.extras import need
 from rnndrop.store import files, heartbeat, records
+from rnndrop.store.records import TICKET
 from rnndrop.sweeps.scheduler import Event, Job, failure
 from rnndrop.sweeps.workers import run_task, take_gpu
 
-TICKET = "job.json"  # in the run folder: which job of the scheduler works on it
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
 LOST = "lost_after_s"  # our own setting: seconds without a heartbeat after which a job's node is taken for dead
@@ -145,7 +146,8 @@ class Cluster:
                 self.scheduler.handles[handle.job_id] = handle
             records.prepare(job.folder)
             self._follow(job, handle.job_id, settled, number)
-            files.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
+            with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
+                files.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
 
     def _follow(self, job: Job, identity: str, settled: Collection[str], number: int = -1) -> None:
         self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number)

@@ -223,8 +223,7 @@ def failure(config: Config, overrides: list[str], error: str) -> Record:
         records.SCHEMA, folder.parent.name, config.seed, "failed", untracked(overrides), recorded(config), error=error
     )
     try:
-        records.prepare(folder)
-        with suppress(BusyError), records.locked(folder, wait=False):  # whoever works on it has more to say
+        with suppress(BusyError), records.claimed(folder, wait=False):  # whoever works on it has more to say
             records.write_less(folder, record)
     except OSError as problem:
         log.warning("%s: cannot write its record: %s.", folder, problem.strerror)

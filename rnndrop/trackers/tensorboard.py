@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rnndrop.extras import need
+from rnndrop.store.records import TENSORBOARD
 from rnndrop.trackers.base import TrackedRun
-
-FOLDER = "tensorboard"
 
 _ASKED = ("tensorboard", "tracker=tensorboard")
 _events: Any = need("tensorboard.compat.proto.event_pb2", *_ASKED)
@@ -23,7 +22,7 @@ class TensorBoard:
     """Writes below the run's folder. What is there already is not shown any more: a run that goes on tells it again."""
 
     def __init__(self, run: TrackedRun) -> None:
-        self.writer = _writers.EventFileWriter(str(Path(run.folder) / FOLDER))
+        self.writer = _writers.EventFileWriter(str(Path(run.folder) / TENSORBOARD))
         self.last = 0
         self._write(0, session_log=_events.SessionLog(status=_events.SessionLog.START))
         for name, content in {"settings": run.settings, "tags": run.tags}.items():

@@ -194,7 +194,7 @@ def broken(tmp_path: Path) -> Path:
 def test_3_failures_are_below_the_table_and_shape_nothing(
     broken: Path, style: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report(Request(str(broken), style, strict=True)) == 0
+    assert report(Request([str(broken)], style, strict=True)) == 0
     out, err = capsys.readouterr()
     text, after = re.split("(?=failed: |diverged: )", out, maxsplit=1)
     assert "optimizer" not in text and "clip" not in text and "batch" not in text and "awd" not in text
@@ -210,7 +210,7 @@ def test_3_failures_are_below_the_table_and_shape_nothing(
 def test_3_failures_stay_off_the_tables_of_programs(
     broken: Path, style: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report(Request(str(broken), style)) == 0
+    assert report(Request([str(broken)], style)) == 0
     out, err = capsys.readouterr()
     assert "awd" not in out and "optimizer" not in out and err.count("rnndrop show") == 3
 
@@ -238,10 +238,10 @@ def test_3_where_nothing_finished_the_failures_are_the_report(
     (job,) = jobs_of([[f"output={tmp_path}"]])
     failure(job.config, job.overrides, "the disk is full")
     for style in (*PEOPLE, "csv"):
-        assert report(Request(str(tmp_path), style)) == 1
+        assert report(Request([str(tmp_path)], style)) == 1
         out, err = capsys.readouterr()
         assert "the disk is full" in (err if style == "csv" else out) and (style != "csv" or out == "")
-    assert report(Request(str(tmp_path), html=str(tmp_path / "page.html"))) == 1
+    assert report(Request([str(tmp_path)], html=str(tmp_path / "page.html"))) == 1
     assert not (tmp_path / "page.html").exists()
     with pytest.raises(RequestError, match="finished"):
         compare(load_runs(tmp_path))

@@ -75,7 +75,7 @@ def test_no_record_at_all_says_what_to_run(tmp_path: Path) -> None:
 def test_reading_and_comparing_imports_neither_torch_nor_scipy_stats(hundred: Path) -> None:
     code = (
         "import sys; from rnndrop.cli.report import Request, report;"
-        f"report(Request({str(hundred)!r}, baseline='none'));"
+        f"report(Request([{str(hundred)!r}], baseline='none'));"
         "assert not {'torch', 'scipy.stats', 'matplotlib', 'hydra'} & set(sys.modules), 'heavy'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
