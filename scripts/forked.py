@@ -51,7 +51,8 @@ def warm_up() -> None:
 
     Nothing may compute here: threads of torch do not survive a fork.
     """
-    for name in (*LATE, *(module.name for module in pkgutil.walk_packages(rnndrop.__path__, "rnndrop."))):
+    modules = (module.name for module in pkgutil.walk_packages(rnndrop.__path__, "rnndrop."))
+    for name in (*LATE, *(name for name in modules if not name.startswith("rnndrop.trackers."))):  # each has a process
         with suppress(ImportError):  # an extra that is not there
             import_module(name)
     compose([])
