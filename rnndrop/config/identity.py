@@ -74,7 +74,7 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
 
     `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
     """
-    neutral = _neutral_leaves()
+    neutral = dict(_leaves(_neutral()))
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
     kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
     ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()
@@ -276,11 +276,6 @@ def _neutral() -> dict[str, Any]:
                 yield from walk(info.annotation, f"{prefix}{name}.")
 
     return dict(walk(Config))
-
-
-@cache
-def _neutral_leaves() -> dict[str, Any]:
-    return dict(_leaves(_neutral()))
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
