@@ -77,7 +77,7 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
 
     `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
     """
-    neutral = _neutral_leaves()
+    neutral = dict(_leaves(_neutral()))
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
     kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
     ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()
@@ -310,13 +310,8 @@ def _neutral() -> dict[str, Any]:
 def _later_defaults() -> dict[str, Any]:
     """Those of `_neutral` that count in every run, but those of the dropout."""
     left_out = ("dropout.", *(f"evaluation.{mode}." for mode in MODES))
-    leaves = _neutral_leaves()
-    return {name: value for name, value in leaves.items() if name not in ELSEWHERE and not name.startswith(left_out)}
-
-
-@cache
-def _neutral_leaves() -> dict[str, Any]:
-    return dict(_leaves(_neutral()))
+    leaves = _leaves(_neutral())
+    return {name: value for name, value in leaves if name not in ELSEWHERE and not name.startswith(left_out)}
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
