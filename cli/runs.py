@@ -155,7 +155,11 @@ def _ask(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise RequestError(f"{question} There is no terminal to ask on: add --yes.")
-    if not typer.confirm(question, err=True):
+    try:
+        answer = typer.confirm(question, err=True)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    if not answer:
         print("Nothing was deleted.", file=sys.stderr)
         raise typer.Exit(1)
 

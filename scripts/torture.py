@@ -23,7 +23,7 @@ from scripts.forked import warm_up
 
 Result = tuple[str, int, list[str]]  # what was disturbed, how often, what went wrong
 PARTS: dict[str, tuple[Callable[[Path, int, random.Random], Iterator[Result]], int, int]] = {
-    "kills": (crashes.kill_at_random, 200, 5),
+    "kills": (crashes.kill_at_random, 200, 7),
     "crashes": (crashes.crash_everywhere, 10_000, 2),  # in each variant, at most
     "faults": (crashes.fail_everywhere, 500, 10),
     "corruption": (corruption.corrupt, 800, 15),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from rnndrop.store import checkpoint, records
 from rnndrop.store.audit import audit
 from rnndrop.store.progress import Progress, RunObserver
 from scripts.objects import write
-from tests.conftest import TINY, Command
+from tests.conftest import ROOT, TINY, Command
 from tests.faults.conftest import few, hundred, invent
 from tests.invented import UNREAD, write_run
 
@@ -126,6 +128,16 @@ def test_gc_says_what_it_would_free_and_frees_it(rnndrop: Command, tmp_path: Pat
     weights = rnndrop("gc", "output=runs", "--yes", "--weights", "--where", "seed=0")
     assert weights.returncode == 0 and len(list(tmp_path.rglob(records.WEIGHTS))) == 4
     assert "6 of the sound without weights" in rnndrop("doctor", "runs").stdout
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["gc", "import"])
+def test_kills_at_random_lose_nothing(what: str) -> None:
+    """The short form of the script; for `gc`, amid a running sweep."""
+    script = [sys.executable, str(ROOT / "scripts/objects.py"), what, "--kills", "2", "--runs", "24"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0 and done.stdout.endswith("among 24 runs; 0 went wrong\n"), done.stderr
 
 
 class _GivenUp(RunObserver):
