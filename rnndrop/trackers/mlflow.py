@@ -70,6 +70,8 @@ class MLflow:
 
     def _experiment(self, name: str) -> str:
         """The id of the experiment, which others may be making at this moment."""
+        if found := self.client.get_experiment_by_name(name):
+            return str(found.experiment_id)
         try:
             return str(self.client.create_experiment(name))
         except _exceptions.MlflowException:

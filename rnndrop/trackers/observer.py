@@ -254,4 +254,4 @@ class _Pipe:
 
 def _foreign(text: str) -> str:
     """What a package says, in one line of a message."""
-    return shorten(plain(text), 300).rstrip(".")
+    return shorten(plain(text), 200).rstrip(".")

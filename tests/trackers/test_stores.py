@@ -139,10 +139,15 @@ def test_mlflow_has_the_numbers_of_the_record(
 
 
 @pytest.mark.slow
-def test_workers_of_a_sweep_share_an_experiment(server: tuple[str, Path], rnndrop: Command) -> None:
+def test_workers_of_a_sweep_share_an_experiment(
+    server: tuple[str, Path], rnndrop: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = [*TINY, "trainer.epochs=40", "seed=0,1", "tracker=[mlflow]", "label=shared", "output=runs"]
     done = rnndrop("sweep", *request, "--jobs", 2, MLFLOW_TRACKING_URI=server[0])
     assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server[0])
+    wait_until(lambda: [run["status"] for run in client(READ, "shared")] == ["FINISHED", "FINISHED"])
+    assert sorted(run["tags"]["rnndrop.seed"] for run in client(READ, "shared")) == ["0", "1"]
 
 
 @pytest.mark.parametrize("server_is", ["down", "silent"])
