@@ -21,6 +21,7 @@ from rnndrop.cli.main import main
 import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.data import synthetic
+from rnndrop.errors import RequestError
 
 _FAULTY = 70  # exit code where not the command but what is around it fails
 
@@ -52,7 +53,7 @@ def warm_up() -> None:
     Nothing may compute here: threads of torch do not survive a fork.
     """
     for name in (*LATE, *(module.name for module in pkgutil.walk_packages(rnndrop.__path__, "rnndrop."))):
-        with suppress(ImportError):  # an extra that is not there
+        with suppress(ImportError, RequestError):  # an extra that is not there
             import_module(name)
     compose([])
     synthetic.default_corpus()
