@@ -8,7 +8,7 @@ const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 const BELOW = { orientation: "h", yref: "container", y: 0, yanchor: "bottom" }; // a legend clear of the axis and its title
 const MARKS = ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"];
 const FIRST = 5; // curves that are drawn unasked
-const drawings = [];
+const drawings = []; // made when all figures are there: then each has its width
 
 function element(name, text, parent, className) {
   const made = document.createElement(name);
@@ -202,7 +202,6 @@ function chart(name, lines, small, drawing) {
   element("small", ` ${small}`, others.length ? element("div", null, caption) : caption);
   const place = element("div", null, made, "plot");
   drawings.push(() => drawing(place));
-  drawing(place);
 }
 
 function settings(place, pairs) {
@@ -249,7 +248,6 @@ function section(table) {
   const chosen = new Set(table.rows.map((row) => row.run).filter(drawn).slice(0, FIRST));
   const place = find(".curves .plot");
   const redraw = () => drawCurves(place, table, chosen);
-  drawings.push(redraw);
 
   const tick = { title: "curve", orderable: true, className: "dt-center", data: null,
     render: (row, type) => (type !== "display" ? (chosen.has(row.run) ? 1 : 0) : ""),
@@ -284,19 +282,14 @@ function section(table) {
     const row = view.row(event.target.closest("tr"));
     row.child.isShown() ? row.child.hide() : row.child(detail(table, row.data().run)).show();
   });
-  redraw();
+  if (chosen.size) drawings.push(redraw);
+  else find(".curves").remove();
   if (table.forest?.rows.length) {
     find(".forest figcaption span").textContent = table.forest.about;
-    const forest = () => drawForest(find(".forest .plot"), table.forest.rows);
-    drawings.push(forest);
-    forest();
+    drawings.push(() => drawForest(find(".forest .plot"), table.forest.rows));
   } else find(".forest").remove();
-  if (table.spread.length) {
-    const spread = () => drawSpread(find(".spread .plot"), table.spread);
-    drawings.push(spread);
-    spread();
-  } else find(".spread").remove();
-  if (!chosen.size) find(".curves").remove();
+  if (table.spread.length) drawings.push(() => drawSpread(find(".spread .plot"), table.spread));
+  else find(".spread").remove();
 }
 
 const wish = window.matchMedia("(prefers-color-scheme: dark)");
@@ -310,4 +303,5 @@ data.decisions.forEach(({ lines, story }) => chart("decision", lines,
 data.searches.forEach((search) => chart("search", [`Best of n trials${search.about && `: ${search.about}`}`],
   "what the best valid score of n trials is expected to be", (place) => drawSearch(place, search)));
 data.failures.forEach((failure) => element("li", failure, document.getElementById("failures")));
+drawings.forEach((draw) => draw());
 document.documentElement.dataset.ready = "yes";

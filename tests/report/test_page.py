@@ -125,16 +125,19 @@ def test_decisions_spreads_and_searches_are_drawn(rnndrop: Command, tmp_path: Pa
     assert data["searches"] == [{"name": "perplexity", "about": "rate_factor",
                                  "curves": {"naive": [None, 9, 8], "locked": [None, 9, 8]}}]  # fmt: skip
 
-    opened(chromium, path, 400)
-    assert chromium.execute_script("return document.documentElement.scrollWidth") <= 400
+    opened(chromium, path, 1600)
     drawn = "return [...document.querySelectorAll('figure')].map(each => each.className)"
     assert chromium.execute_script(drawn) == ["curves", "forest", "spread", "decision", "search"]
     for name in ("decision", "search"):
+        width = f"return document.querySelector('.{name} {{}}').getBoundingClientRect().width"
+        assert chromium.execute_script(width.format("svg")) <= chromium.execute_script(width.format(".plot"))
         axis = chromium.execute_script(f"return document.querySelector('.{name} .plot').layout.xaxis")
         assert axis["dtick"] % 1 == 0 and axis["range"][0] == 0.5
     chromium.execute_script(HOVER)
     time.sleep(0.5)
     chromium.execute_script("document.getElementById('theme').click()")
+    opened(chromium, path, 400)
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= 400
     assert chromium.get_log("browser") == []
 
 
