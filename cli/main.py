@@ -61,6 +61,11 @@ def _complete(what: str) -> Callable[[str], list[str]]:
     return ask
 
 
+def _listed(values: Any) -> str:
+    """Many values as words of a help text: as the type of a parameter (`show_choices`) they break within words."""
+    return ", ".join(get_args(values))
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
@@ -301,7 +306,9 @@ def report(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[FOLDER]...", help="Folders of runs, as one. Default: results/runs.")
     ] = None,
-    style: Annotated[Style, typer.Option("--format", help="Format of the tables.")] = "rich",
+    style: Annotated[
+        Style, typer.Option("--format", show_choices=False, help=f"Format of the tables: {_listed(Style)}.")
+    ] = "rich",
     metric: Ranked = None,
     baseline: Annotated[
         str | None, typer.Option(help="Add differences from this dropout, run id or KEY=VALUE.")
@@ -475,7 +482,7 @@ def masks(
     " · rnndrop plot rates --location recurrent -o rates.svg"
 )
 def plot(
-    kind: Annotated[Drawing, typer.Argument(help="What to draw.")],
+    kind: Annotated[Drawing, typer.Argument(show_choices=False, help=f"What to draw: {_listed(Drawing)}.")],
     path: Folder = "results/runs",
     output: Annotated[
         str | None,
@@ -499,7 +506,9 @@ def plot(
 
 @app.command(epilog="Example: rnndrop ls dropout")
 def ls(
-    group: Annotated[Listed | None, typer.Argument(help="Default: everything.")] = None,
+    group: Annotated[
+        Listed | None, typer.Argument(show_choices=False, help=f"One of {_listed(Listed)}. Default: everything.")
+    ] = None,
 ) -> None:
     """List what can be chosen: `rnndrop run GROUP=NAME`, `rnndrop reproduce NAME`."""
     from . import listing as command

@@ -70,8 +70,9 @@ def report(request: Request) -> int:
                 "These runs belong to several tasks, and a page shows one. Choose it, as with --where task=sentiment."
             )
         from rnndrop.report.page import write_page
+        from rnndrop.report.searched import searches
 
-        write_page(Path(request.html), tables[0], shown, metrics[0], lines(found))
+        write_page(Path(request.html), tables[0], shown, metrics[0], found, searches(request.path))
         print(f"{request.html}: {len(shown)} runs, {Path(request.html).stat().st_size / 1e6:.1f} MB")
     else:
         if request.style in DATA:  # one table for programs, with the columns of both tasks

@@ -310,12 +310,12 @@ def variance(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
                 end = row.high
             share = "" if row.share is None or place == 0 else f"{100 * row.share:.0f} %"
             axis.annotate(share, (100 * end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
-        axis.set_yticks(range(len(plan.rows)), [f"{row.source} ({row.n})" for row in plan.rows])
+        axis.set_yticks(range(len(plan.rows)), [f"{row.source}, n={row.n}" for row in plan.rows])
         axis.set_ylim(len(plan.rows) - 0.5, -0.5)
         axis.grid(axis="y", visible=False)
         axis.set_title(_short(plan.label))
         axis.margins(x=0.12)
-    how = "std of ln test score, %; line: its 95 % interval; number: share\nof the variance of all seeds; (runs)"
+    how = "std of ln test score, %, of n finished runs\nline: its 95 % interval; number: share of the whole variance"
     figure.supxlabel(how, fontsize=8)
     _note_missing(figure, len(every) - PANELS, "plans")
     return figure
@@ -332,6 +332,7 @@ def trials(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Sequence
     figure, axes = _axes(rows, columns, (max(5.6, 3.8 * columns), 3.6 * rows))
     for axis, search in zip(axes.flat, shown, strict=False):
         draw_best_of(axis, search.curves)
+        axis.set_title(_short(search.about))
         axis.set_xlabel("trials n")
         axis.set_ylabel(f"expected best valid {search.name}")
     for axis in axes.flat[len(shown) :]:

@@ -1,4 +1,4 @@
-"""One self-contained page: the table, the curves, the differences, and how each row came about.
+"""One self-contained page: the table, the curves, the differences, decisions, searches, and how each row came about.
 
 The libraries come from installed packages (plotly's own JavaScript; DataTables as itables ships it), their licence
 notes with them, so the page asks the network for nothing. All data go through JSON and are written as text.
@@ -26,15 +26,21 @@ import pandas as pd
 
 from rnndrop.config.identity import untracked
 from rnndrop.config.tasks import TASKS, score, task_by_metric
+from rnndrop.decisions.document import Decision
+from rnndrop.decisions.words import sentences
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.report import series
 from rnndrop.report.comparable import revision
 from rnndrop.report.compare import compare, placed
+from rnndrop.report.decided import story
+from rnndrop.report.searched import Searched
 from rnndrop.report.settings import Settings, show, varying
 from rnndrop.report.sheet import Sheet, failures, sheets, title
+from rnndrop.report.spread import bars
 
 FOREST = 60  # rows of the forest plot
+DRAWN = 12  # decisions that are drawn, and searches; of further decisions there are the words
 LIBRARIES = {
     "plotly": ("plotly", "package_data/plotly.min.js"),
     "datatables": ("itables", "html/dt_bundle.js"),
@@ -42,8 +48,15 @@ LIBRARIES = {
 }
 
 
-def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str, decisions: Sequence[str] = ()) -> None:
-    """Write the page of a comparison; `decisions` are lines about them.
+def write_page(
+    path: Path,
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    metric: str,
+    decisions: Sequence[Decision] = (),
+    searches: Sequence[Searched] = (),
+) -> None:
+    """Write the page of a comparison, with the decisions and searches beside it.
 
     Raises RequestError where a package is missing or the file cannot be written.
     """
@@ -63,7 +76,7 @@ def write_page(path: Path, table: pd.DataFrame, runs: pd.DataFrame, metric: str,
         of_maps=re.findall(r'getElementById\("([0-9a-f]{64})"\)', parts["plotly"]),
         scripts=_hashes(parts["plotly"], script),
         styles=_hashes(parts["datatables_css"], css, ""),
-        data=embedded(page_data(table, runs, metric, decisions)),
+        data=embedded(page_data(table, runs, metric, decisions, searches)),
         runs=len(runs),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("rnndrop"),
@@ -107,7 +120,13 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str, decisions: Sequence[str] = ()) -> dict[str, Any]:
+def page_data(
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    metric: str,
+    decisions: Sequence[Decision] = (),
+    searches: Sequence[Searched] = (),
+) -> dict[str, Any]:
     """Everything that the page shows, one entry of `tables` for each corpus."""
     if "change" not in table and "source" not in table and (table["dropout"] == "none").any():
         with suppress(RequestError):  # there may be nothing to pair with it
@@ -119,11 +138,13 @@ def page_data(table: pd.DataFrame, runs: pd.DataFrame, metric: str, decisions: S
         _table(sheet, part, runs, metric, environments)
         for sheet, part in zip(sheets(table, runs, metric), parts, strict=True)
     ]
+    name = task_by_metric(metric).title
     return {
-        "title": task_by_metric(metric).title,
+        "title": name,
         "tables": made,
         "environments": environments,
-        "decisions": list(decisions),
+        "decisions": [_decision(each, number < DRAWN) for number, each in enumerate(decisions)],
+        "searches": [asdict(each) for each in searches if each.name == name][:DRAWN],
         "failures": failures(runs),
     }
 
@@ -138,8 +159,8 @@ def _table(
     common = {name: value for name, value in first.items() if name not in differing}
     by_run: dict[str, list[dict[Any, Any]]] = {}
     sha = part["data_sha256"].iloc[0]
-    same = runs["data_sha256"].isna() if pd.isna(sha) else runs["data_sha256"] == sha
-    for row in runs[same & runs["run_id"].isin(settings)].sort_values("seed").to_dict("records"):
+    own_runs = runs[runs["data_sha256"].isna() if pd.isna(sha) else runs["data_sha256"] == sha]
+    for row in own_runs[own_runs["run_id"].isin(settings)].sort_values("seed").to_dict("records"):
         by_run.setdefault(row["run_id"], []).append(row)
     names = dict(zip(ours["run_id"], series.labels(ours), strict=True))
     floor = part["floor_perplexity_valid"].dropna()
@@ -166,7 +187,30 @@ def _table(
             for run, own in by_run.items()
         },
         "forest": _forest(ours, metric) if "change" in part else None,
+        "spread": _spread(ours, own_runs),
     }
+
+
+def _decision(decision: Decision, drawn: bool) -> dict[str, Any]:
+    """What a decision says, and where it has a look and is to be drawn, how it came about."""
+    found: dict[str, Any] = {"lines": sentences(decision), "story": None}
+    if drawn and decision.looks:
+        own = story(decision)
+        found["story"] = {
+            **asdict(own),
+            "compared": own.compared,
+            "evidence_limits": own.evidence_limits,
+            "change_limits": own.change_limits,
+            "courses": [{**asdict(course), "deciding": course.deciding} for course in own.courses],
+        }
+    return found
+
+
+def _spread(ours: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Where the spread comes from, of the plans that were measured."""
+    with suppress(RequestError):  # none was
+        return [asdict(each) for each in bars(ours, runs)]
+    return []
 
 
 def _forest(ours: pd.DataFrame, metric: str) -> dict[str, Any]:

@@ -132,6 +132,7 @@ def _word(name: str, value: object) -> str:
 
 def against(table: pd.DataFrame) -> str:
     """What the rows of a comparison are compared with: a baseline's name, or what several have in common."""
+    table = _compared(table)
     chosen = table["run_id"].isin(table["baseline"].dropna())
     names = [name for name, yes in zip(labels(table), chosen, strict=True) if yes]
     if len(names) == 1:
@@ -149,10 +150,16 @@ def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
     """The differences of a comparison with a baseline, the largest gain first."""
     if "change" not in table:
         raise RequestError("A forest plot needs a baseline: --baseline none")
+    table = _compared(table)
     percent = [100 * table[name].astype(float) for name in ("change", "change_low", "change_high")]
     columns = (*percent, table["p_holm"], table["df"].astype(float))
     found = [Difference(*row) for row in zip(labels(table), *columns, strict=True)]
     return sorted((each for each in found if not math.isnan(each.change)), key=lambda each: each.change)
+
+
+def _compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are compared with a baseline, and those: what differs in others need not be in their names."""
+    return table[table["change"].notna() | table["run_id"].isin(table["baseline"].dropna())]
 
 
 def epoch_ticks(last: int, count: int = 10) -> list[int]:

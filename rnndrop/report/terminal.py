@@ -197,7 +197,8 @@ def trials(
             there = [(n, value) for n, value in enumerate(values, 1) if not math.isnan(value)]
             lines.append((label, [x for x, _ in there], [y for _, y in there]))
         ticks = series.epoch_ticks(max(map(len, search.curves.values())))
-        parts.append(_plot(lines, "trials n", f"expected best valid {search.name}", width, colour, ticks=ticks))
+        drawn = _plot(lines, "trials n", f"expected best valid {search.name}", width, colour, ticks=ticks)
+        parts.append("\n".join([*textwrap.wrap(plain(search.about), width), drawn]))
     return "\n\n".join(parts)
 
 

@@ -118,9 +118,10 @@ def test_one_of_a_few_values(rnndrop: Command, request_: str, message: str, vali
 
 
 def test_help_names_the_values(rnndrop: Command) -> None:
-    for command, values in {"ablate": Mode, "reproduce": Scale, "eval": Masks, "plot": Drawing}.items():
-        shown = re.sub(r"[\s│]", "", rnndrop(command, "--help", COLUMNS="200").stdout)
-        assert "|".join(get_args(values)) in shown
+    of = {"ablate": Mode, "reproduce": Scale, "eval": Masks, "plot": Drawing, "ls": Listed, "report": Style}
+    for command, values in of.items():
+        words = re.findall(r"\w+", rnndrop(command, "--help", COLUMNS="80").stdout)
+        assert set(get_args(values)) <= set(words), command
 
 
 def test_report_of_nothing_says_what_to_run(rnndrop: Command) -> None:

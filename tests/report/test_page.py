@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,10 @@ import pytest
 
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
-from rnndrop.report.page import embedded, reproduce, write_page
+from rnndrop.report.page import embedded, page_data, reproduce, write_page
+from rnndrop.sweeps.search_file import PlanEntry, SearchFile
+from tests.conftest import Command
+from tests.invented import write_run
 from tests.pages import opened
 
 METRIC = "test_perplexity"
@@ -28,6 +32,7 @@ new MutationObserver((_, watch) => { watch.disconnect(); requestAnimationFrame(r
 FILTER = """
 const box = document.querySelector('.dt-search input'); box.value = 'naive';
 box.dispatchEvent(new Event('input', {bubbles: true})); box.dispatchEvent(new Event('keyup'))"""
+HOVER = "document.querySelectorAll('.plot').forEach(plot => Plotly.Fx.hover(plot, [{curveNumber: 0, pointNumber: 0}]))"
 NAMES = "return [...document.querySelectorAll('tbody td.open')].map(td => td.textContent)"
 
 
@@ -83,6 +88,63 @@ def test_the_page_is_no_wider_than_the_window(
     paper = chromium.execute_script("return getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(22, 24, 27)" if dark else "rgb(255, 255, 255)")
     assert chromium.get_log("browser") == []
+
+
+def documents(rnndrop: Command, folder: Path) -> Path:
+    """A page of two plans, with a decision about them, a plan whose spread was measured, and a search."""
+    output = folder / "results/runs"
+    for seed in range(20):
+        for plan, value in (("none", 100), ("naive", 120)):
+            write_run(output, [f"dropout={plan}"], seed, value + ((seed * 7) % 5) / 10 + seed % 2)
+        if seed < 4:
+            write_run(output, ["dropout=naive", "seeds.data=0", "seeds.masks=0"], seed, 100 + seed)
+    assert "better" in rnndrop("decide", "dropout=none,naive").stdout
+    plans = [PlanEntry(name, [], [], [], [None, 9.0, 8.0], None, [], None, []) for name in ("naive", "locked")]
+    (output / "searches").mkdir()
+    search = SearchFile(1, "1", "perplexity", {"rate_factor": {}}, 3, 0, [], plans)
+    (output / "searches/1.json").write_text(search.to_json(), "utf-8")
+    assert rnndrop("report", "--baseline", "none", "--html", "page.html").returncode == 0
+    return folder / "page.html"
+
+
+def test_decisions_spreads_and_searches_are_drawn(rnndrop: Command, tmp_path: Path, chromium: Any) -> None:
+    path = documents(rnndrop, tmp_path)
+    found = re.search(r'id="data">(.*?)</script>', path.read_text("utf-8"))
+    data = json.loads(found[1] if found else "")
+    (decision,) = data["decisions"]
+    (course,) = decision["story"]["courses"]
+    looks = decision["story"]["looks"]
+    assert decision["lines"][0].startswith("✓ dropout=none is better than dropout=naive")
+    assert course["label"] == "none against naive" and course["end"] == "better"
+    assert course["seeds"] == list(range(1, looks + 1)) and course["low"][0] is None  # of one seed there is no interval
+    assert all(value < decision["story"]["bound"] for value in course["differ"][:-1])
+    assert course["deciding"] == course["differ"][-1] >= decision["story"]["bound"]
+    ((plan,),) = [table["spread"] for table in data["tables"]]
+    assert plan["label"] == "naive"
+    assert [(row["source"], row["n"]) for row in plan["rows"]] == [("all seeds", 20), ("initial weights", 4)]
+    assert data["searches"] == [{"name": "perplexity", "about": "rate_factor",
+                                 "curves": {"naive": [None, 9, 8], "locked": [None, 9, 8]}}]  # fmt: skip
+
+    opened(chromium, path, 1600)
+    drawn = "return [...document.querySelectorAll('figure')].map(each => each.className)"
+    assert chromium.execute_script(drawn) == ["curves", "forest", "spread", "decision", "search"]
+    for name in ("decision", "search"):
+        width = f"return document.querySelector('.{name} {{}}').getBoundingClientRect().width"
+        assert chromium.execute_script(width.format("svg")) <= chromium.execute_script(width.format(".plot"))
+        axis = chromium.execute_script(f"return document.querySelector('.{name} .plot').layout.xaxis")
+        assert axis["dtick"] % 1 == 0 and axis["range"][0] == 0.5
+    chromium.execute_script(HOVER)
+    time.sleep(0.5)
+    chromium.execute_script("document.getElementById('theme').click()")
+    opened(chromium, path, 400)
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= 400
+    assert chromium.get_log("browser") == []
+
+
+def test_a_page_of_runs_alone_has_no_figure_of_documents(few: Path) -> None:
+    runs = load_runs(few)
+    data = page_data(compare(runs, METRIC, "none"), runs, METRIC)
+    assert (data["decisions"], data["searches"], data["tables"][0]["spread"]) == ([], [], [])
 
 
 def test_a_run_named_script_does_no_harm(few: Path, change: Callable[..., None], tmp_path: Path, chromium: Any) -> None:

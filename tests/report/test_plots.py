@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,8 @@ from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
+from rnndrop.report.searched import searches
+from rnndrop.report.spread import bars
 from rnndrop.sweeps import search_file
 from rnndrop.values import Drawing
 from tests.conftest import Command
@@ -112,7 +115,23 @@ def test_the_spread_by_what_varies_is_drawn_from_the_runs(rnndrop: Command, tmp_
         write_run(output, ["dropout=naive", "seeds.data=0", "seeds.masks=0"], seed, 100 + seed)
     assert rnndrop("plot", "variance", "-o", "figure.svg").returncode == 0
     text = (tmp_path / "figure.svg").read_text("utf-8")
-    assert "all seeds (3)" in text and "initial weights (3)" in text and "masks (" not in text and "25 %" in text
+    assert "all seeds, n=3" in text and "initial weights, n=3" in text and "masks, n" not in text and "25 %" in text
+
+
+def test_records_of_before_the_seeds_of_a_source_count_in_the_spread(
+    tmp_path: Path, change: Callable[..., None]
+) -> None:
+    older = tmp_path / "older"
+    for seed in range(2):
+        write_run(older, ["dropout=naive"], seed, 100 + 2 * seed)
+    change(older, lambda record: (record["config"].pop("seeds"), record["config"].pop("twin")))
+    write_run(older, ["dropout=naive"], 2, 104)
+    for seed in range(3):
+        write_run(older, ["dropout=naive", "seeds.data=0", "seeds.masks=0"], seed, 100 + seed)
+    runs = load_runs(older)
+    (plan,) = bars(compare(runs), runs)
+    assert [(row.source, row.n) for row in plan.rows] == [("all seeds", 3), ("initial weights", 3)]
+    assert plan.label == "naive"
 
 
 def test_the_best_of_n_trials_is_drawn_for_each_plan(rnndrop: Command, tmp_path: Path) -> None:
@@ -131,3 +150,18 @@ def test_the_best_of_n_trials_is_drawn_for_each_plan(rnndrop: Command, tmp_path:
     assert done.returncode == 0 and "2.json" in done.stderr
     text = (tmp_path / "figure.svg").read_text("utf-8")
     assert "dropout=naive" in text and "dropout=locked" in text and "expected best valid perplexity" in text
+
+
+def test_a_search_is_named_by_what_tells_it_from_the_others(tmp_path: Path) -> None:
+    (tmp_path / "searches").mkdir()
+    for number, hidden in enumerate((200, 400)):
+        plans = [
+            search_file.PlanEntry(name, [f"dropout={name}", "trainer.epochs=3", f"model.hidden={hidden}", "output=x"],
+                                  [], [], [9.0], None, [], None, [])
+            for name in ("naive", "locked")
+        ]  # fmt: skip
+        made = search_file.SearchFile(1, f"{number}", "perplexity", {"rate_factor": {}}, 1, 0, [], plans)
+        (tmp_path / f"searches/{number}.json").write_text(made.to_json(), "utf-8")
+    assert [each.about for each in searches(tmp_path)] == [f"rate_factor · model.hidden={n}" for n in (200, 400)]
+    (tmp_path / "searches/1.json").unlink()
+    assert [each.about for each in searches(tmp_path)] == ["rate_factor"]
