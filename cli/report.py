@@ -72,7 +72,8 @@ def report(request: Request) -> int:
         from rnndrop.report.page import write_page
         from rnndrop.report.searched import searches
 
-        write_page(Path(request.html), tables[0], shown, metrics[0], found, searches(request.path))
+        searched = [each for path in request.paths for each in searches(path)]
+        write_page(Path(request.html), tables[0], shown, metrics[0], found, searched)
         print(f"{request.html}: {len(shown)} runs, {Path(request.html).stat().st_size / 1e6:.1f} MB")
     else:
         if request.style in DATA:  # one table for programs, with the columns of both tasks
