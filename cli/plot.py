@@ -32,7 +32,7 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
     for line in failures(runs):
         print(line, file=sys.stderr)
     count = len(runs)
-    found = decisions(path, runs) if kind == "decisions" else searches(path) if kind == "trials" else []
+    found = decisions([path], runs) if kind == "decisions" else searches(path) if kind == "trials" else []
     runs = runs[runs["status"] == "finished"]
     if runs.empty:
         raise RequestError(f"None of the {count} runs in {path} has finished.")

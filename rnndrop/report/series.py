@@ -14,7 +14,7 @@ import pandas as pd
 from rnndrop.config.tasks import score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import context_columns
-from rnndrop.report.settings import rule_words
+from rnndrop.report.settings import brief, rule_words
 from rnndrop.store.records import read_history
 
 Rules = tuple[tuple[str, str, float], ...]
@@ -120,14 +120,14 @@ def curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
 
 
 def labels(table: pd.DataFrame) -> list[str]:
-    """A name for each group that says all that varies in the comparison."""
+    """A name for each group that says all that varies in the comparison; a setting that is null is not there."""
     names = ["dropout", *(name for name in context_columns(table) if table[name].nunique() > 1)]
     rows = zip(*(table[name] for name in names), strict=True)
-    return [" · ".join(map(_word, names, row)) for row in rows]
+    return [" · ".join(_word(*each) for each in zip(names, row, strict=True) if each[1] != "null") for row in rows]
 
 
 def _word(name: str, value: object) -> str:
-    return f"{name.rpartition('.')[2]}={value}" if "." in name else str(value)
+    return f"{brief(name)}={value}" if "." in name else str(value)
 
 
 def against(table: pd.DataFrame) -> str:

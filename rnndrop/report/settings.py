@@ -12,6 +12,8 @@ Settings = Mapping[str, Any]
 """Dotted name → value, as `model.hidden` → 200: see `rnndrop.config.identity.canonical`."""
 
 NOTHING = "no dropout"
+_PLAIN = ("data.", "model.", "trainer.")
+"""Groups whose settings are named by their last part alone: `epochs` says what it is, `weight` (of a twin) does not."""
 PARTS = ("kind", "p", "varies", "noise", "fill")  # of a rule, beside EXTRAS
 
 
@@ -34,6 +36,11 @@ def varying(settings: Sequence[Settings]) -> list[str]:
             if (name in each or name.startswith("dropout.")) and each.get(name) not in own:
                 own.append(each.get(name))
     return [name for name, own in values.items() if len(own) > 1]
+
+
+def brief(name: str) -> str:
+    """A setting's name as a heading has it."""
+    return name.rpartition(".")[2] if name.startswith(_PLAIN) else name
 
 
 def show(value: object) -> str:

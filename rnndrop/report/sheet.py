@@ -19,13 +19,11 @@ from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
 from rnndrop.report.published import note
-from rnndrop.report.settings import of_identity
+from rnndrop.report.settings import brief, of_identity
 from rnndrop.stats import stars
 
 _PLACES = {"valid": 7, "test": 6, "test MC": 5, "valid MC": 5, "train": 5}
 """The columns of a score from left to right, and how long each is kept where there is no room."""
-_PLAIN = ("data.", "model.", "trainer.")
-"""Groups whose settings are named by their last part alone: `epochs` says what it is, `weight` (of a twin) does not."""
 FAILURES_NAMED = 5
 OUTPUT = "results/runs"  # the default
 
@@ -119,9 +117,9 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
     columns = [Column("dropout", 0, lambda row: row["dropout"], left=True)]
     if part["model"].nunique() > 1:
         columns.append(Column("model", 0, lambda row: _word(row["model"]), left=True, key="model"))
-    short = [name.rpartition(".")[2] if name.startswith(_PLAIN) else name for name in varied]
-    for name, brief in zip(varied, short, strict=True):
-        columns.append(Column(brief if short.count(brief) == 1 else name, 8, _setting(name), key=name))
+    short = [brief(name) for name in varied]
+    for name, word in zip(varied, short, strict=True):
+        columns.append(Column(word if short.count(word) == 1 else name, 8, _setting(name), key=name))
     columns.append(Column("n", 0, _seeds, key="n"))
     shown = [name for name in scores() if name in part and (part[name].notna().any() or name == metric)]
     for name in sorted(shown, key=lambda name: list(_PLACES).index(_place(name))):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from rnndrop.config.identity import run_id
 from rnndrop.report import series
-from rnndrop.report.compare import compare
+from rnndrop.report.compare import compare, settings_columns
 from rnndrop.report.redefined import redefined
 from rnndrop.reproduction.committed import HISTORY, read
 from rnndrop.reproduction.outcomes import Outcome, outcomes, settle
@@ -109,6 +109,7 @@ class Measured:
                 figure = figures.draw_curves(self._curves())
             else:
                 table = self.compared.assign(dropout=self.compared["row"])
+                table = table.drop(columns=settings_columns(table))  # the rows' names tell them apart
                 figure = figures.forest(table, self.runs, "test_perplexity")
             figures.save(figure, results / path)
 
