@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 
+from rnndrop.config.identity import of_identity
 from rnndrop.errors import RequestError
-from rnndrop.report.settings import of_identity
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.launchers import split_launcher
 from rnndrop.values import Scale

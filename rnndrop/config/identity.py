@@ -129,6 +129,11 @@ def recorded(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={"tracker"})
 
 
+def of_identity(overrides: Iterable[str]) -> list[str]:
+    """The overrides that change what a run computes: not its seed, nor where it runs and what it is called."""
+    return [each for each in overrides if each.lstrip("+").partition("=")[0] not in ELSEWHERE]
+
+
 def untracked(overrides: Iterable[str]) -> list[str]:
     """The overrides that a record keeps, and that repeat its run: the same, and none that is gone."""
     return [each for each in overrides if each.partition("=")[0].strip(" +") not in ("tracker", *GONE)]

@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rnndrop.config.identity import of_identity
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.errors import RequestError
-from rnndrop.report.settings import of_identity
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.sweeps import search_file
 from rnndrop.sweeps.search_file import SearchFile

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rnndrop.config.identity import ELSEWHERE
 from rnndrop.dropout.rule import EXTRAS, LOCATIONS, in_words
 
 Settings = Mapping[str, Any]
@@ -15,11 +14,6 @@ NOTHING = "no dropout"
 _PLAIN = ("data.", "model.", "trainer.")
 """Groups whose settings are named by their last part alone: `epochs` says what it is, `weight` (of a twin) does not."""
 PARTS = ("kind", "p", "varies", "noise", "fill")  # of a rule, beside EXTRAS
-
-
-def of_identity(overrides: Iterable[str]) -> list[str]:
-    """The overrides that change what a run computes: not its seed, nor where it runs and what it is called."""
-    return [each for each in overrides if each.lstrip("+").partition("=")[0] not in ELSEWHERE]
 
 
 def varying(settings: Sequence[Settings]) -> list[str]:

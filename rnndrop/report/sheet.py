@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import shown_digits
+from rnndrop.config.identity import of_identity, shown_digits
 from rnndrop.config.metrics import METRICS, metric_of
 from rnndrop.config.metrics import columns as scores
 from rnndrop.display.digits import as_printed, number, plus_minus
@@ -19,7 +19,7 @@ from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
 from rnndrop.report.published import note
-from rnndrop.report.settings import brief, of_identity
+from rnndrop.report.settings import brief
 from rnndrop.stats import stars
 
 _PLACES = {"valid": 7, "test": 6, "test MC": 5, "valid MC": 5, "train": 5}

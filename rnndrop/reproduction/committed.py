@@ -11,10 +11,9 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import FILES, canonical, run_id
+from rnndrop.config.identity import FILES, canonical, of_identity, run_id
 from rnndrop.config.tasks import task_of
 from rnndrop.report.frames import column_types, load_runs
-from rnndrop.report.settings import of_identity
 from rnndrop.store.records import read_history
 
 SETTINGS = {"train_tokens": "data.train_tokens"}  # columns that are settings: null means all

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from rnndrop.config.compose import compose, expand
-from rnndrop.config.identity import run_id, untracked
+from rnndrop.config.identity import of_identity, run_id
 from rnndrop.config.tasks import TASKS, score
 from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
 from rnndrop.decisions.race import Race, Rule, race
@@ -69,7 +69,7 @@ class Contest:
             [score(job.record.metrics, "test") if job.record and job.state == "finished" else None for job in row]
             for row in self.jobs
         ]
-        plans = list(zip(self.names, self.run_ids, map(untracked, self.overrides), strict=True))
+        plans = list(zip(self.names, self.run_ids, map(of_identity, self.overrides), strict=True))
         own = entries(plans, found, so_far)
         return Decision(
             SCHEMA, self.id, self.metric, self.rule, self.seeds, own, so_far.looks, so_far.verdict, so_far.best

@@ -61,6 +61,9 @@ def test_recorded_scores_are_decided_without_training(rnndrop: Command, tmp_path
     printed = rnndrop("decide", "dropout=none,naive", "--json")
     assert printed.stdout.encode() == before == (tmp_path / path).read_bytes()
     assert Decision.from_json(printed.stdout) == found
+    (tmp_path / "results/runs").rename(tmp_path / "elsewhere")
+    moved = rnndrop("decide", "dropout=none,naive", "output=elsewhere", "label=mine", "--json")
+    assert moved.stdout.encode() == before  # which says neither where nor what it is called
 
 
 def test_reports_and_doctor_know_of_it(rnndrop: Command, tmp_path: Path) -> None:
