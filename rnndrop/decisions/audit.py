@@ -37,7 +37,7 @@ def disagreement(decision: Decision, output: str | Path) -> str:
 
     Raises DamagedRecordError and UnreadableError for a record.
     """
-    return _other_scores(decision, Path(output)) or _other_looks(decision)
+    return _other_scores(decision, Path(output)) or other_looks(decision)
 
 
 def _other_scores(decision: Decision, output: Path) -> str:
@@ -68,7 +68,7 @@ def _record(output: Path, run_id: str, seed: int) -> Record | None:
     return next((record for record in near if record and run_id_of(record) == run_id), None)
 
 
-def _other_looks(decision: Decision) -> str:
+def other_looks(decision: Decision) -> str:
     """The first look that the scores do not give."""
     again = race(decision.rule, decision.seeds, scores_of(decision), len(decision.contestants))
     for ours, theirs in zip(again.looks, decision.looks, strict=False):

@@ -36,6 +36,8 @@ def section(measured: Measured) -> Iterator[str]:
         yield table(HEADER, [cells(outcome) for outcome in measured.outcomes]) + "\n"
         yield from (f"{line}\n" for line in notes(measured.outcomes, f"[why]({CONVENTIONS})"))
     yield from _outdated(measured)
+    if not measured.any:
+        return
     yield table(*_ours(measured)) + "\n"
     yield "Means ± std over n seeds. Last ÷ best: how far valid perplexity rose after the best epoch.\n"
     if measured.reproduction.baseline in measured.rows:
