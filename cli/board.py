@@ -25,7 +25,7 @@ class Outcome:
 
     def __init__(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
         self.jobs = jobs
-        self.before = {job for job in jobs if job.state in settled}
+        self.before = {job for job in jobs if job.state in settled or job.state == "trial"}  # a trial is taken over
 
     def counts(self) -> str:
         """`12 runs: 8 ran now (7 finished, 1 failed), 4 were finished already.`"""

@@ -35,7 +35,7 @@ def remove(arguments: Sequence[str], conditions: list[str], output: str, yes: bo
     if found:
         lines = [f"{run.name}   {run.state}   {run.folder}" for run in runs if run.state != "running"]
         more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-        print("\n".join([*lines[:LISTED], *more]), file=sys.stderr)
+        print("\n".join([*lines[:LISTED], *more]), file=sys.stderr, flush=True)
         _ask(f"Remove {_counted(len(found), 'run')}, {size(_bytes(found))}?", yes)
     done = list(take_away((each.folder for each in found), everything))
     gone = [each for folder in done for each in folder.gone]
@@ -62,7 +62,7 @@ def free(
     if not found:
         print(f"nothing to free in {_counted(len(runs), 'run')}{at_work}")
         return 0
-    print("\n".join(_table(found)), file=sys.stdout if dry_run else sys.stderr)
+    print("\n".join(_table(found)), file=sys.stdout if dry_run else sys.stderr, flush=True)
     if dry_run:
         print(f"{size(_bytes(found))} would be freed{at_work}")
         return 0
@@ -190,7 +190,11 @@ def _problems(done: Iterable[Removed]) -> bool:
 def _name_copies(names: Sequence[str], gone: Sequence[Garbage], output: str) -> None:
     """Say which copies of what was removed are still there: reports count them now."""
     ids = {each.folder.parent.name for each in gone}
-    left = [folder for folder in records.run_folders(output) if folder.parent.name in ids] if gone else []
+    folders = [Path(name) for name in names]
+    inside = bool(folders) and not any(folder.name.startswith("seed-") or not folder.is_dir() for folder in folders)
+    roots = folders if inside else {output, *(str(each.folder.parent.parent) for each in gone)}
+    there = {folder.resolve(): folder for root in roots for folder in records.run_folders(root)} if gone else {}
+    left = [folder for folder in there.values() if folder.parent.name in ids]
     seeds = {(each.folder.parent.name, each.folder.name) for each in gone}
     if copies := [str(folder) for folder in left if (folder.parent.name, folder.name) in seeds]:
         print(f"Copies of them are still there, and count now: {' '.join(copies)}", file=sys.stderr)

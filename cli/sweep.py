@@ -81,7 +81,7 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
         print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
     if any(job.state == "unreadable" for job in jobs):
         return 2
-    return 0 if all(job.state == "finished" for job in jobs) else 1
+    return 0 if all(job.state == "finished" and not job.problem for job in jobs) else 1
 
 
 def carry_out(
@@ -106,7 +106,7 @@ def carry_out(
                 _report(event.job, options)
             elif event.kind in ("died", "interrupted"):
                 console.print(f"{event.job.name}: its process died ({event.content}); the run will be resumed")
-            elif event.kind == "unreadable":
+            if event.kind == "unreadable" or (event.kind == "refused" and event.job.problem):
                 console.print(f"{event.job.name}: {event.content}", soft_wrap=True)
             board.take(event)
             if console.is_terminal and (event.kind != "progress" or board.old):
@@ -132,7 +132,8 @@ def summary(jobs: Sequence[Job], settled: Collection[str], workers: int) -> str:
     counts = Counter(job.state for job in jobs)
     states = " · ".join(f"{count} {WORDS.get(state, state)}" for state, count in counts.items())
     seconds = estimate(jobs, settled, workers)
-    return f"{len(jobs)} runs: {states}" + (f"   about {timedelta(seconds=round(seconds))}" if seconds else "")
+    time = f"   about {timedelta(seconds=round(seconds))}" if seconds else ""
+    return f"{len(jobs)} run{'' if len(jobs) == 1 else 's'}: {states}{time}"
 
 
 def _dry_run(jobs: Sequence[Job], settled: Collection[str], options: Options) -> int:

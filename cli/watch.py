@@ -20,7 +20,7 @@ from rnndrop.config.tasks import score
 from rnndrop.display.digits import number
 from rnndrop.display.foreign import plain
 from rnndrop.errors import RequestError
-from rnndrop.store.records import TICKET, run_folders
+from rnndrop.store.records import TICKET, pruned, run_folders
 from rnndrop.store.status import Looker, Standing, standing, standings, task
 from rnndrop.sweeps.scheduler import differing
 
@@ -37,6 +37,7 @@ STYLES = {  # the states, those that need attention first
     "waiting": "blue",
     "interrupted": "magenta",
     "not begun": "",
+    "pruned": "",
     "finished": "green",
 }
 TROUBLE = ("unreadable", "damaged", "lost", "failed", "diverged")
@@ -96,6 +97,8 @@ def _state(run: Standing) -> str:
         return "lost"
     if run.state in ("new", "resumable") and os.path.lexists(run.folder / TICKET):
         return "waiting"  # for a cluster
+    if run.state in ("new", "resumable") and run.record and pruned(run.record):
+        return "pruned"
     return {"new": "not begun", "resumable": "interrupted"}.get(run.state, run.state)
 
 

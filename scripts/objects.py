@@ -71,7 +71,8 @@ def write(output: Path, count: int) -> tuple[dict[str, Contents], dict[str, Cont
             record.status, record.metrics = ("failed", {}) if kind == 6 else ("interrupted", {})
             record.error = "no such corpus" if kind == 6 else None
             if kind == 7:
-                record.metrics = {"pruned": 2, "epochs": 2, "valid_perplexity": 500.0}
+                record.metrics = {"pruned": 2, "pruned_step": number, "epochs": 2, "valid_perplexity": 500.0}
+                outputs[records.CONFIG] = outputs[records.CONFIG].replace(b"label: null", b"label: trial")
             record.data = {} if kind == 6 else record.data
             (folder / records.CONFIG).write_bytes(outputs[records.CONFIG])
             extra = {} if kind == 6 else {state: bytes(20_000)}

@@ -60,7 +60,8 @@ class Pruning(RunObserver):
         """Look at the others."""
         valid = [score(row, "valid") for row in progress.history]
         if behind(valid, progress.epochs, [found for folder in self.rivals if (found := _rival(folder))]):
-            raise Pruned({"pruned": len(valid), "epochs": len(valid), f"valid_{progress.metric}": min(valid)})
+            came_to = {"epochs": len(valid), f"valid_{progress.metric}": min(valid)}
+            raise Pruned({"pruned": len(valid), "pruned_step": progress.step, **came_to})
 
 
 def _rival(folder: Path) -> Rival | None:

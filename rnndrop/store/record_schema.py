@@ -54,6 +54,7 @@ class Metrics(Part):
     epochs: Whole | None = None
     diverged_step: Whole | None = None
     pruned: Whole | None = None
+    pruned_step: Whole | None = None
     mc: Modes | None = None
     cache: Modes | None = None
     dynamic: Modes | None = None

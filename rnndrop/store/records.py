@@ -286,6 +286,16 @@ def settles(record: Record | None, statuses: Collection[str]) -> bool:
     return record is not None and record.status in statuses and begun(record)
 
 
+def label_of(folder: Path) -> str | None:
+    """The label under which a run was last begun, empty where it has none; None where that cannot be read."""
+    import yaml
+
+    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        return str(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("label") or "")
+    return None
+
+
 def pruned(record: Record) -> bool:
     """Whether a run was interrupted because it fell behind in a search. Elsewhere it can be gone on with as any."""
     return record.status == "interrupted" and bool(record.metrics.get("pruned"))

@@ -65,8 +65,9 @@ def _pruned(run: Standing) -> Iterable[Path]:
     """All of a run that a search has given up, unless somebody has gone on with it."""
     if run.record is None or run.state not in ("new", "resumable") or not records.pruned(run.record):
         return ()
-    given_up = _time(run.folder / records.RECORD)
-    return () if any(_time(path) > given_up for path in checkpoint.paths(run.folder)) else _files_in(run.folder)
+    given_up = run.record.metrics.get("pruned_step", 0)
+    gone_on = any(checkpoint.step_of(path) > given_up for path in checkpoint.paths(run.folder))
+    return () if gone_on or records.label_of(run.folder) not in (None, records.TRIAL) else _files_in(run.folder)
 
 
 def _refused(run: Standing) -> Iterable[Path]:
@@ -195,10 +196,3 @@ def _size(path: Path) -> int:
         return 0 if path.is_dir() else path.lstat().st_size
     except OSError:
         return 0
-
-
-def _time(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0

@@ -188,20 +188,32 @@ def seeds(name: str, output: str | Path) -> list[Standing]:
     return sorted(found, key=lambda each: int(each.key[1]))
 
 
+def _link(path: Path, own: bool) -> Path | None:
+    """What of a path is a link to a run or to the runs of an id; the folder of all runs may be one."""
+    if own:
+        return next((each for each in (path, path.parent) if each.is_symlink()), None)
+    return path if path.is_symlink() and any(path.glob("seed-*")) else None
+
+
 def below(names: Sequence[str], output: str | Path) -> list[Standing]:
     """The runs that are named: by a folder of one or of many, by a run id (all its seeds) or by `<run id>/seed-<n>`.
 
-    Without names all below `output`, each copy by itself. Raises RequestError for a name without a run, and for a link.
+    Without names all below `output`, each copy by itself. Raises RequestError for a name without a run, for a link to
+    runs of another place, and for a folder that holds more than runs: / or one above the user's own.
     """
     if not names:
         return list(map(standing, records.run_folders(output)))
     found: dict[Path, Standing] = {}
     for name in names:
         path = Path(name)
-        if path.name.startswith("seed-") and path.is_symlink():
-            raise RequestError(f"{name} is a link. Name the run that it leads to: {path.resolve()}")
+        if not name:
+            raise RequestError("'' names no run.")
+        own = path.name.startswith("seed-")
+        if link := _link(path, own):
+            raise RequestError(f"{link} is a link. Name what it leads to: {path.resolve()}")
         if path.is_dir():
-            own = path.name.startswith("seed-")
+            if Path.home().resolve().is_relative_to(path.resolve()):
+                raise RequestError(f"{name} holds more than runs. Name the folder of the runs.")
             runs = list(map(standing, [path] if own else records.run_folders(path)))
         else:
             runs = seeds(name, output)

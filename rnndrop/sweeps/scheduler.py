@@ -194,11 +194,14 @@ def _take_in(event: Event) -> None:
     job.force = False
     if event.kind == "done":
         job.record = event.content if event.content is not None else records.read_record(job.folder)
-        job.state = job.record.status if job.record else "failed"
+        job.state, job.problem = job.record.status if job.record else "failed", ""
         if job.record and records.pruned(job.record):
             job.state = "pruned"
     elif event.kind == "refused":
-        record_failure(job, event.content)
+        if job.record and job.record.status == "finished":  # what could not be done is a measurement more
+            job.state, job.problem = "finished", event.content
+        else:
+            record_failure(job, event.content)
     elif event.kind == "unreadable":
         job.state, job.problem = "unreadable", event.content
     elif event.kind == "busy":

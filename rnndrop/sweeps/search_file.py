@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from rnndrop.config.identity import run_id
+from rnndrop.config.identity import of_identity, run_id, untracked
 from rnndrop.config.tasks import score
 from rnndrop.display.foreign import cleaned
 from rnndrop.stats import expected_best
@@ -138,11 +138,11 @@ def described(search: Search) -> SearchFile:
 
 def _plan(study: Study, search: Search) -> PlanEntry:
     best = study.best
-    chosen = best.job.overrides if best else []
+    chosen = untracked(best.job.overrides) if best else []
     seeds = search.seeds or [search.seed + 1, search.seed + 2, search.seed + 3]
     return PlanEntry(
         study.name,
-        study.overrides,
+        of_identity(study.overrides),
         list(study.ranges),
         [
             TrialEntry(trial.number, trial.params, run_id(trial.job.config), *_came_to(trial.job))
@@ -150,7 +150,7 @@ def _plan(study: Study, search: Search) -> PlanEntry:
         ],
         _curve(study, search.budget),
         best.number if best else None,
-        chosen,
+        of_identity(chosen),
         command(chosen, seeds) if best else None,
         [
             FreshEntry(job.config.seed, _came_to(job)[0], _score(job, "valid"), _score(job, "test"))

@@ -16,7 +16,6 @@ import random
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -28,7 +27,7 @@ from rnndrop.config.schema import Config
 from rnndrop.config.tasks import TASKS, TaskSpec, score
 from rnndrop.errors import RequestError
 from rnndrop.store.ownership import folder_of
-from rnndrop.store.records import CONFIG, TRIAL
+from rnndrop.store.records import TRIAL, label_of
 from rnndrop.sweeps.factor import rates, scaled
 from rnndrop.sweeps.scheduler import Job, jobs_of, survey
 
@@ -280,21 +279,11 @@ def _job(study: Study, params: Mapping[str, Any]) -> Job:
     except RequestError as error:
         raise RequestError(f"dropout={study.name}: {error}") from None
     folder = folder_of(config)
-    if not _of_another(folder):
+    if label_of(folder) in (None, TRIAL):  # else somebody has begun it who did not search
         config = config.model_copy(update={"label": TRIAL})
     job = Job(overrides, config, folder)
     survey(job)
     return job
-
-
-def _of_another(folder: Path) -> bool:
-    """Whether somebody has begun this run who did not search."""
-    import yaml
-
-    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
-        text = (folder / CONFIG).read_text(encoding="utf-8")
-        return bool(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("label") != TRIAL)
-    return False
 
 
 def fresh(overrides: Sequence[str], seeds: Sequence[int]) -> list[str]:

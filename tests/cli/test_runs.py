@@ -142,12 +142,13 @@ def test_kills_at_random_lose_nothing(what: str) -> None:
 
 class _GivenUp(RunObserver):
     def evaluated(self, progress: Progress) -> None:
-        raise Pruned({"pruned": 1, "epochs": 1, "valid_perplexity": 500.0})
+        raise Pruned({"pruned": 1, "pruned_step": progress.step, "epochs": 1, "valid_perplexity": 500.0})
 
 
 def test_a_pruned_trial_is_known_as_such_until_somebody_goes_on_with_it(rnndrop: Command, tmp_path: Path) -> None:
     overrides = [*TINY, f"output={tmp_path}"]
-    run_one(compose(overrides), overrides, _GivenUp())
+    trial = [*overrides, f"label={records.TRIAL}"]
+    run_one(compose(trial), trial, _GivenUp())
     (folder,) = tmp_path.glob("*/seed-0")
     record = records.read_record(folder)
     assert record and records.pruned(record) and checkpoint.paths(folder)
@@ -176,3 +177,15 @@ def test_weights_that_are_not_kept(rnndrop: Command, tmp_path: Path) -> None:
     assert rnndrop("eval", folder, "--mc", "2").returncode == 0
     gone = rnndrop("gc", "--weights", "--yes")
     assert gone.returncode == 0 and "are not here" in rnndrop("eval", folder, "--mc", "2").stderr
+
+
+def test_scores_stay_where_a_measurement_more_is_not_possible(rnndrop: Command, tmp_path: Path) -> None:
+    """Without their weights finished runs keep what they have: it is named, not taken for a failure."""
+    request = [*TINY, "dropout=none,naive", "trainer.keep_weights=false", f"output={tmp_path}"]
+    assert rnndrop("sweep", *request, "seed=0,1,2").returncode == 0
+    swept = rnndrop("sweep", *request, "seed=0,1,2", "evaluation.mc.samples=2")
+    assert swept.returncode == 1 and swept.stderr.count("were not kept (trainer.keep_weights=false)") == 6
+    assert "failed" not in swept.stderr
+    assert {record.status for record in map(records.read_record, tmp_path.glob("*/seed-*")) if record} == {"finished"}
+    decided = rnndrop("decide", *request, "--max-seeds", "3", "evaluation.mc.samples=2")
+    assert "3 seeds, alpha" in decided.stdout, decided.stderr

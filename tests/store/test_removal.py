@@ -153,3 +153,31 @@ def test_runs_are_named_by_id_by_folder_or_all(written: Written) -> None:
         if says:
             with pytest.raises(RequestError, match=says):
                 below([name], output)
+
+
+@pytest.mark.parametrize(("name", "says"), [("", "names no run"), ("/", "more than runs"), ("~", "more than runs")])
+def test_what_names_everything_is_refused(
+    name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "run_folders", lambda path: pytest.fail(f"looked into {path}"))
+    with pytest.raises(RequestError, match=says):
+        below([str(Path(name).expanduser()) if name else name], tmp_path)
+
+
+def test_a_link_to_the_runs_of_an_id_is_refused_and_one_to_the_folder_of_all_is_not(written: Written) -> None:
+    output, stays, _ = written
+    run = output / min(stays)
+    (output.parent / "elsewhere").symlink_to(output)
+    (output.parent / "linked").symlink_to(run.parent)
+    for name in ("linked", f"linked/{run.name}"):
+        with pytest.raises(RequestError, match=r"linked is a link\. Name what it leads to"):
+            below([str(output.parent / name)], output)
+    assert len(below([str(output.parent / "elsewhere")], output)) == len(records.run_folders(output))
+
+
+def test_pruned_runs_are_known_in_a_copy_whose_times_say_nothing(written: Written) -> None:
+    output, _, _ = written
+    for path in sorted(output.rglob("*"), reverse=True):
+        path.touch()
+    kinds = [each.kind for folder in collect(output, ("pruned",)) for each in folder.gone]
+    assert kinds == ["pruned", "pruned"]
