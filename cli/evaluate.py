@@ -15,10 +15,13 @@ from rnndrop.runs.ensemble import SPLITS
 from rnndrop.runs.ensemble import ensemble as measure_together
 from rnndrop.runs.reevaluate import evaluate as evaluate_finished
 from rnndrop.store.records import Record
-from rnndrop.store.status import find
+from rnndrop.store.status import Standing, find
+from rnndrop.sweeps.late import check_for_many, to_measure
 from rnndrop.values import Masks
 
 from .progress import console, scored
+from .runs import chosen, placed
+from .sweep import Options, run_all
 
 SAMPLES = 100  # Monte-Carlo samples where nothing else is asked for
 MODES = {
@@ -30,15 +33,21 @@ MODES = {
 
 
 def evaluate(
-    run: str,
-    overrides: Sequence[str],
+    arguments: Sequence[str],
+    conditions: list[str],
     output: str,
     samples: int | None,
     masks: Masks,
     embedding: bool,
-    as_json: bool,
-) -> None:
-    """Print what was measured beside deterministic perplexity, or the new record as JSON."""
+    options: Options,
+) -> int:
+    """Print what was measured beside deterministic perplexity, or the new records as JSON; return the exit code.
+
+    `arguments` are runs and settings. One run is measured here; many, or those that meet `conditions`, as in a sweep.
+    """
+    runs, overrides = _parted(arguments)
+    if not runs and not conditions:
+        raise RequestError("Nothing is named to evaluate. Give run ids, folders of runs, or --where CONDITION.")
     asked = list(overrides)
     if samples is None and not overrides:
         samples = SAMPLES
@@ -47,10 +56,42 @@ def evaluate(
     if samples is not None:
         mc = {"samples": samples, "masks": masks, "embedding": str(embedding).lower()}
         asked += [f"evaluation.mc.{name}={value}" for name, value in mc.items()]
-    folder = find(run, output)
+    names, output = placed(runs, output)
+    alone = len(names) == 1 and (Path(names[0]).name.startswith("seed-") or not Path(names[0]).is_dir())
+    if not alone or conditions:
+        return _evaluate_all(chosen(names, conditions, output), asked, options)
+    folder = find(names[0], output)
     with console.status(f"evaluating {folder}"):
         record = evaluate_finished(folder, asked)
-    print(record.to_json() if as_json else "\n".join(_line(record, split) for split in ("valid", "test")))
+    print(record.to_json() if options.as_json else "\n".join(_line(record, split) for split in SPLITS))
+    return 0
+
+
+def _evaluate_all(runs: Sequence[Standing], overrides: Sequence[str], options: Options) -> int:
+    """Measure every run that can be, and name the others."""
+    check_for_many(overrides)
+    jobs, left_out = [], []
+    for run in runs:
+        try:
+            jobs.append(to_measure(run.folder, overrides))
+        except RequestError as error:
+            left_out.append(str(error))
+    if not jobs:
+        raise RequestError("\n".join([*left_out, "No run is left to evaluate."]))
+    for line in left_out:
+        console.print(f"left out: {line}", soft_wrap=True, markup=False)
+    return max(run_all(jobs, options, told=lambda job: _told(job.record)), int(bool(left_out)))
+
+
+def _told(record: Record | None) -> str:
+    """What was measured of a run that took part, on a line."""
+    return "   ".join(_line(record, split) for split in SPLITS) if record and record.status == "finished" else ""
+
+
+def _parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Which of them are runs, or output=FOLDER, and which are settings."""
+    overrides = [each for each in arguments if "=" in each and not Path(each).is_dir() and each[:7] != "output="]
+    return [each for each in arguments if each not in overrides], overrides
 
 
 def _line(record: Record, split: str) -> str:
@@ -70,10 +111,16 @@ def _more(settings: Mapping[str, Any]) -> str:
     return "".join(f", {name} {settings[name]:g}" for name in ("power", "rate", "temperature") if name in settings)
 
 
-def evaluate_together(arguments: Sequence[str], output: str, as_json: bool) -> None:
+def evaluate_together(arguments: Sequence[str], conditions: list[str], output: str, as_json: bool) -> None:
     """Print the perplexities of runs and of the mean of their probabilities; `arguments` are runs and settings."""
-    overrides = [each for each in arguments if "=" in each and not Path(each).is_dir()]
-    folders = [find(each, output) for each in arguments if each not in overrides]
+    runs, overrides = _parted(arguments)
+    names, output = placed(runs, output)
+    if conditions:
+        folders = [run.folder for run in chosen(names, conditions, output)]
+    else:
+        folders = [find(each, output) for each in names]
+    if not folders:
+        raise RequestError("Nothing is named to evaluate. Give the runs of the ensemble, or --where CONDITION.")
     with console.status("") as status:
         found = measure_together(folders, overrides, lambda folder: status.update(f"evaluating {folder}"))
     names = [f"{folder.parent.name}/{folder.name}" for folder in folders]

@@ -352,15 +352,17 @@ def report(
     "eval",
     epilog="Examples: rnndrop eval 3f9c21ab/seed-0 evaluation=cache evaluation.cache.theta=0.2"
     " · rnndrop eval 3f9c21ab --mc 20 evaluation.mc.power=0"
+    " · rnndrop eval --where dropout=variational --mc 100 --jobs 2"
     " · rnndrop eval --ensemble 3f9c21ab/seed-0 3f9c21ab/seed-1",
 )
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
-    overrides: Annotated[
+    arguments: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY=VALUE|RUN",
-            help="Settings of `evaluation`, such as evaluation=cache; or trainer.device. With --ensemble: more runs.",
+            metavar="[RUN|KEY=VALUE]...",
+            help="Runs: a folder, an id, or id/seed-N; of one id alone the lowest seed. Settings of `evaluation`, such"
+            " as evaluation=cache; or trainer.device.",
+            autocompletion=_complete("runs"),
         ),
     ] = None,
     mc: Annotated[
@@ -372,17 +374,22 @@ def evaluate(
         bool,
         typer.Option("--ensemble", help="Average the probabilities of several runs of one corpus; change no record."),
     ] = False,
+    where: Where = None,
+    jobs: Jobs = 1,
     output: Annotated[str, typer.Option(help="Folder of the runs.")] = "results/runs",
     as_json: Json = False,
 ) -> None:
-    """Evaluate a finished run with Monte Carlo, cache, temperature or dynamic evaluation; add that to its record."""
+    """Evaluate finished runs with Monte Carlo, cache, temperature or dynamic evaluation; add that to their records."""
     from . import evaluate as command
 
     if ensemble:
         if mc is not None or masks != "pass" or embedding:
             raise RequestError("--ensemble is deterministic: leave out --mc, --masks and --embedding.")
-        return command.evaluate_together([run, *(overrides or [])], output, as_json)
-    command.evaluate(run, overrides or [], output, mc, masks, embedding, as_json)
+        return command.evaluate_together(arguments or [], where or [], output, as_json)
+    from .sweep import Options
+
+    options = Options(jobs=jobs, as_json=as_json)
+    raise typer.Exit(command.evaluate(arguments or [], where or [], output, mc, masks, embedding, options))
 
 
 Runs = Annotated[

@@ -27,10 +27,10 @@ FREED = ("refused", "checkpoints", "leftovers")
 
 def remove(arguments: Sequence[str], conditions: list[str], output: str, yes: bool) -> int:
     """Delete the runs that are named, but none that runs; return the exit code."""
-    names, output = _placed(arguments, output)
+    names, output = placed(arguments, output)
     if not names and not conditions:
         raise RequestError("Nothing is named to remove. Give run ids, folders of runs, or --where CONDITION.")
-    runs = _chosen(names, conditions, output)
+    runs = chosen(names, conditions, output)
     found = [each for run in runs for each in everything(run)]
     if found:
         lines = [f"{run.name}   {run.state}   {run.folder}" for run in runs if run.state != "running"]
@@ -49,11 +49,11 @@ def free(
     arguments: Sequence[str], conditions: list[str], output: str, kinds: Sequence[str], dry_run: bool, yes: bool
 ) -> int:
     """Delete what nobody needs any more of the runs, by kind, but of none that runs; return the exit code."""
-    names, output = _placed(arguments, output)
+    names, output = placed(arguments, output)
     if not names and not Path(output).is_dir():
         raise RequestError(f"No runs in {output}.")
     kinds = kinds or FREED
-    runs = _chosen(names, conditions, output)
+    runs = chosen(names, conditions, output)
     found = [each for run in runs for each in garbage(run, kinds)]
     roots = [name for name in names if Path(name).is_dir()] if names else [output]
     aside = [each for root in roots for each in set_aside(root)] if "leftovers" in kinds and not conditions else []
@@ -78,8 +78,8 @@ def free(
 
 def export(arguments: Sequence[str], conditions: list[str], output: str, file: str, weights: bool) -> int:
     """Write runs into one file; return the exit code: 1 where one is damaged."""
-    names, output = _placed(arguments, output)
-    runs = _chosen(names, conditions, output)
+    names, output = placed(arguments, output)
+    runs = chosen(names, conditions, output)
     if not runs:
         raise RequestError(f"No runs in {output}.")
     path = path_of(file)
@@ -96,7 +96,7 @@ def export(arguments: Sequence[str], conditions: list[str], output: str, file: s
 
 def bring(arguments: Sequence[str], output: str) -> int:
     """Take in the runs of a file; return the exit code: 1 where one could not be taken in now."""
-    names, output = _placed(arguments, output)
+    names, output = placed(arguments, output)
     if len(names) != 1:
         raise RequestError("import takes one file, as `rnndrop export` writes it, and output=FOLDER.")
     archive, counts = Archive(path_of(names[0])), Counter[str]()
@@ -123,7 +123,7 @@ _OUTCOMES = {
 }
 
 
-def _placed(arguments: Sequence[str], output: str) -> tuple[list[str], str]:
+def placed(arguments: Sequence[str], output: str) -> tuple[list[str], str]:
     """The names among arguments, and the folder of the runs: `output=FOLDER` says it as `rnndrop run` has it."""
     given = [each.removeprefix("output=") for each in arguments if each.startswith("output=")]
     names = [each for each in arguments if not each.startswith("output=")]
@@ -133,7 +133,7 @@ def _placed(arguments: Sequence[str], output: str) -> tuple[list[str], str]:
     return names, str(path_of((given or [output])[-1]))
 
 
-def _chosen(names: list[str], conditions: list[str], output: str) -> list[Standing]:
+def chosen(names: list[str], conditions: list[str], output: str) -> list[Standing]:
     """The runs that are named, or all, that meet every condition. Raises RequestError where there is none."""
     runs = below(names, output)
     if not conditions:

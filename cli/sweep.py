@@ -54,8 +54,13 @@ def sweep(overrides: Sequence[str], options: Options) -> int:
     return run_all(jobs, options, launcher)
 
 
-def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | None = None) -> int:
-    """Run jobs, or say what would run; return the exit code."""
+def run_all(
+    jobs: Sequence[Job],
+    options: Options,
+    launcher: dict[str, str] | None = None,
+    told: Callable[[Job], str] = lambda job: "",
+) -> int:
+    """Run jobs, or say what would run; return the exit code. `told`: what is said of a job instead of its scores."""
     settled = settled_statuses(options.retry_failed, options.force)
     workers = executor(launcher or {}, options.jobs, ask_to_cancel)
     console.print(summary(jobs, settled, options.jobs))
@@ -71,11 +76,11 @@ def run_all(jobs: Sequence[Job], options: Options, launcher: dict[str, str] | No
         raise RequestError("\n".join(job.problem for job in unreadable))
     for job in jobs:
         if job.state in settled:
-            _report(job, options, before=True)
+            _report(job, options, before=True, told=told)
             if job.record and (note := relabelled(job.config, job.record)):
                 console.print(f"{job.name}: {note}")
     outcome = Outcome(jobs, settled)
-    carry_out(jobs, workers, settled, options, outcome=outcome)
+    carry_out(jobs, workers, settled, options, outcome=outcome, told=told)
     console.print(outcome.ended(advise=not options.quiet), soft_wrap=True)
     if options.as_json:
         print(json.dumps([asdict(job.record) for job in jobs if job.record], indent=1))
@@ -91,6 +96,7 @@ def carry_out(
     options: Options,
     enough: Callable[[Job], bool] = lambda job: False,
     outcome: Outcome | None = None,
+    told: Callable[[Job], str] = lambda job: "",
 ) -> None:
     """Run jobs and show where they stand; leave early where `enough`, asked when a job has come to its end, says so."""
     stop, board = Stop(), Board(jobs, settled)
@@ -103,7 +109,7 @@ def carry_out(
     with resumable(options.force, so_far), live, plain, stop.listening(), stop.anywhere(), events as happening:
         for event in happening:
             if event.kind != "progress" and event.job.state in ("finished", "failed", "diverged"):
-                _report(event.job, options)
+                _report(event.job, options, told=told)
             elif event.kind in ("died", "interrupted"):
                 console.print(f"{event.job.name}: its process died ({event.content}); the run will be resumed")
             if event.kind == "unreadable" or (event.kind == "refused" and event.job.problem):
@@ -156,8 +162,8 @@ def _dry_run(jobs: Sequence[Job], settled: Collection[str], options: Options) ->
     return 0
 
 
-def _report(job: Job, options: Options, before: bool = False) -> None:
+def _report(job: Job, options: Options, before: bool = False, told: Callable[[Job], str] = lambda job: "") -> None:
     """Print a line for a run that ended, now or `before` this sweep."""
     if job.record and not options.as_json and not options.quiet:
         note = f"   (already {job.state})" if before else ""
-        print(f"{job.name}: {result_line(job.record, job.folder)}{note}", flush=True)
+        print(f"{job.name}: {told(job) or result_line(job.record, job.folder)}{note}", flush=True)

@@ -251,7 +251,7 @@ def estimate(jobs: Sequence[Job], settled: Collection[str], workers: int) -> flo
     total = 0.0
     everything = [seconds for kind in rates.values() for seconds in kind]
     for job in jobs:
-        if job.state in settled:
+        if job.state in settled or job.state == "unmeasured":
             continue
         known = rates.get(_kind(job)) or everything
         if not known:

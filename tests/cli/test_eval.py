@@ -92,3 +92,19 @@ def test_a_rate_changes_the_ratings_of_reviews_too(rnndrop: Command, tmp_path: P
         for rate in (1, 0.5)
     )
     assert usual["test_rmse_mc"] != other["test_rmse_mc"] and other["mc"]["rate"] == 0.5
+
+
+def test_all_seeds_are_measured_and_what_is_measured_is_skipped(rnndrop: Command, names: list[str]) -> None:
+    other = json.loads(rnndrop("run", *SMALL, "trainer.keep_weights=false", "--json").stdout)["run_id"]
+    arguments = ["eval", "--where", "status=finished", "--mc", "2", "--jobs", "2"]
+    done = rnndrop(*arguments)
+    assert done.returncode == 1 and f"{other}/seed-0 has no weights" in done.stderr, done
+    assert sorted(line.split(":")[0] for line in done.stdout.splitlines()) == names
+    assert done.stdout.count("MC (2 samples) ") == 4
+    again = rnndrop(*arguments, "--where", "recurrent.p=0.4", "--json")
+    assert again.returncode == 0 and "2 runs: 2 finished" in again.stderr, again
+    assert [each["metrics"]["mc"]["samples"] for each in json.loads(again.stdout)] == [2, 2]
+    (row,) = json.loads(rnndrop("report", "--where", "recurrent.p=0.4", "--format", "json").stdout)
+    assert row["test_perplexity_mc"] and row["test_perplexity_mc_std"] is not None  # of both seeds
+    done = rnndrop(*arguments, "evaluation.window=3")
+    assert done.returncode == 2 and "evaluation.window=3: several runs" in done.stderr

@@ -1,0 +1,43 @@
+"""Finished runs as jobs of a sweep that measures them further, and trains none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnndrop.config.identity import asked
+from rnndrop.errors import RequestError
+from rnndrop.runs.reevaluate import device_of, evaluated, finished, requested
+from rnndrop.store import records
+from rnndrop.store.ownership import folder_of
+from rnndrop.sweeps.scheduler import Job, survey
+
+
+def check_for_many(overrides: Sequence[str]) -> None:
+    """Raise RequestError where `overrides` cannot be measured of many runs."""
+    if not asked(requested(overrides)):
+        raise RequestError(
+            "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
+        )
+    for each in overrides:
+        if each.lstrip("+").partition("=")[0] in ("evaluation.batch_size", "evaluation.window"):
+            raise RequestError(f"{each}: several runs are measured with their own columns and window. Leave it out.")
+
+
+def to_measure(folder: Path, overrides: Sequence[str]) -> Job:
+    """The job that measures the run in `folder`: finished where its record has that already, else unmeasured.
+
+    Raises RequestError where the run cannot be measured.
+    """
+    record, config = finished(folder)
+    config = evaluated(config, overrides)
+    trainer = config.trainer.model_copy(update={"device": device_of(overrides) or config.trainer.device})
+    config = config.model_copy(update={"output": str(folder.parent.parent), "trainer": trainer})
+    job = Job(record.overrides, config, folder, f"{folder.parent.name}/{folder.name}")
+    if folder_of(config) == folder:
+        survey(job)
+    if job.state not in ("finished", "unmeasured"):  # of before, or in a folder of another name: a sweep would train it
+        raise RequestError(f"{folder} is not where a run of today has its record. Name it alone: rnndrop eval {folder}")
+    if job.state == "unmeasured" and not (folder / records.WEIGHTS).is_file():
+        raise RequestError(f"{folder} has no weights (trainer.keep_weights=false, or they were not imported).")
+    return job
