@@ -15,12 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import score
 from rnndrop.decisions.race import DIVERGED, Look, Race, Rule, Scores
-from rnndrop.display.foreign import cleaned
 from rnndrop.errors import RequestError
 from rnndrop.store import documents
 from rnndrop.store.files import DamagedRecordError
@@ -67,17 +66,7 @@ class Decision:
     @classmethod
     def from_json(cls, text: str) -> Decision:
         """Read a decision. Raises DamagedRecordError."""
-        try:
-            content = cleaned(json.loads(text))
-            if isinstance(content, dict) and isinstance(content.get("schema"), int) and content["schema"] > SCHEMA:
-                raise DamagedRecordError(f"a newer rnndrop has written it (schema {content['schema']})")
-            decision = _adapter().validate_python(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise DamagedRecordError(f"not a whole decision: {where}: {first['msg']}") from None
-        except (ValueError, RecursionError) as error:
-            raise DamagedRecordError(f"not a whole decision: {error}") from None
+        decision = documents.parsed(text, _adapter(), SCHEMA, "decision")
         decision._check()
         return decision
 

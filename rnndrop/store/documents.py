@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from rnndrop.display.foreign import cleaned
 from rnndrop.errors import NotWrittenError
 from rnndrop.store import files, records
 from rnndrop.store.files import DamagedRecordError, UnreadableError
+
+Document = TypeVar("Document")
+
+
+def parsed(text: str, adapter: TypeAdapter[Document], schema: int, what: str) -> Document:
+    """The document that a text holds; `schema` is the newest that is known, `what` a word for it.
+
+    Raises DamagedRecordError.
+    """
+    try:
+        content = cleaned(json.loads(text))
+        if isinstance(content, dict) and isinstance(content.get("schema"), int) and content["schema"] > schema:
+            raise DamagedRecordError(f"a newer rnndrop has written it (schema {content['schema']})")
+        return adapter.validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DamagedRecordError(f"not a whole {what}: {where}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise DamagedRecordError(f"not a whole {what}: {error}") from None
 
 
 def paths(output: str | Path, folder: str) -> list[Path]:

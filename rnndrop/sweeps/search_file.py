@@ -13,14 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from rnndrop.config.identity import of_identity, run_id, untracked
 from rnndrop.config.tasks import score
-from rnndrop.display.foreign import cleaned
 from rnndrop.stats import expected_best
 from rnndrop.store import documents
-from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.scheduler import Job
 from rnndrop.sweeps.tuning import SETTLED, Search, Study, command, spelled
 
@@ -88,17 +86,7 @@ class SearchFile:
     @classmethod
     def from_json(cls, text: str) -> SearchFile:
         """Read a search. Raises DamagedRecordError."""
-        try:
-            content = cleaned(json.loads(text))
-            if isinstance(content, dict) and isinstance(content.get("schema"), int) and content["schema"] > SCHEMA:
-                raise DamagedRecordError(f"a newer rnndrop has written it (schema {content['schema']})")
-            return _adapter().validate_python(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise DamagedRecordError(f"not a whole search: {where}: {first['msg']}") from None
-        except (ValueError, RecursionError) as error:
-            raise DamagedRecordError(f"not a whole search: {error}") from None
+        return documents.parsed(text, _adapter(), SCHEMA, "search")
 
 
 @cache
