@@ -74,6 +74,25 @@ Overrides = Annotated[
         autocompletion=_complete("overrides"),
     ),
 ]
+
+
+def _use(folder: str | None) -> None:
+    if folder is not None:
+        from rnndrop.config.folders import use
+
+        use(folder)
+
+
+ConfigDir = Annotated[
+    str | None,
+    typer.Option(
+        "--config-dir",
+        metavar="FOLDER",
+        callback=_use,
+        is_eager=True,
+        help="Options of yours, beside ./rnndrop_conf.",
+    ),
+]
 Folder = Annotated[str, typer.Argument(help="Folder of the runs.")]
 Where = Annotated[
     list[str] | None,
@@ -115,6 +134,7 @@ def run(
     as_json: Json = False,
     cfg: Annotated[bool, typer.Option("--cfg", help="Print the composed settings and stop.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run again even if it has finished before.")] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Train one model and record its perplexities, or its RMSE (task=sentiment)."""
     from . import run as command
@@ -131,6 +151,7 @@ def sweep(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run finished runs again.")] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Run every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped, interrupted ones resumed."""
     from . import sweep as command
@@ -153,6 +174,7 @@ def ablate(
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Measure what each location of a plan is worth. Every variant runs with the same seeds (three by default)."""
     from . import ablate as command
@@ -168,6 +190,7 @@ def variance(
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Measure where the spread between seeds comes from: initial weights, order of the data, masks, test text."""
     from . import variance as command
@@ -193,6 +216,7 @@ def decide(
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Train seed after seed until one plan is better, worse or equal within a margin, and stop there."""
     from . import decide as command
@@ -214,6 +238,7 @@ def reproduce(
     committed: Annotated[
         bool, typer.Option("--committed", help="Run nothing: show the results that come with rnndrop.")
     ] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Run the rows of a paper and compare them with the published numbers."""
     from . import reproduce as command
@@ -242,6 +267,7 @@ def tune(
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Search the plans of `dropout=a,b` with as many trials each; train the best of each, by valid, with fresh seeds.
 
@@ -291,6 +317,7 @@ def doctor(
         ),
     ] = None,
     as_json: Json = False,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Check versions, device, disk, locks and data, and time one step of training; or verify the runs in a folder."""
     from . import doctor as command
@@ -474,6 +501,7 @@ def masks(
     figure: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FIG", help="Write a .png, .svg or .pdf instead.")
     ] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Draw the masks of a dropout plan: what is dropped where, and what shares a mask."""
     from rnndrop.config.compose import compose
@@ -516,6 +544,7 @@ def ls(
     group: Annotated[
         Listed | None, typer.Argument(show_choices=False, help=f"One of {_listed(Listed)}. Default: everything.")
     ] = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """List what can be chosen: `rnndrop run GROUP=NAME`, `rnndrop reproduce NAME`."""
     from . import listing as command

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import asdict
 from typing import Any
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import untracked
+from rnndrop.config.identity import ELSEWHERE, former, of_identity, run_id, untracked
 from rnndrop.config.tasks import derived
 from rnndrop.display.digits import number
+from rnndrop.errors import RequestError
+from rnndrop.store.records import Record
 from rnndrop.store.status import Standing, find, standing, task
 
 from .progress import sparkline
@@ -24,10 +27,34 @@ def show(name: str, output: str, as_json: bool) -> int:
     return 0
 
 
-def command(overrides: list[str], seed: int) -> str:
-    """The command line that gives a run again."""
-    seeded = any(override.startswith("seed=") for override in overrides)
-    return shlex.join(["rnndrop", "run", *untracked(overrides), *([] if seeded or not seed else [f"seed={seed}"])])
+def command(record: Record) -> str:
+    """The command line that gives a run again: as it was typed or, where that means another run by now, in full."""
+    typed = untracked(record.overrides)
+    if not _gives(typed, record):
+        changed = _changed(record.config).items()
+        typed = [f"{key}={_spelled(value)}" for key, value in changed if key not in ELSEWHERE or key == "output"]
+    seeded = any(override.startswith("seed=") for override in typed)
+    return shlex.join(["rnndrop", "run", *typed, *([] if seeded or not record.seed else [f"seed={record.seed}"])])
+
+
+def _gives(overrides: list[str], record: Record) -> bool:
+    """Whether these are the settings of a run: an option of the user's may be gone, or have changed."""
+    try:
+        return former(record.run_id) or run_id(compose(of_identity(overrides))) == record.run_id
+    except RequestError:
+        return False
+
+
+def _spelled(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{_spelled(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_spelled, value))}]"
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w./-]*", value):
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{quoted}'"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _tree(run: Standing) -> dict[str, Any]:
@@ -37,7 +64,7 @@ def _tree(run: Standing) -> dict[str, Any]:
         "state": run.state,
         "problem": run.problem or None,
         "folder": str(run.folder),
-        "command": command(record.overrides, record.seed) if record else None,
+        "command": command(record) if record else None,
         "changed": _changed(record.config) if record else None,
         "heartbeat": run.beat or None,
         "record": asdict(record) if record else None,
@@ -83,5 +110,5 @@ def _lines(run: Standing) -> list[str]:
         ]
         lines += [f"  {epoch:>3}  {number(value)}" for epoch, value in enumerate(run.valid, 1)]
     if record:
-        lines += ["", "again", f"  {command(record.overrides, record.seed)}"]
+        lines += ["", "again", f"  {command(record)}"]
     return lines

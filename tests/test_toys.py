@@ -9,7 +9,7 @@ import torch
 from rnndrop.cli.report import Request, report
 
 import rnndrop
-from rnndrop.config import corpora, metrics, private_hydra, tasks
+from rnndrop.config import corpora, folders, metrics, tasks
 from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import compose
 from rnndrop.dropout.noises import NOISES
@@ -91,7 +91,7 @@ def test_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     options = tmp_path / "conf" / "task"
     options.mkdir(parents=True)
     (options / "toy_even.yaml").write_text(task.OPTION, encoding="utf-8")
-    monkeypatch.setattr(private_hydra, "FOLDERS", [*private_hydra.FOLDERS, tmp_path / "conf"])
+    monkeypatch.setattr(folders, "_named", [tmp_path / "conf"])
     request = [
         *SHAPE,
         "task=toy_even",

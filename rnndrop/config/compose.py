@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from rnndrop.config import private_hydra
+from rnndrop.config import folders, private_hydra
 from rnndrop.config.identity import FILES, GONE
 from rnndrop.config.schema import Config, RuleSettings, checked, gone
 from rnndrop.dropout.rule import LOCATIONS, takes
@@ -55,13 +55,17 @@ def compose(overrides: Sequence[str]) -> Config:
     for own in read:
         if own.sweep is not None:
             raise RequestError(f"{own.text} names several values: use `rnndrop sweep` for a grid.{_quoting(own)}")
-    options = tuple(_option(own) for own in read if own.key in GROUPS)
+    sources, options = folders.sources(), tuple(_option(own) for own in read if own.key in GROUPS)
     values = [own for own in read if own.key not in GROUPS]
-    tree = dict(_defaults(options))
+    tree = dict(_defaults(options, sources))
     for own in values:
         _set(tree, own)
-    refers = _refers(options) or any("${" in str(own.value) for own in values)
-    config = checked(_resolved(tree) if refers else tree)
+    refers = _refers(options, sources) or any("${" in str(own.value) for own in values)
+    try:
+        config = checked(_resolved(tree) if refers else tree)
+    except RequestError as error:
+        chosen = [str(file) for own in read if own.key in GROUPS for file in folders.users(own.key, own.value)]
+        raise RequestError("\n".join([str(error), *(f"{file} is part of it." for file in chosen)])) from None
     _check_threads(config.trainer.threads)
     _check_path("output", config.output, "0" * 200)  # what will be in it has long names
     for name in PATHS:
@@ -124,18 +128,18 @@ def _span(own: Override) -> Span:
 
 def choices(group: str) -> dict[str, str]:
     """The options of a configuration group, each with the comment that it opens with."""
-    return _choices(group, *private_hydra.FOLDERS)
+    return _choices(group, folders.sources())
 
 
-@cache
-def _choices(group: str, *folders: Path) -> dict[str, str]:
-    every = sorted((file for folder in folders for file in (folder / group).glob("*.yaml")), key=lambda file: file.stem)
+@lru_cache(maxsize=64)
+def _choices(group: str, sources: tuple[folders.Source, ...]) -> dict[str, str]:
+    every = sorted((file for source in sources for file in folders.options(group, source)), key=lambda file: file.stem)
     return {file.stem: _opening(file) for file in every if file.stem not in _NO_CHOICE}
 
 
 def _opening(file: Path) -> str:
     """The comment that a YAML file opens with, without its package directive and launch lines."""
-    comment = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    comment = takewhile(lambda line: line.startswith("#"), file.read_text("utf-8", "replace").splitlines())
     return " ".join(line.removeprefix("# ") for line in comment if not line.startswith(("# @", "#   ")))
 
 
@@ -282,23 +286,26 @@ def _numbers(text: str, *bounds: Any) -> list[str]:
 
 
 @lru_cache(maxsize=256)
-def _defaults(options: tuple[str, ...]) -> dict[str, Any]:
+def _defaults(options: tuple[str, ...], sources: tuple[folders.Source, ...]) -> dict[str, Any]:
     """The settings with these options of the groups: what the runs of a grid share. Not to be changed."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     try:
-        tree = private_hydra.defaults(options)
+        tree = private_hydra.defaults(options, sources)
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(_hydra_message(error)) from None
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise RequestError(f"{' '.join(options)}: cannot read a file of its settings: {error}") from None
     tree.pop("experiment", None)
     return tree
 
 
 @lru_cache(maxsize=256)
-def _refers(options: tuple[str, ...]) -> bool:
+def _refers(options: tuple[str, ...], sources: tuple[folders.Source, ...]) -> bool:
     """Whether the settings with these options have `${…}` in them."""
-    return "${" in str(_defaults(options))
+    return "${" in str(_defaults(options, sources))
 
 
 def _set(tree: dict[str, Any], own: Override) -> None:
@@ -362,6 +369,7 @@ def check_key(key: str) -> None:
     if re.split("[./]", key)[0] == "hydra":
         raise RequestError(
             f"{key}: of Hydra's own settings only `hydra/launcher` and `hydra.launcher.…` mean something, in a sweep."
+            f" Options of your own are read from ./{folders.HERE}/ and --config-dir FOLDER."
         )
     names = known_keys()
     if key in names or key in GROUPS or any(name.startswith(key + ".") for name in names):
@@ -386,8 +394,15 @@ def _check_option(own: Override) -> None:
     if isinstance(own.value, list) and own.key != "model":
         raise RequestError(f"{own.text}: a run has one {own.key}; a grid is {own.key}=a,b.{_valid(own.key)}")
     for option in own.value if isinstance(own.value, list) else [own.value]:
+        if isinstance(option, str) and option.endswith((".yaml", ".yml")):
+            name = Path(option).stem
+            raise RequestError(
+                f"{own.text}: an option is named, not its file. Put the file into {folders.HERE / own.key}, as"
+                f" {name}.yaml, and give {own.key}={name}."
+            )
         if not isinstance(option, str) or option not in choices(own.key):
-            raise unknown(own.key, "null" if option is None else str(option), choices(own.key))
+            raise RequestError(f"{unknown(own.key, 'null' if option is None else str(option), choices(own.key))}"
+                               f"{folders.where()}")  # fmt: skip
 
 
 def _option(own: Override) -> str:

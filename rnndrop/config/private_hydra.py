@@ -2,7 +2,7 @@
 
 Hydra keeps what it works on in singletons: whose folder of settings it is, which version it imitates. A program that
 uses Hydra itself, and calls `rnndrop.run`, must find them as it left them, and we must not find its settings in place
-of ours. So the groups are read from `FOLDERS` alone, nothing is registered, and one thread at a time is here.
+of ours. So the groups are read from given folders alone, nothing is registered, and one thread at a time is here.
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rnndrop.config.folders import OURS, Source
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
 VERSION_BASE = "1.3"
-FOLDERS = [Path(str(files("rnndrop.conf")))]
-"""Where the groups of settings lie; an option is the first file of its name."""
-
 _lock = threading.RLock()
 
 
@@ -33,8 +30,11 @@ def parse(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
 
 
-def defaults(choices: Sequence[str]) -> dict[str, Any]:
-    """The settings of `FOLDERS` with these options of its groups (`dropout=none`). Raises HydraException."""
+def defaults(choices: Sequence[str], sources: tuple[Source, ...]) -> dict[str, Any]:
+    """The settings of `sources` with these options of their groups (`dropout=none`).
+
+    Raises HydraException, and what reading a file of a user's may: YAMLError, UnicodeDecodeError, OSError.
+    """
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.config_repository import CachingConfigRepository
     from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -42,7 +42,7 @@ def defaults(choices: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     with _apart():
-        overrides, files = [parse(choice) for choice in choices], CachingConfigRepository(_repository(*FOLDERS))
+        overrides, files = [parse(choice) for choice in choices], CachingConfigRepository(_repository(sources))
         chosen = create_defaults_list(files, "config", overrides, prepend_hydra=False, skip_missing=False)
         loader = ConfigLoaderImpl(ConfigSearchPathImpl())
         tree = OmegaConf.to_container(loader._compose_config_from_defaults_list(chosen.defaults, files))
@@ -51,7 +51,7 @@ def defaults(choices: Sequence[str]) -> dict[str, Any]:
 
 
 @cache
-def _repository(*folders: Path) -> Any:
+def _repository(sources: tuple[Source, ...]) -> Any:
     """The files of these folders, and no others."""
     from hydra._internal.config_repository import ConfigRepository
     from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
@@ -59,15 +59,38 @@ def _repository(*folders: Path) -> Any:
 
     class Repository(ConfigRepository):
         def initialize_sources(self, config_search_path: Any) -> None:
-            self.sources = [FileConfigSource("main", f"file://{folder}") for folder in folders]
+            self.sources = [FileConfigSource(str(each.folder), f"file://{each.folder}") for each in sources]
 
         def load_config(self, config_path: str) -> Any:
             found = super().load_config(config_path)
             if found is not None:
                 found.is_schema_source = True  # not to be checked against what the program has in its ConfigStore
+                if found.provider != str(OURS):
+                    _complete(found, config_path)
             return found
 
     return Repository(ConfigSearchPathImpl())
+
+
+def _complete(found: Any, path: str) -> None:
+    """Check a file of a user's; a dropout starts from none, and is named by its file. Raises HydraException."""
+    from hydra.core.default_element import ConfigDefault
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
+    file = f"{found.provider}/{path}.yaml"
+    if not isinstance(found.config, DictConfig):
+        raise HydraException(f"{file}: it must hold settings, as `input: {{kind: locked, p: 0.5}}`.")
+    if "oc.env" in OmegaConf.to_yaml(found.config):
+        raise HydraException(f"{file}: the value of an environment variable would be written into the record.")
+    group, _, name = path.rpartition("/")
+    if group == "dropout":
+        if found.config.get("name", name) != name:
+            raise HydraException(f"{file}: an option is named by its file. Leave out name: {found.config.name}.")
+        with open_dict(found.config):
+            found.config.name = name
+        if not found.defaults_list or [str(each.path) for each in found.defaults_list] == ["_self_"]:
+            found.defaults_list = [ConfigDefault(path="none"), ConfigDefault(path="_self_")]
 
 
 @contextmanager

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from rnndrop.config.compose import choices, compose, expand
+from rnndrop.config.folders import file_of
 from rnndrop.config.tasks import TASKS, TaskSpec
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.factor import rates, scaled
@@ -112,8 +112,11 @@ def load(name: str) -> Reproduction:
     about = choices("reproduce")
     if name not in about:
         raise unknown("reproduction", name, about)
-    text = (Path(str(files("rnndrop.conf"))) / "reproduce" / f"{name}.yaml").read_text(encoding="utf-8")
-    return Reproduction(name=name, about=about[name], **yaml.safe_load(text))
+    file = file_of("reproduce", name)
+    try:
+        return Reproduction.model_validate({"name": name, "about": about[name], **yaml.safe_load(file.read_bytes())})
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise RequestError(f"{file}: {error}") from None
 
 
 def label(name: str, scale: str) -> str:
