@@ -54,6 +54,10 @@ def _values(key: str) -> list[str]:
         from rnndrop.sweeps.launchers import LAUNCHERS
 
         return list(LAUNCHERS)
+    if key == "debug":
+        from .debug import PRESETS
+
+        return list(PRESETS)
     settings = Config.model_fields.get(group)
     field = getattr(settings.annotation, "model_fields", {}).get(name) if settings else None
     if field is None:

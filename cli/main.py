@@ -138,8 +138,12 @@ def run(
 ) -> None:
     """Train one model and record its perplexities, or its RMSE (task=sentiment)."""
     from . import run as command
+    from .debug import debug, split_debug
 
-    raise typer.Exit(command.show_config(overrides or []) if cfg else command.run(overrides or [], as_json, force))
+    preset, rest = split_debug(overrides or [])
+    if preset:
+        raise typer.Exit(debug(preset, rest, as_json))
+    raise typer.Exit(command.show_config(rest) if cfg else command.run(rest, as_json, force))
 
 
 @app.command(epilog="Example: rnndrop sweep dropout=none,naive,variational 'seed=range(3)' --jobs 2")

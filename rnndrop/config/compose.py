@@ -371,6 +371,8 @@ def check_key(key: str) -> None:
             f"{key}: of Hydra's own settings only `hydra/launcher` and `hydra.launcher.…` mean something, in a sweep."
             f" Options of your own are read from ./{folders.HERE}/ and --config-dir FOLDER."
         )
+    if key == "debug":
+        raise RequestError("debug=… looks at one training and records nothing: use `rnndrop run debug=…`.")
     names = known_keys()
     if key in names or key in GROUPS or any(name.startswith(key + ".") for name in names):
         return
