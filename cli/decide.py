@@ -8,15 +8,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from pathlib import Path
+from functools import partial
 
-from rnndrop.decisions.document import path_of, read, write
 from rnndrop.decisions.planning import Expectation, expectations
-from rnndrop.decisions.race import Race, Rule
+from rnndrop.decisions.race import Look, Race, Rule
 from rnndrop.decisions.words import look_lines, margin, sentences
 from rnndrop.errors import RequestError
-from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.contest import Contest, Lasting, contest
+from rnndrop.sweeps.deciding import Deciding
 from rnndrop.sweeps.launchers import executor, split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
@@ -36,9 +35,6 @@ class Request:
     pilot: str | None = None
 
 
-STUCK = frozenset({"failed", "diverged", "unreadable"})
-
-
 def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
     """Train seed after seed until it is decided; print the verdict, or the decision as JSON; return the exit code."""
     launcher, rest = split_launcher(overrides)
@@ -52,16 +48,14 @@ def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
         return _dry_run(decided, options)
     if unreadable := [job.problem for job in every if job.state == "unreadable"]:
         raise RequestError("\n".join(unreadable))
-    path = path_of(decided.output, decided.id)
-    _check_longer(path, request.max_seeds)
+    deciding = Deciding(decided, settled_statuses(options.retry_failed, force=False), partial(_tell, decided))
     tell_idle([job.config for job in decided.jobs[0]])
-    telling = _Telling(decided, path)
-    race = _run(decided, launcher, replace(options, quiet=True), telling)
+    race = _run(deciding, launcher, replace(options, quiet=True))
     decision = decided.decision(race)
     if options.as_json:
         print(decision.to_json(), end="")
     else:
-        print("\n".join([*sentences(decision), str(path)]))
+        print("\n".join([*sentences(decision), str(deciding.path)]))
     if any(job.state == "unreadable" for job in every):
         return 2
     return 1 if race.diverged or race.going_on else 0
@@ -76,56 +70,37 @@ def ln_margin(text: str) -> float:
     return math.log1p(value)
 
 
-class _Telling:
-    """Takes the looks as runs come to their end: says each once, on stderr, and keeps the file up to date."""
-
-    def __init__(self, decided: Contest, path: Path) -> None:
-        self.decided, self.path = decided, path
-        self.told = 0
-
-    def look(self) -> Race:
-        """Where the race stands now."""
-        race = self.decided.race()
-        for number, look in list(enumerate(race.looks, 1))[self.told :]:
-            for line in look_lines(look, number, self.decided.names, self.decided.rule):
-                console.print(line, soft_wrap=True)
-        if race.looks[self.told :] or not race.going_on:
-            write(self.path, self.decided.decision(race))
-        self.told = len(race.looks)
-        return race
+def _tell(decided: Contest, look: Look, number: int) -> None:
+    for line in look_lines(look, number, decided.names, decided.rule):
+        console.print(line, soft_wrap=True)
 
 
-def _run(decided: Contest, launcher: dict[str, str], options: Options, telling: _Telling) -> Race:
+def _run(deciding: Deciding, launcher: dict[str, str], options: Options) -> Race:
     """Train what the looks ask for, until nothing is open or a run has failed."""
-    settled = settled_statuses(options.retry_failed, force=False)
     leaving = False  # of our own accord: then nobody needs to be asked
     workers = Lasting(executor(launcher, options.jobs, lambda count: leaving or ask_to_cancel(count)))
     at_once = options.jobs if launcher.get("name", "").startswith("submitit") else workers.free
-    console.print(_opening(decided), soft_wrap=True)
-    race = telling.look()
+    console.print(_opening(deciding.contest), soft_wrap=True)
 
     def enough(job: Job) -> bool:
-        nonlocal race, leaving
+        nonlocal leaving
         if job.record and job.state in ("failed", "diverged"):
             console.print(f"{job.name}: {result_line(job.record, job.folder)}", soft_wrap=True)
-        there, race = race.remaining, telling.look()
-        leaving = race.remaining != there or bool(decided.failed(race))
+        leaving = deciding.enough()
         return leaving
 
     try:
-        while race.going_on and not any(job.state in settled for job in decided.failed(race)):
-            jobs = decided.next_jobs(race, at_once, settled)
-            console.print(summary(jobs, settled, options.jobs))
-            carry_out(jobs, workers, settled, options, enough)
+        for jobs in deciding.rounds(at_once):
+            console.print(summary(jobs, deciding.settled, options.jobs))
+            carry_out(jobs, workers, deciding.settled, options, enough)
             leaving = False
-            settled |= STUCK  # what has been tried again is not tried once more
     finally:
         workers.close()
-    for job in decided.failed(race):
+    for job in deciding.waited_for:
         console.print(
             f"{job.name}: {job.state}. The decision waits for it; --retry-failed runs it again.", soft_wrap=True
         )
-    return race
+    return deciding.race
 
 
 def _opening(decided: Contest) -> str:
@@ -134,20 +109,6 @@ def _opening(decided: Contest) -> str:
         f"{len(decided.names)} contestants, at most {len(decided.seeds)} seeds each; decides at E ≥ {bound:.4g} "
         f"(alpha {rule.alpha:g}); equal: within {margin(rule)}"
     )
-
-
-def _check_longer(path: Path, most: int) -> None:
-    """Raise RequestError where the file has seen more seeds than are asked for now: they are not to be forgotten."""
-    try:
-        before = read(path)
-    except DamagedRecordError as problem:
-        console.print(f"{path}: {problem}. It is written anew from the records.", soft_wrap=True)
-        return
-    if before and len(before.looks) > most:
-        raise RequestError(
-            f"--max-seeds {most}: {path} has seen {len(before.looks)} seeds already, and they count. Give "
-            f"--max-seeds {len(before.looks)} or more."
-        )
 
 
 def _dry_run(decided: Contest, options: Options) -> int:

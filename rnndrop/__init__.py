@@ -8,8 +8,11 @@ if TYPE_CHECKING:
     from rnndrop.dropout.modules import EmbeddingDropout, LockedDropout, WeightDrop
     from rnndrop.report.compare import compare
     from rnndrop.report.frames import load_runs
+    from rnndrop.report.table import table
+    from rnndrop.runs.reevaluate import load
     from rnndrop.runs.runner import run
     from rnndrop.store.records import Record
+    from rnndrop.sweeps.library import decide, sweep
 
 _HOMES = {
     "EmbeddingDropout": "dropout.modules",
@@ -17,11 +20,27 @@ _HOMES = {
     "Record": "store.records",
     "WeightDrop": "dropout.modules",
     "compare": "report.compare",
+    "decide": "sweeps.library",
+    "load": "runs.reevaluate",
     "load_runs": "report.frames",
     "run": "runs.runner",
+    "sweep": "sweeps.library",
+    "table": "report.table",
 }
 
-__all__ = ["EmbeddingDropout", "LockedDropout", "Record", "WeightDrop", "compare", "load_runs", "run"]
+__all__ = [
+    "EmbeddingDropout",
+    "LockedDropout",
+    "Record",
+    "WeightDrop",
+    "compare",
+    "decide",
+    "load",
+    "load_runs",
+    "run",
+    "sweep",
+    "table",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -59,6 +59,12 @@ class Decision:
     verdict: str
     best: int | None
 
+    def __str__(self) -> str:
+        """What came of it, in words."""
+        from rnndrop.decisions.words import sentences
+
+        return "\n".join(sentences(self))
+
     def to_json(self) -> str:
         """One JSON object, in ASCII."""
         return json.dumps(_short(asdict(self)), indent=1, allow_nan=False) + "\n"

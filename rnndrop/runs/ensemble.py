@@ -55,7 +55,7 @@ def ensemble(
 
 def _scores(folder: Path, overrides: Sequence[str]) -> dict[str, tuple[float, np.ndarray]]:
     """A run's perplexity by split, and -ln p (N,) of its tokens."""
-    _, config, model, corpus = load(folder, device_of(overrides))
+    _, config, model, corpus = load(folder, device=device_of(overrides))
     config, scores = evaluated(config, overrides), {}
     with environment.computing(config.trainer.precision, config.trainer.threads):
         for split in SPLITS:

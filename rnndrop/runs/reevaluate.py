@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import GONE, asked, recorded
@@ -15,6 +15,7 @@ from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus, trained
 from rnndrop.store import files, records
 from rnndrop.store.records import Record, locked
+from rnndrop.store.status import find
 from rnndrop.tasks.base import task_named
 
 
@@ -29,15 +30,25 @@ def finished(folder: Path) -> tuple[Record, Config]:
     return record, checked(completed(record.config, recorded(compose([]))))
 
 
-def load(folder: Path, device: str | None = None) -> tuple[Record, Config, Encoder, Any]:
-    """The record, configuration, trained model and corpus of a finished run, on its own device unless another is asked.
+class Trained(NamedTuple):
+    """A finished run with all that it needs: `model` has its best weights, `corpus` its data and vocabulary."""
+
+    record: Record
+    config: Config
+    model: Encoder
+    corpus: Any
+
+
+def load(run: str | Path, output: str = "results/runs", device: str | None = None) -> Trained:
+    """A finished run by its folder, its id or id/seed-N, on its own device unless another is asked: `rnndrop.load`.
 
     Raises RequestError.
     """
+    folder = find(str(run), output)
     record, config = finished(folder)
     corpus, fingerprint = load_corpus(config.data)
     device_ = environment.device(device or config.trainer.device)
-    return record, config, trained(config, folder, record, corpus, fingerprint, device_), corpus
+    return Trained(record, config, trained(config, folder, record, corpus, fingerprint, device_), corpus)
 
 
 def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -65,7 +76,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
         raise RequestError(
             "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
         )
-    record, config, model, corpus = load(folder, device_of(overrides))
+    record, config, model, corpus = load(folder, device=device_of(overrides))
     config = evaluated(config, overrides)
     with environment.computing(config.trainer.precision, config.trainer.threads):
         found = task_named(config.task).measure(model, config, corpus, asked(config))
