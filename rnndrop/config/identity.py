@@ -226,7 +226,7 @@ def _undrawn(tree: Mapping[str, Any], flat: Mapping[str, Any]) -> list[str]:
     Random windows are drawn with the masks, unless one of the two has a seed of its own.
     """
     windows, idle = flat.get("trainer.random_window"), []
-    if not windows and flat.get("task", "language_model") == "language_model":
+    if not windows and not flat.get("trainer.random_offset") and flat.get("task", "language_model") == "language_model":
         idle.append("seeds.data")
     if not (windows and flat.get("seeds.data") is None):
         idle += [] if any(own.active for rules in _rules(tree).values() for own in rules) else ["seeds.masks"]

@@ -273,6 +273,12 @@ class TrainerSettings(Settings):
         "trainer.random_window=true",
         default=False,
     )
+    random_offset: bool = _setting(
+        "Whether each epoch begins somewhere in the first window, so that its windows cut the text anew; what comes "
+        "before is not read (Zoneout, on characters).",
+        "trainer.random_offset=true",
+        default=False,
+    )
     ar: NotNegative = _setting(
         "Activation regularisation: ar · mean((masked h)²) of the top layer is added to the loss per token "
         "(AWD-LSTM: 2).",
@@ -462,7 +468,7 @@ class SeedSettings(Settings):
 
     init: Seed | None = _setting("Seed of the initial weights; null: seed.", "seeds.init=0 seed=1", default=None)
     data: Seed | None = _setting(
-        "Seed of the order of the data: the lengths of random windows, or of reviews the order; null: seed.",
+        "Seed of the order of the data: lengths of random windows, random offsets, of reviews the order; null: seed.",
         "trainer.random_window=true seeds.data=0 seed=1",
         default=None,
     )

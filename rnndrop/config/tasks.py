@@ -50,6 +50,7 @@ class TaskSpec:
 
 _OF_REVIEWS = "it is for reviews."
 _ONE_NUMBER = "its decoder predicts one number."
+_STREAM_SETTINGS = ("random_window", "random_offset", "ar", "tar", "norm_stabiliser", "nonmono", "finetune_epochs")
 _OF_A_STREAM = "it is for training on one long text."
 _READS = "it reads one long text, and reviews are separate texts."
 _PROBABILITIES = "it acts on probabilities, and a rating has none."
@@ -74,13 +75,7 @@ TASKS = {
                 "dropout.weight_decoder.p": _ONE_NUMBER,
                 "dropout.token.p": _READS,
                 "dropout.carry.p": _READS,
-                **dict.fromkeys(
-                    [
-                        f"trainer.{name}"
-                        for name in ("random_window", "ar", "tar", "norm_stabiliser", "nonmono", "finetune_epochs")
-                    ],
-                    _OF_A_STREAM,
-                ),
+                **dict.fromkeys([f"trainer.{name}" for name in _STREAM_SETTINGS], _OF_A_STREAM),
                 "trainer.adversarial_softmax": _ONE_NUMBER,
                 "evaluation.cache.size": _READS,
                 "evaluation.dynamic.rule": _READS,

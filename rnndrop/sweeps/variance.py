@@ -80,7 +80,7 @@ def _varying(config: Config) -> list[str]:
 
     A plan without dropout draws no mask, a text in its order nothing of the data.
     """
-    random_order = config.trainer.random_window or config.task != "language_model"
+    random_order = config.trainer.random_window or config.trainer.random_offset or config.task != "language_model"
     there = {"init": True, "data": random_order, "masks": any(config.twin_plan.active)}
     return [name for name in SOURCES if there[name] and getattr(config.seeds, name) is None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
@@ -50,7 +50,7 @@ class Windows:
     """The training stream (N,) in windows of `batch_size` columns, with the state carried from one to the next.
 
     `words` noises what is read where the plan has rules for it; `lengths` draws those of random windows, if they have a
-    seed of their own.
+    seed of their own; `offset` says for each epoch, counted from 1, where its first window begins.
     """
 
     metric, unit, averages = "perplexity", "nats per token", True
@@ -65,30 +65,32 @@ class Windows:
         words: WordNoise | None = None,
         twin: Twin | None = None,
         lengths: torch.Generator | None = None,
+        offset: Callable[[int], int] = lambda epoch: 0,
     ) -> None:
         self.model, self.plan, self.settings, self.generator, self.twin = model, plan, settings, generator, twin
         self.inputs, self.targets = (
             torch.from_numpy(part).to(generator.device) for part in batching.columns(tokens, settings.batch_size)
         )  # each (L, B)
         self.words, self.count = words, len(tokens) - 1
-        self.lengths = lengths or generator
+        self.lengths, self.offset = lengths or generator, offset
         self.exploded = EXPLODED * math.log(model.sizes.vocabulary)
 
     @property
     def rows(self) -> int:
-        """Steps of a column."""
-        return len(self.inputs)
+        """Steps of a column in this epoch."""
+        return len(self.inputs) - self.first
 
     def begin(self, epoch: int) -> None:
         """Begin with the zero state."""
-        self.epoch = epoch
+        self.epoch, self.first = epoch, min(self.offset(epoch), len(self.inputs) - 1)
         self.memory = self.model.initial_state(self.inputs.shape[1])
 
     def take(self, row: int) -> Step:
         """The window that begins at `row`; the learning rate goes with its length."""
         settings, base = self.settings, self.settings.window
         length = random_length(base, self.lengths) if settings.random_window else base
-        text = self.inputs[row : row + length].long(), self.targets[row : row + length].long()  # each (T, B)
+        there = slice(self.first + row, self.first + row + length)
+        text = self.inputs[there].long(), self.targets[there].long()  # each (T, B)
         plan = self.plan.after(epoch := self.epoch - 1 + row / self.rows)
         predict = partial(predicted, self.model, self.memory)
         inputs, targets = noised(self.words, plan, *text, self.generator, predict)
@@ -136,6 +138,12 @@ class Windows:
         )
 
 
+def _offset(config: Config, epoch: int) -> int:
+    """Where an epoch begins: a function of the seed, so that a checkpoint need not keep it."""
+    draws = generator(config.seed_of("data"), f"offset {epoch}", torch.device("cpu"))
+    return int(torch.randint(config.trainer.window, (), generator=draws))
+
+
 class LanguageModelling(Task[Corpus, LanguageModel]):
     """Predict the next token."""
 
@@ -174,7 +182,8 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
         apart = config.seeds.data is not None or config.seeds.masks is not None  # else one generator draws both
         random = apart and config.trainer.random_window
         lengths = generator(config.seed_of("data"), "windows", masks.device) if random else None
-        return Windows(model, config.plan, config.trainer, corpus.train, masks, words, twin, lengths)
+        offset = partial(_offset, config) if config.trainer.random_offset else lambda epoch: 0
+        return Windows(model, config.plan, config.trainer, corpus.train, masks, words, twin, lengths, offset)
 
     def few(self, corpus: Corpus, config: Config, steps: int) -> Corpus:
         """The first windows."""

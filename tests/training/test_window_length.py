@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,3 +63,31 @@ def test_the_rate_follows_the_length_that_was_drawn(monkeypatch: pytest.MonkeyPa
     one, rates = training(monkeypatch, [5, 12, 10, 20], random_window=True)
     assert one.step == 4 and one.history[0]["tokens"] == len(TOKENS) - 1
     assert rates[:4] == pytest.approx([0.25, 0.6, 0.5, 1.0]) and one.history[0]["learning_rate"] == 0.5
+
+
+def test_each_epoch_cuts_the_text_anew_and_a_resumed_one_alike() -> None:
+    config = compose(["trainer.random_offset=true", "trainer.window=10", "trainer.batch_size=4", "model.layers=1"])
+    model = LanguageModel(ModelSettings("lstm", 6, 1, None, False), 7)
+    model.initialize(0.1, torch.Generator().manual_seed(0))
+    offsets = [language_model._offset(config, epoch) for epoch in range(1, 60)]
+    assert set(offsets) == set(range(10))
+
+    def windows() -> Windows:
+        generator = torch.Generator().manual_seed(1)
+        return Windows(
+            model, plan({}), config.trainer, TOKENS, generator, offset=partial(language_model._offset, config)
+        )
+
+    for epoch in (1, 2, 3):
+        one = windows()
+        one.begin(epoch)
+        offset = offsets[epoch - 1]
+        assert one.rows == 30 - offset
+        assert [one.take(row).tokens for row in (0, 20)] == [40, 4 * (10 - offset)]
+        whole = Windows(model, plan({}), config.trainer, TOKENS, torch.Generator())
+        whole.begin(epoch)
+        one.begin(epoch)
+        assert one.take(0).loss == whole.take(offset).loss
+        again = windows()
+        again.begin(epoch)
+        assert again.first == offset
