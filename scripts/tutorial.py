@@ -1,0 +1,47 @@
+"""Run the commands of docs/tutorial.md in an empty folder, and write what they print below each of them.
+
+    python scripts/tutorial.py            # about six minutes
+
+Those are the lines that begin with `$ ` in its console blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PAGE = Path(__file__).parent.parent / "docs" / "tutorial.md"
+BLOCK = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.DOTALL)
+WIDTH = "110"
+
+
+def commands(text: str) -> list[str]:
+    """The commands of a page, in their order."""
+    return [line[2:] for block in BLOCK.findall(text) for line in block.splitlines() if line.startswith("$ ")]
+
+
+def main() -> int:
+    """Write the page anew."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    with tempfile.TemporaryDirectory() as folder:
+
+        def printed(command: str) -> str:
+            print(command, file=sys.stderr)
+            environment = {**os.environ, "PATH": path, "COLUMNS": WIDTH}
+            done = subprocess.run(
+                f"{command} 2>&1", shell=True, check=True, cwd=folder, text=True, stdout=-1, env=environment
+            )
+            return f"$ {command}\n{done.stdout}"
+
+        text = PAGE.read_text("utf-8")
+        text = BLOCK.sub(lambda found: "".join(map(printed, commands(f"```console\n{found[0]}```"))), text)
+    PAGE.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
