@@ -29,7 +29,7 @@ from rnndrop.config.tasks import TASKS, score, task_by_metric
 from rnndrop.decisions.document import Decision
 from rnndrop.decisions.words import sentences
 from rnndrop.errors import RequestError
-from rnndrop.extras import need
+from rnndrop.extras import how, need
 from rnndrop.report import series
 from rnndrop.report.comparable import revision
 from rnndrop.report.compare import compare, placed
@@ -97,7 +97,7 @@ def _library(package: str, inside: str) -> str:
     """A file of an installed package, found without importing it."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise RequestError(f"This needs {package}: pip install 'rnndrop[page]'")
+        raise RequestError(f"This needs {package}: {how('page')}")
     text = (Path(spec.submodule_search_locations[0]) / inside).read_text(encoding="utf-8")
     return text.replace("\r\n", "\n")  # as a browser reads it
 

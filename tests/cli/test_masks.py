@@ -76,7 +76,7 @@ def test_what_cannot_be_drawn(overrides: list[str], figure: str | None, named: s
 
 def test_without_matplotlib_one_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(RequestError, match=r"pip install 'rnndrop\[plots\]'"):
+    with pytest.raises(RequestError, match=r"needs matplotlib: pip install 'matplotlib>=3.9' 'plotext>=6'"):
         plot([view_of("cell", "locked")], "", "")
 
 
