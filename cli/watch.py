@@ -21,7 +21,7 @@ from rnndrop.display.digits import number
 from rnndrop.display.foreign import plain
 from rnndrop.errors import RequestError
 from rnndrop.store.records import TICKET, pruned, run_folders
-from rnndrop.store.status import Looker, Standing, standing, standings, task
+from rnndrop.store.status import Looker, Standing, standings, task
 from rnndrop.sweeps.scheduler import differing
 
 from . import output
@@ -84,7 +84,7 @@ def _row(run: Standing, name: str) -> dict[str, Any]:
     }
 
 
-def _runs(path: str, look: Callable[[Path], Standing] = standing) -> list[tuple[str, Standing, str]]:
+def _runs(path: str, look: Callable[[Path], Standing] | None = None) -> list[tuple[str, Standing, str]]:
     """The runs with their states in words and how they differ, those that need attention first."""
     runs = standings(run_folders(path), look)
     found = [(_state(run), run, name) for run, name in zip(runs, _names(runs), strict=True)]

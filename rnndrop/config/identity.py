@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,17 +60,31 @@ def _cuts(corpus: CorpusSpec, file: str | None) -> bool:
     return corpus.cut == "always" or (corpus.cut == "one file" and bool(file))
 
 
-def canonical(tree: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Rules:
+    """The dropout of a configuration: its settings as `canonical` has them, and whether any rule does something."""
+
+    settings: dict[str, Any]
+    active: bool
+
+
+def canonical(tree: Mapping[str, Any], rules: Rules | None = None) -> dict[str, Any]:
     """The settings that count, by dotted name, each in its one spelling; lists are tuples.
 
     `tree` is a resolved configuration: of a Config, or of a record, which may be an older one. A rule that does
     nothing reads as `none`; settings that do nothing are not there; those that came later have what they stood for.
+    `rules`: what `canonical_rules` says of it, where that is known.
     """
-    rules = {
-        f"dropout.{place}.{part}": value for place, own in _rules(tree).items() for part, value in _spelled(own).items()
-    }
+    rules = rules or canonical_rules(tree)
+    return {**_settings(tree, rules.active, _later_defaults()), **rules.settings}
+
+
+def canonical_rules(tree: Mapping[str, Any]) -> Rules:
+    """The part of `canonical` that follows from the dropout and the number of layers, whatever else is set."""
+    found = _rules(tree)
     others = {name: value for name, value in _leaves({"dropout": tree.get("dropout", {})}) if not _extra(name)}
-    return {**_settings(tree, _later_defaults()), **others, **rules}
+    own = {f"dropout.{place}.{part}": value for place, each in found.items() for part, value in _spelled(each).items()}
+    return Rules({**others, **own}, _active(found))
 
 
 def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
@@ -79,9 +94,11 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
     """
     neutral = dict(_leaves(_neutral()))
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
-    kept = {name: value for name, value in _settings(tree).items() if not (name in neutral and neutral[name] == value)}
+    found = _rules(tree)
+    settings = _settings(tree, _active(found))
+    kept = {name: value for name, value in settings.items() if not (name in neutral and neutral[name] == value)}
     ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()
-    for place, rules in _rules(tree).items():
+    for place, rules in found.items():
         for index, own in enumerate(own for own in rules if own.active):
             parts = {"p": rounded(own.p), "varies": sorted(own.varies - ungated)}
             parts |= {"noise": own.noise} if own.noise != "bernoulli" else {}
@@ -205,22 +222,25 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _settings(tree: Mapping[str, Any], absent: Mapping[str, Any] = {}) -> dict[str, Any]:
-    """The settings that count, but those of the dropout; `absent`: what one has that the tree does not name."""
+def _settings(tree: Mapping[str, Any], masked: bool, absent: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """The settings that count, but those of the dropout; `masked`: whether a rule of that does something.
+
+    `absent`: what one has, in its one spelling, that the tree does not name.
+    """
     groups = {name: group for name, group in tree.items() if name != "dropout"}
     if isinstance(groups.get("evaluation"), dict):
         groups["evaluation"] = {name: value for name, value in groups["evaluation"].items() if name not in MODES}
     flat = {name: rounded(value) for name, value in _leaves(groups) if name not in ELSEWHERE}
-    flat |= {name: rounded(value) for name, value in absent.items() if name not in flat}
+    flat |= {name: value for name, value in absent.items() if name not in flat}
     if flat.get("model.embedding") == flat.get("model.hidden"):
         flat["model.embedding"] = None  # as wide as the layers
     idle = {name for name, off in _IDLE.items() if name in flat and _holds(off, flat)}
     idle.update(TASKS[task].idle if (task := flat.get("task", "language_model")) in TASKS else ())
-    idle.update(_undrawn(tree, flat))
+    idle.update(_undrawn(flat, masked))
     return {name: value for name, value in flat.items() if name not in idle}
 
 
-def _undrawn(tree: Mapping[str, Any], flat: Mapping[str, Any]) -> list[str]:
+def _undrawn(flat: Mapping[str, Any], masked: bool) -> list[str]:
     """The seeds of what is not drawn.
 
     Random windows are drawn with the masks, unless one of the two has a seed of its own.
@@ -228,9 +248,13 @@ def _undrawn(tree: Mapping[str, Any], flat: Mapping[str, Any]) -> list[str]:
     windows, idle = flat.get("trainer.random_window"), []
     if not windows and not flat.get("trainer.random_offset") and flat.get("task", "language_model") == "language_model":
         idle.append("seeds.data")
-    if not (windows and flat.get("seeds.data") is None):
-        idle += [] if any(own.active for rules in _rules(tree).values() for own in rules) else ["seeds.masks"]
+    if not masked and not (windows and flat.get("seeds.data") is None):
+        idle.append("seeds.masks")
     return idle
+
+
+def _active(rules: Mapping[str, Sequence[Rule]]) -> bool:
+    return any(own.active for each in rules.values() for own in each)
 
 
 def _holds(condition: Callable[[Mapping[str, Any]], bool], flat: Mapping[str, Any]) -> bool:
@@ -313,10 +337,10 @@ def _neutral() -> dict[str, Any]:
 
 @cache
 def _later_defaults() -> dict[str, Any]:
-    """Those of `_neutral` that count in every run, but those of the dropout."""
+    """Those of `_neutral` that count in every run, but those of the dropout, each in its one spelling."""
     left_out = ("dropout.", *(f"evaluation.{mode}." for mode in MODES))
     leaves = _leaves(_neutral())
-    return {name: value for name, value in leaves if name not in ELSEWHERE and not name.startswith(left_out)}
+    return {name: rounded(value) for name, value in leaves if name not in ELSEWHERE and not name.startswith(left_out)}
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:

@@ -117,12 +117,12 @@ def task_of_row(row: Mapping[str, Any]) -> TaskSpec:
 def derived(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float]:
     """What follows from the scores in a record's metrics: `test_bits_per_character`, where it has a meaning."""
     task = task_of(config)
+    score = task.metric
     found = {
         f"{split}_{metric.name}": metric.of(value, config)
-        for metric in METRICS.values()
+        for metric in METRICS.values() if metric.task == task.name and metric.of
         for split in ("valid", "test", "train")
-        if metric.task == task.name and metric.of
-        and isinstance(value := metrics.get(f"{split}_{task.metric}"), (int, float))
+        if isinstance(value := metrics.get(f"{split}_{score}"), (int, float))
     }  # fmt: skip
     return {name: value for name, value in found.items() if value is not None}
 

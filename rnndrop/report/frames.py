@@ -14,13 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import canonical
+from rnndrop.config.identity import Rules, canonical, canonical_rules
 from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
+from rnndrop.store.pieces import Pieces
 from rnndrop.store.records import RECORD, Record, best, find_runs, read_record, unlike
 
 _RUN = {
@@ -81,11 +82,11 @@ def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFr
     left out, a damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises
     RequestError where there is no record at all, or in one of several folders nothing to read.
     """
-    runs, skipped = _Runs(), 0
+    runs, known, skipped = _Runs(), Pieces(), 0
     with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
         for folder, depth in _folders([path, *more]):
             try:
-                record = read_record(folder)
+                record = read_record(folder, known)
                 if record is not None:
                     runs.add(record, folder, depth)
             except (DamagedRecordError, UnreadableError) as error:
@@ -144,6 +145,7 @@ class _Runs:
         self._copies: dict[tuple[str, int], dict[str | None, list[_Copy]]] = {}
         self._count = count()
         self._plans: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {}
+        self._rules: dict[tuple[int, Any], tuple[Any, Rules]] = {}
 
     def add(self, record: Record, folder: Path, depth: int) -> None:
         """Raises DamagedRecordError where a part of the record is missing or of another type."""
@@ -170,7 +172,7 @@ class _Runs:
         try:
             config = {**record.config, **dict.fromkeys(_OF_ONE_RUN)}
             if record.run_id not in self._plans or self._plans[record.run_id][0] != config:
-                settings = canonical(config)
+                settings = canonical(config, self._known_rules(config))
                 self._plans[record.run_id] = config, settings, plan_text(settings), run_id_of(record)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DamagedRecordError(f"not a record of a run: {type(error).__name__} {error}") from None
@@ -178,6 +180,13 @@ class _Runs:
         # One copy for all seeds: most of what is read is then let go, which saves the time to fetch new memory too.
         record.config = shared | {name: record.config[name] for name in _OF_ONE_RUN if name in record.config}
         return run, settings, plan
+
+    def _known_rules(self, config: dict[str, Any]) -> Rules:
+        """Worked out once for the configurations that share, as objects of `Pieces`, what their dropout is."""
+        dropout, layers = config.get("dropout"), config.get("model", {}).get("layers")
+        if (key := (id(dropout), layers)) not in self._rules:
+            self._rules[key] = dropout, canonical_rules(config)  # `dropout` is kept: no other has its id meanwhile
+        return self._rules[key][1]
 
 
 def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
@@ -240,4 +249,6 @@ def _no_garbage_collection() -> Iterator[None]:
         yield
     finally:
         if enabled:
+            gc.freeze()
+            gc.unfreeze()  # what was kept is old, without a search: the next one would take as long as reading
             gc.enable()

@@ -130,29 +130,44 @@ def _partial(model: type[BaseModel]) -> Any:
     return found
 
 
+NEEDED = frozenset(("schema", "run_id", "seed", "status", "overrides", "config"))
+"""The keys without which there is no record."""
+
+
 @cache
-def _record() -> type[BaseModel]:
+def _record(whole: bool = True) -> type[BaseModel]:
+    """A record; if not `whole`, some of its keys, each of which is checked by itself in both."""
     parts: dict[str, Any] = {
-        "version": (Annotated[Literal[1], Field(alias="schema")], ...),
-        "run_id": (Name, ...),
-        "seed": (Whole, ...),
-        "status": (Literal["finished", "failed", "diverged", "interrupted"], ...),
-        "overrides": (list[str], ...),
-        "config": (_partial(Config), ...),
-        "data": (Data, {}),
-        "model": (Model, {}),
-        "metrics": (Metrics, {}),
-        "timing": (Timing, {}),
-        "environment": (Environment, {}),
-        "error": (str | None, None),
-        "files": (dict[str, str], {}),
+        "schema": Literal[1],
+        "run_id": Name,
+        "seed": Whole,
+        "status": Literal["finished", "failed", "diverged", "interrupted"],
+        "overrides": list[str],
+        "config": _partial(Config),
+        "data": Data,
+        "model": Model,
+        "metrics": Metrics,
+        "timing": Timing,
+        "environment": Environment,
+        "error": str | None,
+        "files": dict[str, str],
     }
-    return create_model("Record", __base__=Part, **parts)
+    needed = NEEDED if whole else ()
+    fields: dict[str, Any] = {  # by an alias: a model has a `schema` of its own
+        f"{name}_": (Annotated[kind, Field(alias=name)], ... if name in needed else None)
+        for name, kind in parts.items()
+    }
+    return create_model("Record", __base__=Part, **fields)
 
 
 def check_record(text: str) -> None:
     """Raise ValueError, with the first of the problems, where the JSON of a record is not what it ought to be."""
     _check(_record(), text)
+
+
+def check_part(text: str) -> None:
+    """The same for a record of which some keys are left out."""
+    _check(_record(whole=False), text)
 
 
 def check_row(text: bytes) -> None:

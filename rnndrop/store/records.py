@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.tasks import task_of
 from rnndrop.display.foreign import cleaned
@@ -22,6 +22,9 @@ from rnndrop.store.files import NewerError as NewerError
 from rnndrop.store.files import UnreadableError as UnreadableError
 from rnndrop.store.files import read_file, sync, write_atomically, write_new
 from rnndrop.store.lock import GoneError, held
+
+if TYPE_CHECKING:
+    from rnndrop.store.pieces import Pieces
 
 SCHEMA = 1  # of the record
 RECORD = "record.json"
@@ -82,18 +85,13 @@ class Record:
         return json.dumps({**content, SUM: _sum(content)}, indent=1, allow_nan=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Record:
-        """Read a record. Raises DamagedRecordError."""
-        from rnndrop.store import record_schema  # which knows the settings, whose identity is told from records
-
+    def from_json(cls, text: str, known: Pieces | None = None) -> Record:
+        """Read a record. Raises DamagedRecordError. `known`: of other records; those with it share what they have."""
         try:
-            content = json.loads(text)
-            if isinstance(content, dict) and content.pop(SUM, None) not in (None, _sum(content)):
-                raise DamagedRecordError(f"its content does not have the {SUM} that it names: damaged, or edited")
-            if not text.isascii() or "\\u" in text or "\x7f" in text:  # it may hold signs that a terminal obeys
-                content = cleaned(content)
-            record_schema.check_record(text)
-            record = cls(**{item.name: content[item.name] for item in fields(cls) if item.name in content})
+            shown = text.isascii() and "\\u" not in text and "\x7f" not in text  # else with signs that a terminal obeys
+            content = known.content(text, SUM) if known and shown else None
+            content = content or _checked(text, shown)
+            record = cls(**{name: content[name] for name in _KEYS if name in content})
         except DamagedRecordError:
             raise
         except (ValueError, TypeError, RecursionError) as error:
@@ -104,6 +102,20 @@ class Record:
                 if not isinstance(record.metrics.get(name), int | float):
                     raise DamagedRecordError(f"not a whole record: metrics.{name} is {record.metrics.get(name)!r}")
         return record
+
+
+_KEYS = tuple(item.name for item in fields(Record))
+
+
+def _checked(text: str, shown: bool) -> dict[str, Any]:
+    """What the JSON of a record holds. Raises ValueError."""
+    from rnndrop.store import record_schema  # which knows the settings, whose identity is told from records
+
+    content: dict[str, Any] = json.loads(text)
+    if isinstance(content, dict) and content.pop(SUM, None) not in (None, _sum(content)):
+        raise DamagedRecordError(f"its content does not have the {SUM} that it names: damaged, or edited")
+    record_schema.check_record(text)
+    return content if shown else cleaned(content)
 
 
 def _sum(content: dict[str, Any]) -> str:
@@ -224,16 +236,19 @@ def _drop(folder: Path) -> None:
         _next(folder, name).unlink(missing_ok=True)
 
 
-def read_record(folder: Path) -> Record | None:
-    """The record in a run folder, or None where there is none. Raises DamagedRecordError and UnreadableError."""
+def read_record(folder: Path, known: Pieces | None = None) -> Record | None:
+    """The record in a run folder, or None where there is none. Raises DamagedRecordError and UnreadableError.
+
+    `known`: as for `Record.from_json`.
+    """
     content = read_file(folder / RECORD)
-    return None if content is None else parsed(content, folder / RECORD)
+    return None if content is None else parsed(content, folder / RECORD, known)
 
 
-def parsed(content: bytes, path: Path) -> Record:
+def parsed(content: bytes, path: Path, known: Pieces | None = None) -> Record:
     """What the file of a record holds. Raises DamagedRecordError and UnreadableError, which names `path`."""
     try:
-        return Record.from_json(content.decode())
+        return Record.from_json(content.decode(), known)
     except UnicodeDecodeError as error:
         raise DamagedRecordError(str(error)) from None
     except DamagedRecordError:  # a later schema may look so
@@ -409,7 +424,7 @@ def best(copies: Sequence[tuple[Record, Path, int]]) -> int:
 
 def unlike(one: Record, other: Record) -> list[str]:
     """The keys in which two records differ."""
-    return [item.name for item in fields(Record) if getattr(one, item.name) != getattr(other, item.name)]
+    return [name for name in _KEYS if getattr(one, name) != getattr(other, name)]
 
 
 def worth(record: Record | None) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.store import checkpoint, heartbeat, records
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
+from rnndrop.store.pieces import Pieces
 from rnndrop.store.records import Record, best
 
 SETTLED = 2.0  # seconds
@@ -83,8 +84,11 @@ def task(run: Standing) -> TaskSpec:
     return task_of_row(next(iter(run.history), {}))
 
 
-def standing(folder: Path) -> Standing:
-    """Where a run stands. One that was interrupted or killed is resumable if it has a checkpoint, else new."""
+def standing(folder: Path, known: Pieces | None = None) -> Standing:
+    """Where a run stands. One that was interrupted or killed is resumable if it has a checkpoint, else new.
+
+    `known`: as for `records.read_record`.
+    """
     try:
         folder.lstat()
     except FileNotFoundError:
@@ -93,7 +97,7 @@ def standing(folder: Path) -> Standing:
         pass  # reading it will say why
     record, problem = None, ""
     try:
-        record = records.read_record(folder)
+        record = records.read_record(folder, known)
         state = record.status if record and record.status != "interrupted" else unfinished(folder)
     except DamagedRecordError as error:
         state, problem = "damaged", str(error)
@@ -110,8 +114,9 @@ def unfinished(folder: Path) -> str:
     return "resumable" if checkpoint.paths(folder) else "new"
 
 
-def standings(folders: Iterable[Path], look: Callable[[Path], Standing] = standing) -> list[Standing]:
+def standings(folders: Iterable[Path], look: Callable[[Path], Standing] | None = None) -> list[Standing]:
     """Where the runs in these folders stand, in their order; the copies of a run are one. `look` reads a folder."""
+    look = look or partial(standing, known=Pieces())
     found: dict[tuple[str, str], list[Standing]] = {}
     for each in map(look, folders):
         found.setdefault(each.key, []).append(each)
