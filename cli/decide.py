@@ -17,7 +17,7 @@ from rnndrop.decisions.words import look_lines, margin, sentences
 from rnndrop.errors import RequestError
 from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.contest import Contest, Lasting, contest
-from rnndrop.sweeps.launchers import executor, split_launcher
+from rnndrop.sweeps.launchers import executor, schedules, split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
 from .progress import console, tell_idle
@@ -100,7 +100,7 @@ def _run(decided: Contest, launcher: dict[str, str], options: Options, telling: 
     settled = settled_statuses(options.retry_failed, force=False)
     leaving = False  # of our own accord: then nobody needs to be asked
     workers = Lasting(executor(launcher, options.jobs, lambda count: leaving or ask_to_cancel(count)))
-    at_once = options.jobs if launcher.get("name", "").startswith("submitit") else workers.free
+    at_once = options.jobs if schedules(launcher) else workers.free
     console.print(_opening(decided), soft_wrap=True)
     race = telling.look()
 
