@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-FOLDER = ".ray"  # beside the runs: what jobs that failed have printed
+FOLDER = ".ray"  # beside the runs: what jobs have printed
 NAMESPACE = "rnndrop"
 SETTINGS = ("address", "num_cpus", "num_gpus", "mem_gb")
 CONNECT = 60.0  # seconds in which Ray must have been imported and the cluster have answered
-ANSWER = 30.0  # seconds for an answer to a question
+ANSWER = 60.0  # seconds for an answer to a question
 REACH = 5.0  # seconds for the cluster's port, or an actor, to answer
 LEAVE = 60.0  # seconds that a job may take for its last checkpoint
 
@@ -73,7 +73,7 @@ class Ray:
         """The names of the actors that wait or live."""
         try:
             return set(self._ask("names"))
-        except (RequestError, ConnectionError):
+        except RequestError:
             if not self._connected:
                 raise
             return None
@@ -82,7 +82,7 @@ class Ray:
         """Have jobs take a checkpoint and leave; those that wait are removed."""
         try:
             self._ask("leave", list(identities))
-        except (RequestError, ConnectionError) as error:
+        except RequestError as error:
             log.warning("Jobs could not be cancelled, and may go on running: %s", error)
 
     def cause(self, output: Path, identity: str) -> str:
@@ -91,12 +91,12 @@ class Ray:
         with suppress(OSError):
             if path.stat().st_size:
                 return f"its output is in {path}"
-        with suppress(RequestError, ConnectionError):
+        with suppress(RequestError):
             return str(self._ask("cause", identity))
         return "Ray does not say why"
 
     def _ask(self, question: str, *about: Any) -> Any:
-        """Ask the process that speaks to Ray. Raises RequestError, or ConnectionError where it does not answer."""
+        """Ask the process that speaks to Ray. Raises RequestError."""
         if self._process is None or not self._process.is_alive():
             self._start()
         assert self._pipe is not None
@@ -124,7 +124,7 @@ class Ray:
         if fine is None:
             self._process.kill()
             self._process.join()
-            raise ConnectionError(f"Ray does not answer at {self.address}")
+            raise RequestError(f"hydra.launcher.address={self.address}: Ray does not answer.")
         if not fine:
             raise RequestError(content)
         return content
@@ -266,8 +266,10 @@ class Remote:
         threading.Timer(LEAVE, self.process.kill).start()
 
     def _wait(self) -> None:
-        if self.process.wait() in (0, -signal.SIGTERM):
-            self.output.unlink(missing_ok=True)
+        self.process.wait()
+        with suppress(OSError):
+            if not self.output.stat().st_size:
+                self.output.unlink()
         self.end(self.itself)
 
 
