@@ -16,7 +16,7 @@ from rnndrop.decisions.words import look_lines, margin, sentences
 from rnndrop.errors import RequestError
 from rnndrop.sweeps.contest import Contest, Lasting, contest
 from rnndrop.sweeps.deciding import Deciding
-from rnndrop.sweeps.launchers import executor, split_launcher
+from rnndrop.sweeps.launchers import executor, schedules, split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
 from .progress import console, tell_idle
@@ -79,7 +79,7 @@ def _run(deciding: Deciding, launcher: dict[str, str], options: Options) -> Race
     """Train what the looks ask for, until nothing is open or a run has failed."""
     leaving = False  # of our own accord: then nobody needs to be asked
     workers = Lasting(executor(launcher, options.jobs, lambda count: leaving or ask_to_cancel(count)))
-    at_once = options.jobs if launcher.get("name", "").startswith("submitit") else workers.free
+    at_once = options.jobs if schedules(launcher) else workers.free
     console.print(_opening(deciding.contest), soft_wrap=True)
 
     def enough(job: Job) -> bool:

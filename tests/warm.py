@@ -182,8 +182,8 @@ def _serve() -> None:
     from scripts.forked import warm_up
 
     warm_up()
-    assert workers._SPAWN.get_start_method() == "spawn"
-    workers._SPAWN = _Forks()  # type: ignore[assignment]
+    assert workers.SPAWN.get_start_method() == "spawn"
+    workers.SPAWN = _Forks()  # type: ignore[assignment]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

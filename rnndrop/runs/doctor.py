@@ -58,7 +58,7 @@ def _versions(config: Config) -> str:
         except PackageNotFoundError:
             return f"no {package}"
 
-    packages = ("rnndrop", "torch", "numba", "hydra-core", "submitit", "tensorboard", "mlflow", "wandb")
+    packages = ("rnndrop", "torch", "numba", "hydra-core", "submitit", "ray", "tensorboard", "mlflow", "wandb")
     return f"python {environment.describe(torch.device('cpu'))['python']} · " + " · ".join(map(of, packages))
 
 

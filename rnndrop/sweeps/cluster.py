@@ -1,8 +1,8 @@
-"""Jobs through submitit: on Slurm, or each in a process of its own here. An Executor.
+"""Jobs that a scheduler runs: on Slurm, on a Ray cluster, or each in a process of its own here. An Executor.
 
-What became of a job is read from its run folder, which every host sees; the scheduler is asked only whether a job is
-still there. So a job that dies hard, or with its node, is noticed without accounting, and given again: it goes on
-from its checkpoint.
+What became of a job is read from its run folder, which every host sees; the scheduler (a `Backend`) is asked only
+whether a job is still there. So a job that dies hard, or with its node, is noticed without accounting, and given
+again: it goes on from its checkpoint. A ticket in the run folder says which job works on it, for the next sweep.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import json
 import logging
 import math
 import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice
@@ -26,36 +24,49 @@ import yaml
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
-from rnndrop.extras import need
 from rnndrop.store import files, heartbeat, records
 from rnndrop.store.records import TICKET
 from rnndrop.sweeps.scheduler import Event, Job, failure
-from rnndrop.sweeps.workers import run_task, take_gpu
+from rnndrop.sweeps.workers import run_task
 
-FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
-LOST = "lost_after_s"  # our own setting: seconds without a heartbeat after which a job's node is taken for dead
+LOST = "lost_after_s"  # a setting of every cluster: seconds without a heartbeat after which a node is taken for dead
 SILENCE = 60.0  # seconds without an answer of the scheduler that are worth a message
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 ASK_EVERY = 2.0  # seconds between two questions to the scheduler
-_GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
-_SLURM = (
-    "partition", "qos", "account", "constraint", "exclude", "gres", "comment", "setup", "time", "mem", "mem_per_cpu",
-    "mem_per_gpu", "cpus_per_gpu", "gpus_per_task", "signal_delay_s", "additional_parameters", "array_parallelism",
-    "exclusive", "srun_args", "use_srun",
-)  # fmt: skip
 
 log = logging.getLogger("rnndrop")
 
 
-class Scheduler(Protocol):
-    """What the cluster is asked of its jobs."""
+@dataclass(frozen=True)
+class Task:
+    """What the process of a job is told. `number`: which of the jobs it is that are there at the same time, from 0."""
+
+    folder: str  # the sweep's own, from which paths count
+    config: Config
+    overrides: list[str]
+    force: bool
+    settled: frozenset[str]
+    rivals: tuple[Path, ...] = ()
+    number: int = 0
+
+
+class Backend(Protocol):
+    """A scheduler."""
+
+    launcher: str
+    """Its name in `LAUNCHERS`."""
+
+    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+        """Give it `run_remote` of each task, and yield each job's id. Raises whatever it says where it takes none."""
 
     def present(self) -> set[str] | None:
         """The ids of the jobs that wait or run; None if it cannot be asked now."""
 
-    def cancel(self, identity: str) -> None:
-        """Have a job take a checkpoint and leave."""
+    def cancel(self, identities: Collection[str]) -> None:
+        """Have jobs take a checkpoint and leave."""
+
+    def cause(self, output: Path, identity: str) -> str:
+        """Why a job is gone, or where that is said."""
 
 
 @dataclass
@@ -65,37 +76,27 @@ class Submitted:
     identity: str
     record_then: int  # the time of its record's file when it was given: a later one is its own …
     settled: Collection[str]  # … as is an earlier one with one of these statuses, by someone else
-    number: int = -1  # which of the processes of this machine it is
-    beat_then: int = 0  # the heartbeat's time when last seen to change …
-    beat_at: float = 0.0  # … and when that was
+    number: int
+    beat_then: int  # the heartbeat's time when last seen to change …
+    beat_at: float | None = None  # … and when that was: before, the job may still wait
     gone_since: float | None = None
 
 
 class Cluster:
-    """`kind` is "slurm" or "local"; `settings` are those of Hydra's submitit launcher, as text.
+    """At most `limit` jobs at a time in the hands of a scheduler. One without a heartbeat for `lost` seconds is lost.
 
     `cancel` is asked with the number of jobs, when the sweep leaves, whether to cancel them.
     """
 
     def __init__(
-        self, kind: str, settings: dict[str, str], jobs: int, cancel: Callable[[int], bool] = lambda count: True
+        self, backend: Backend, limit: int, lost: float = 60, cancel: Callable[[int], bool] = lambda count: True
     ) -> None:
-        self.kind, self.cancel = kind, cancel
-        for key in settings:
-            if key not in (*_GENERAL, *_SLURM, LOST):
-                raise unknown(f"setting of hydra/launcher=submitit_{kind}", key, (*_GENERAL, *_SLURM, LOST))
-        values = {key: _value(key, text) for key, text in settings.items()}
-        self.lost = values.pop(LOST, 60)
-        self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in values.items()}
-        self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
-        self.limit = jobs if kind == "local" or jobs > 1 else 10_000
+        self.backend, self.limit, self.lost, self.cancel = backend, limit, lost, cancel
         self.submitted: dict[Job, Submitted] = {}
-        self.scheduler: Scheduler = _Slurm() if kind == "slurm" else _Local()
         self._asked = 0.0
         self._answered = time.monotonic()
         self._works = False  # whether the scheduler has ever taken a job: if not, the request is wrong
         self._refused: list[Job] = []
-        need("submitit", "slurm", "hydra/launcher=submitit_…")
 
     @property
     def free(self) -> int:
@@ -103,8 +104,8 @@ class Cluster:
         return max(0, self.limit - len(self.submitted))
 
     def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
-        """Give the jobs to the scheduler, as one array; take those up that an earlier sweep has given."""
-        present = self.scheduler.present() or set()
+        """Give the jobs to the scheduler; take those up that an earlier sweep has given."""
+        present = self.backend.present() or set()
         fresh: list[Job] = []
         for job in jobs:
             identity = _ticket(job)
@@ -115,51 +116,34 @@ class Cluster:
                 fresh.append(job)
         if not fresh:
             return
-        output = Path(fresh[0].config.output).absolute()
-        executor = self._executor(output / FOLDER)
         taken = {submitted.number for submitted in self.submitted.values()}
-        numbers = list(islice((number for number in count() if number not in taken), len(fresh)))
-        try:
-            with executor.batch():
-                handles = [
-                    executor.submit(
-                        run_remote,
-                        str(Path.cwd()),
-                        job.config,
-                        job.overrides,
-                        job.force,
-                        frozenset(settled),
-                        _gpus(number) if self.kind == "local" else None,
-                        job.rivals,
-                    )
-                    for job, number in zip(fresh, numbers, strict=True)
-                ]
-        except Exception as error:  # whatever the scheduler's commands say
-            if not self._works:
-                raise RequestError(f"hydra/launcher=submitit_{self.kind}: {error}") from None
-            log.warning("The scheduler takes no jobs now, trying again: %s", error)
-            self._refused += fresh
-            return
-        self._works = True
-        for job, number, handle in zip(fresh, numbers, handles, strict=True):
-            if isinstance(self.scheduler, _Local):
-                self.scheduler.handles[handle.job_id] = handle
+        numbers = islice((number for number in count() if number not in taken), len(fresh))
+        here = str(Path.cwd())
+        tasks = [
+            Task(here, job.config, job.overrides, job.force, frozenset(settled), job.rivals, number)
+            for job, number in zip(fresh, numbers, strict=True)
+        ]
+        identities = self.backend.submit(_output(fresh[0]), tasks)
+        for index, (job, task) in enumerate(zip(fresh, tasks, strict=True)):
+            try:
+                identity = next(identities)
+            except Exception as error:  # whatever the scheduler's commands say
+                if not self._works:
+                    said = "" if isinstance(error, RequestError) else f"hydra/launcher={self.backend.launcher}: "
+                    raise RequestError(f"{said}{error}") from None
+                log.warning("The scheduler takes no jobs now, trying again: %s", error)
+                self._refused += fresh[index:]
+                return
+            self._works = True
             records.prepare(job.folder)
-            self._follow(job, handle.job_id, settled, number)
+            self._follow(job, identity, settled, task.number, fresh=True)
             with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
-                files.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
+                ticket = {"launcher": self.backend.launcher, "id": identity}
+                files.write_atomically(job.folder / TICKET, json.dumps(ticket))
 
-    def _follow(self, job: Job, identity: str, settled: Collection[str], number: int = -1) -> None:
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number)
-
-    def _executor(self, folder: Path) -> Any:
-        submitit = need("submitit", "slurm", "hydra/launcher=submitit_…")
-        try:
-            executor = submitit.AutoExecutor(folder=folder / "%j", cluster=self.kind)
-            executor.update_parameters(**self.parameters)
-        except (RuntimeError, ValueError, TypeError, NameError) as error:
-            raise RequestError(f"hydra/launcher=submitit_{self.kind}: {error}") from None
-        return executor
+    def _follow(self, job: Job, identity: str, settled: Collection[str], number: int = -1, fresh: bool = False) -> None:
+        beat = _time(job.folder / heartbeat.HEARTBEAT) if fresh else 0  # of one that died before
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number, beat)
 
     def poll(self, seconds: float) -> Iterable[Event]:
         """Look into the run folders, and now and then at the scheduler."""
@@ -169,7 +153,7 @@ class Cluster:
         time.sleep(seconds)
         present = None
         if time.monotonic() - self._asked > ASK_EVERY:
-            present = self.scheduler.present()
+            present = self.backend.present()
             self._asked = time.monotonic()
             if present is not None:
                 self._answered = self._asked
@@ -197,8 +181,8 @@ class Cluster:
             submitted.beat_then, submitted.beat_at = beat, now
             state = heartbeat.read(job.folder)
             return Event(job, "progress", state) if state and "epoch" in state else None
-        if beat and now - submitted.beat_at > self.lost:
-            self.scheduler.cancel(submitted.identity)
+        if beat and submitted.beat_at and now - submitted.beat_at > self.lost:
+            self.backend.cancel([submitted.identity])
             return Event(job, "died", f"no heartbeat for {self.lost:.0f} s; is its node down?")
         if present is None or submitted.identity in present:
             submitted.gone_since = None if present is not None else submitted.gone_since
@@ -208,103 +192,48 @@ class Cluster:
             return None
         if records.settles(record, submitted.settled):  # it was done by someone else before our job came to it
             return Event(job, "done", record)
-        return Event(job, "died", f"job {submitted.identity} is gone; its output is in {_logs(job, submitted)}")
+        return Event(
+            job, "died", f"job {submitted.identity} is gone; {self.backend.cause(_output(job), submitted.identity)}"
+        )
 
     def stop(self) -> None:
         """Cancel the jobs or leave them running, as the user wants."""
         if self.submitted and self.cancel(len(self.submitted)):
-            for job, submitted in self.submitted.items():
-                self.scheduler.cancel(submitted.identity)
+            self.backend.cancel([submitted.identity for submitted in self.submitted.values()])
+            for job in self.submitted:
                 (job.folder / TICKET).unlink(missing_ok=True)
         elif self.submitted:
             log.warning("%d jobs go on running; the same command picks them up again.", len(self.submitted))
         self.submitted.clear()
 
 
-class _Slurm:
-    """Slurm, asked through its commands: they need no accounting."""
-
-    def present(self) -> set[str] | None:
-        """The ids of the jobs that wait or run."""
-        command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return set(done.stdout.split())
-
-    def cancel(self, identity: str) -> None:
-        """Slurm sends SIGTERM, on which the job takes a checkpoint, and SIGKILL after KillWait."""
-        subprocess.run(["scancel", identity], capture_output=True, timeout=30, check=False)
-
-
-class _Local:
-    """Processes of this machine."""
-
-    def __init__(self) -> None:
-        self.handles: dict[str, Any] = {}
-
-    def present(self) -> set[str]:
-        """The ids of those that run."""
-        return {identity for identity, handle in self.handles.items() if handle._process.poll() is None}
-
-    def cancel(self, identity: str) -> None:
-        """Ask a process to take a checkpoint and leave, and wait until it has."""
-        process = self.handles[identity]._process
-        process.terminate()
-        try:
-            process.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _gpus(number: int) -> tuple[str | None, int]:
-    """What process `number` of this machine needs to know of its GPUs: those that are visible, and its own number."""
-    return os.environ.get(VISIBLE), number
-
-
-def run_remote(
-    folder: str,
-    config: Config,
-    overrides: list[str],
-    force: bool,
-    settled: Collection[str],
-    gpus: tuple[str | None, int] | None,
-    rivals: Sequence[Path] = (),
-) -> str:
-    """What a job does, wherever it runs. Told that its time is up (SIGUSR2), it asks Slurm to be given again.
-
-    `gpus`, on this machine: what `_gpus` says of its process. submitit shows none, or the same first ones to all.
-    """
-    from rnndrop.runs.signals import Interrupted
-
+def run_remote(task: Task) -> None:
+    """What the process of a job does, wherever it runs. Interrupted passes through."""
     replace_unknown()
-    os.chdir(folder)
-    if gpus:
-        visible, number = gpus
-        os.environ.pop(VISIBLE, None)
-        os.environ |= {} if visible is None else {VISIBLE: visible}
-        take_gpu(number)
-    if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
-        force = False  # it started afresh the first time
-    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
-        import torch
-
-        torch.set_num_threads(int(cores))
-    try:
-        while True:
-            kind, content = run_task(config, overrides, force, settled, lambda progress: None, rivals)
-            if kind != "busy":
-                break
-            time.sleep(1.0)
-    except Interrupted as stop:
-        identity = os.environ.get("SLURM_JOB_ID")
-        if stop.signum == getattr(signal, "SIGUSR2", None) and identity:
-            subprocess.run(["scontrol", "requeue", identity], check=False)
-        return "interrupted"
+    os.chdir(task.folder)
+    while True:
+        kind, content = run_task(
+            task.config, task.overrides, task.force, task.settled, lambda progress: None, task.rivals
+        )
+        if kind != "busy":
+            break
+        time.sleep(1.0)
     if kind == "refused":
-        failure(config, overrides, content)
-    return kind
+        failure(task.config, task.overrides, content)
+
+
+def read_settings(launcher: str, settings: dict[str, str], known: Collection[str]) -> dict[str, Any]:
+    """The values of a launcher's settings, given as text. Raises RequestError."""
+    for key in settings:
+        if key not in (*known, LOST):
+            raise unknown(f"setting of hydra/launcher={launcher}", key, (*known, LOST))
+    return {key: text.strip("'\"") if key == "address" else _value(key, text) for key, text in settings.items()}
+
+
+def check_number(key: str, value: Any, what: str) -> None:
+    """Raise RequestError for a setting that is no number above 0; `what` says what it must be."""
+    if not (type(value) in (int, float) and 0 < value < math.inf):
+        raise RequestError(f"hydra.launcher.{key}={value}: it must be {what}.")
 
 
 def _record(job: Job) -> records.Record | None:
@@ -328,16 +257,15 @@ def _ticket(job: Job) -> str | None:
         return None
 
 
+def _output(job: Job) -> Path:
+    return Path(job.config.output).absolute()
+
+
 def _value(key: str, text: str) -> Any:
-    """What a setting's text means. Raises RequestError."""
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.") from None
-    if key == LOST and not (type(value) in (int, float) and 0 < value < math.inf):
-        raise RequestError(f"hydra.launcher.{key}={text}: it must be a number of seconds.")
+    if key == LOST:
+        check_number(key, value, "a number of seconds")
     return value
-
-
-def _logs(job: Job, submitted: Submitted) -> Path:
-    return Path(job.config.output) / FOLDER / submitted.identity.partition("_")[0]

@@ -14,7 +14,9 @@ LAUNCHERS = {
     "joblib": "the same, as many as hydra.launcher.n_jobs says",
     "submitit_local": "a process of its own for each job, through submitit",
     "submitit_slurm": "Slurm, through submitit",
+    "ray": "the machines of a Ray cluster",
 }
+QUEUES = 10_000  # jobs that a scheduler is given at once, where --jobs does not say how many
 
 
 def split_launcher(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -43,12 +45,10 @@ def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] 
 
     settings = dict(launcher)
     name = settings.pop("name", "basic")
-    if name != "submitit_slurm":
+    if name not in ("submitit_slurm", "ray"):
         _check_processes("--jobs ", jobs)
-    if name.startswith("submitit"):
-        from rnndrop.sweeps.cluster import Cluster
-
-        return Cluster(name.removeprefix("submitit_"), settings, jobs, cancel)
+    if schedules(launcher):
+        return _cluster(name, settings, jobs, cancel)
     if name == "joblib" and "n_jobs" in settings:
         text = settings.pop("n_jobs")
         if not re.fullmatch("-1|[1-9][0-9]{0,8}", text):
@@ -58,6 +58,23 @@ def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] 
     for key in settings:
         raise unknown(f"setting of hydra/launcher={name}", key, ["n_jobs"] if name == "joblib" else [])
     return Workers(jobs)
+
+
+def schedules(launcher: dict[str, str]) -> bool:
+    """Whether a launcher gives its jobs to a scheduler, which may take more than it runs at once."""
+    return launcher.get("name") in ("submitit_local", "submitit_slurm", "ray")
+
+
+def _cluster(name: str, settings: dict[str, str], jobs: int, cancel: Callable[[int], bool]) -> Executor:
+    from rnndrop.sweeps import cluster, cluster_ray, cluster_submitit
+
+    known = cluster_ray.SETTINGS if name == "ray" else cluster_submitit.SETTINGS
+    values = cluster.read_settings(name, settings, known)
+    lost = values.pop(cluster.LOST, 60)
+    if name == "submitit_local":
+        return cluster.Cluster(cluster_submitit.Local(values), jobs, lost, cancel)
+    backend = cluster_ray.Ray(values) if name == "ray" else cluster_submitit.Slurm(values)
+    return cluster.Cluster(backend, jobs if jobs > 1 else QUEUES, lost, cancel)
 
 
 def _check_processes(name: str, count: int) -> None:

@@ -12,7 +12,7 @@ from rnndrop.errors import RequestError
 from rnndrop.store.records import Record
 from rnndrop.sweeps.contest import Lasting, contest
 from rnndrop.sweeps.deciding import Deciding
-from rnndrop.sweeps.launchers import executor, split_launcher
+from rnndrop.sweeps.launchers import executor, schedules, split_launcher
 from rnndrop.sweeps.scheduler import Event, Executor, Job, plan_jobs, run_jobs, settled_statuses
 
 OVER = ("finished", "failed", "diverged", "unreadable")
@@ -65,7 +65,7 @@ def decide(
     workers = Lasting(executor(launcher, jobs))
     with _bar(progress, " against ".join(decided.names)) as told:
         try:
-            for round_ in deciding.rounds(max(jobs, workers.free)):
+            for round_ in deciding.rounds(jobs if schedules(launcher) else workers.free):
                 _carry_out(round_, workers, deciding.settled, told, deciding.enough)
         finally:
             workers.close()

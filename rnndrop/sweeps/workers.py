@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 TELL_EVERY = 0.25  # seconds between two messages of progress
-_SPAWN = get_context("spawn")
+SPAWN = get_context("spawn")
 
 
 class Workers:
@@ -99,8 +99,8 @@ class _Worker:
     process: SpawnProcess = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pipe, theirs = _SPAWN.Pipe()
-        self.process = _SPAWN.Process(target=_work, args=(theirs, self.index, self.threads, os.getpid()), daemon=True)
+        self.pipe, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_work, args=(theirs, self.index, self.threads, os.getpid()), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -158,7 +158,7 @@ def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: i
     log = logging.getLogger("rnndrop")
     log.setLevel(logging.INFO)
     log.addHandler(_ToPipe(pipe))
-    _leave_with(parent)
+    leave_with(parent)
     import torch
 
     if threads:
@@ -223,7 +223,7 @@ def run_task(
         return "refused", traceback.format_exc()
 
 
-def _leave_with(parent: int) -> None:
+def leave_with(parent: int) -> None:
     """Have this process take a checkpoint and leave if its parent dies without a word, or has died already."""
 
     def watch_parent() -> None:

@@ -42,6 +42,7 @@ from rnndrop.store.records import Record
 from rnndrop.store.status import standing
 from rnndrop.sweeps import search_file
 from rnndrop.sweeps.cluster import Cluster
+from rnndrop.sweeps.cluster_submitit import Local
 from rnndrop.sweeps.scheduler import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
 from rnndrop.sweeps.tuning import search
 from rnndrop.sweeps.workers import run_task
@@ -768,8 +769,8 @@ def test_5_7_local_jobs_take_turns_on_the_gpus(
             given.append((function, arguments))
             return Handle()
 
-    cluster = Cluster("local", asked, 3)
-    monkeypatch.setattr(cluster, "_executor", lambda folder: Executor())
+    cluster = Cluster(backend := Local(asked), 3)
+    monkeypatch.setattr(backend, "_executor", lambda folder: Executor())
     cluster.submit(plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1,2"]), frozenset())
 
     used: list[tuple[str | None, int]] = []
@@ -792,10 +793,10 @@ def test_5_7_local_jobs_take_turns_on_the_gpus(
 @pytest.mark.e2e
 def test_5_7_a_job_takes_the_place_of_the_one_that_ended(tmp_path: Path) -> None:
     first, second, third = plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1,2"])
-    cluster = Cluster("local", {}, 2)
+    cluster = Cluster(backend := Local({}), 2)
     cluster.submit([first, second], frozenset())
     try:
-        cluster.scheduler.cancel(cluster.submitted.pop(first).identity)
+        backend.cancel([cluster.submitted.pop(first).identity])
         cluster.submit([third], frozenset())
         assert [cluster.submitted[job].number for job in (second, third)] == [1, 0]
     finally:

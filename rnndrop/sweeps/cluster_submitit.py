@@ -1,0 +1,143 @@
+"""submitit as the scheduler of a `Cluster`: on Slurm, or processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rnndrop.errors import RequestError
+from rnndrop.extras import need
+from rnndrop.sweeps.cluster import Task, run_remote
+from rnndrop.sweeps.workers import take_gpu
+
+FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+LEAVE = 60.0  # seconds that a process of this machine may take for its last checkpoint
+_GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
+_SLURM = (
+    "partition", "qos", "account", "constraint", "exclude", "gres", "comment", "setup", "time", "mem", "mem_per_cpu",
+    "mem_per_gpu", "cpus_per_gpu", "gpus_per_task", "signal_delay_s", "additional_parameters", "array_parallelism",
+    "exclusive", "srun_args", "use_srun",
+)  # fmt: skip
+SETTINGS = (*_GENERAL, *_SLURM)
+
+
+class _Submitit:
+    """What both have in common; `settings` are those of Hydra's submitit launcher."""
+
+    def __init__(self, kind: str, settings: dict[str, Any]) -> None:
+        self.kind, self.launcher = kind, f"submitit_{kind}"
+        self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in settings.items()}
+        self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
+        need("submitit", "slurm", "hydra/launcher=submitit_…")
+
+    def _give(self, output: Path, tasks: Sequence[Task], function: Callable[..., None], *more: Any) -> list[Any]:
+        """Give the jobs as one array; submitit's handles."""
+        executor = self._executor(output / FOLDER)
+        with executor.batch():
+            return [executor.submit(function, task, *more) for task in tasks]
+
+    def _executor(self, folder: Path) -> Any:
+        submitit = need("submitit", "slurm", "hydra/launcher=submitit_…")
+        try:
+            executor = submitit.AutoExecutor(folder=folder / "%j", cluster=self.kind)
+            executor.update_parameters(**self.parameters)
+        except (RuntimeError, ValueError, TypeError, NameError) as error:
+            raise RequestError(f"hydra/launcher={self.launcher}: {error}") from None
+        return executor
+
+    def cause(self, output: Path, identity: str) -> str:
+        """Where its output is."""
+        return f"its output is in {output / FOLDER / identity.partition('_')[0]}"
+
+
+class Slurm(_Submitit):
+    """Slurm, asked through its commands: they need no accounting."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__("slurm", settings)
+
+    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+        """Give it the jobs; their ids."""
+        yield from (handle.job_id for handle in self._give(output, tasks, _run_on_slurm))
+
+    def present(self) -> set[str] | None:
+        """The ids of the jobs that wait or run."""
+        command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return set(done.stdout.split())
+
+    def cancel(self, identities: Collection[str]) -> None:
+        """Slurm sends SIGTERM, on which a job takes a checkpoint, and SIGKILL after KillWait."""
+        for identity in identities:
+            subprocess.run(["scancel", identity], capture_output=True, timeout=30, check=False)
+
+
+class Local(_Submitit):
+    """Processes of this machine."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        super().__init__("local", settings)
+        self.handles: dict[str, Any] = {}
+
+    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+        """Start the processes; their ids."""
+        for handle in self._give(output, tasks, _run_here, os.environ.get(VISIBLE)):
+            self.handles[handle.job_id] = handle
+            yield handle.job_id
+
+    def present(self) -> set[str]:
+        """The ids of those that run."""
+        return {identity for identity, handle in self.handles.items() if handle._process.poll() is None}
+
+    def cancel(self, identities: Collection[str]) -> None:
+        """Ask processes to take a checkpoint and leave, and wait until they have."""
+        processes = [self.handles[identity]._process for identity in identities]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(timeout=LEAVE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+# ---- in the process of a job ---------------------------------------------------------------------------------------
+
+
+def _run_here(task: Task, visible: str | None) -> None:
+    """Take one of the GPUs that are `visible` to the sweep: submitit shows none, or the same first ones to all."""
+    from rnndrop.runs.signals import Interrupted
+
+    os.environ.pop(VISIBLE, None)
+    os.environ |= {} if visible is None else {VISIBLE: visible}
+    take_gpu(task.number)
+    with suppress(Interrupted):
+        run_remote(task)
+
+
+def _run_on_slurm(task: Task) -> None:
+    """Told that its time is up (SIGUSR2), the job asks to be given again."""
+    from rnndrop.runs.signals import Interrupted
+
+    if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+        task = replace(task, force=False)  # it started afresh the first time
+    if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+        import torch
+
+        torch.set_num_threads(int(cores))
+    try:
+        run_remote(task)
+    except Interrupted as stop:
+        identity = os.environ.get("SLURM_JOB_ID")
+        if stop.signum == getattr(signal, "SIGUSR2", None) and identity:
+            subprocess.run(["scontrol", "requeue", identity], check=False)

@@ -1,0 +1,73 @@
+"""What a sweep makes of the jobs in a scheduler's hands, whichever it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from rnndrop.store import heartbeat, records
+from rnndrop.store.files import write_atomically
+from rnndrop.sweeps.cluster import Cluster, Task
+from rnndrop.sweeps.scheduler import Job, plan_jobs
+from tests.conftest import TINY
+
+
+class Pretended:
+    """A scheduler whose jobs wait until the test lets them do something."""
+
+    launcher = "pretended"
+
+    def __init__(self, most: int = 100) -> None:
+        self.most, self.given, self.cancelled = most, 0, list[str]()
+
+    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+        for _ in tasks:
+            if self.given == self.most:
+                raise OSError("no room")
+            self.given += 1
+            yield str(self.given)
+
+    def present(self) -> set[str]:
+        return {str(number + 1) for number in range(self.given)}
+
+    def cancel(self, identities: Collection[str]) -> None:
+        self.cancelled += identities
+
+    def cause(self, output: Path, identity: str) -> str:
+        return ""
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> list[Job]:
+    return plan_jobs([*TINY, f"output={tmp_path}", "seed=0,1,2"])
+
+
+def polled(cluster: Cluster) -> list[str]:
+    return [event.kind for _ in range(3) for event in cluster.poll(0.01)]
+
+
+def test_a_job_that_waits_is_not_lost_for_the_heartbeat_of_the_one_before(jobs: list[Job]) -> None:
+    cluster = Cluster(backend := Pretended(), 1, lost=1e-6)
+    beat = jobs[0].folder / heartbeat.HEARTBEAT
+    records.prepare(jobs[0].folder)
+    write_atomically(beat, "{}")  # its node has died
+    cluster.submit(jobs[:1], frozenset())
+    assert polled(cluster) == [] and not backend.cancelled
+    os.utime(beat, (1, 1))  # it begins, and is silent from then on
+    assert polled(cluster) == ["died"] and backend.cancelled == ["1"]
+
+
+def test_what_a_scheduler_takes_is_known_to_the_next_sweep_when_it_takes_no_more(jobs: list[Job]) -> None:
+    backend = Pretended(most=2)
+    cluster = Cluster(backend, 10)
+    cluster.submit(jobs, frozenset())
+    assert polled(cluster) == ["busy"]  # it is tried again
+    tickets = [json.loads((job.folder / records.TICKET).read_text()) for job in jobs[:2]]
+    assert tickets == [{"launcher": "pretended", "id": number} for number in ("1", "2")]
+    backend.most = 3
+    Cluster(backend, 10).submit(jobs, frozenset())
+    assert backend.given == 3
