@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.display.foreign import lines
+from rnndrop.display.terminal import width
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +68,7 @@ def entry(name: str, about: str) -> str:
     """A line of a list: a name, padded, and what it is; folded beside the name on a terminal."""
     line = name + about
     if sys.stdout.isatty():
-        line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * len(name))
+        line = textwrap.fill(line, width(), subsequent_indent=" " * len(name))
     return line
 
 
@@ -83,7 +83,9 @@ def guard() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Output):
             encoding, buffering = stream.encoding, stream.line_buffering
-            setattr(sys, name, _Output(stream.detach(), encoding, "replace", line_buffering=buffering))
+            own = _Output(stream.detach(), encoding, "replace", line_buffering=buffering)
+            setattr(sys, name, own)
+            setattr(sys, f"__{name}__", own)  # which Python asks how wide the terminal is; what it had is detached
 
 
 def discard() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from html import escape
@@ -13,7 +10,9 @@ from typing import Any, get_args
 
 import pandas as pd
 
+from rnndrop.display import terminal
 from rnndrop.display.foreign import cell, latex, markdown, plain
+from rnndrop.display.terminal import coloured
 from rnndrop.errors import unknown
 from rnndrop.report.sheet import Row, Sheet, sheets
 from rnndrop.values import Style
@@ -57,8 +56,7 @@ def _rich(sheet: Sheet) -> str:
     """Aligned lines in colour. rich styles them; its own tables take two seconds for two thousand rows."""
     from rich.cells import cell_len
 
-    width = terminal_width()
-    shown, widths, hidden = fitting(sheet, width)
+    shown, widths, hidden = fitting(sheet, terminal.width())
     columns = [sheet.columns[index] for index in shown]
 
     def lines(cells: Sequence[str], style: str) -> list[str]:
@@ -81,32 +79,16 @@ def _rich(sheet: Sheet) -> str:
 
 
 def _wrapped(text: str, style: str) -> list[str]:
-    lines = textwrap.wrap(plain(text), terminal_width(), break_on_hyphens=False)
+    lines = textwrap.wrap(plain(text), terminal.width(), break_on_hyphens=False)
     return [coloured(line, style) for line in lines]
 
 
 def _warning(text: str) -> str:
     """Wrapped, but a command at its end, after three spaces, stays whole."""
     head, gap, command = text.rpartition("   ")
-    if not gap or len(text) + 2 <= terminal_width():
+    if not gap or len(text) + 2 <= terminal.width():
         return "\n".join(_wrapped(f"! {text}", "yellow"))
     return "\n".join([*_wrapped(f"! {head}", "yellow"), coloured(f"  {plain(command)}", "yellow")])
-
-
-def coloured(text: str, style: str) -> str:
-    """The text in a style of rich's, where stdout is a terminal that wants colours."""
-    if not style or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
-        return text
-    from rich.style import Style
-
-    return Style.parse(style).render(text)
-
-
-def terminal_width() -> int:
-    """COLUMNS, else the terminal's, else 100 where there is none; from 20 to 2000."""
-    wanted = os.environ.get("COLUMNS", "")
-    width = int(wanted) if wanted.isdecimal() and int(wanted) else shutil.get_terminal_size((100, 24)).columns
-    return min(max(width, 20), 2000)
 
 
 def fitting(sheet: Sheet, width: int) -> tuple[list[int], list[int], list[str]]:
