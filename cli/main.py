@@ -350,8 +350,11 @@ def report(
     ] = None,
     where: Where = None,
     last: Last = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Show these columns, by their names, as n,test,time.")
+    ] = None,
     sort: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Sort by this column; -COLUMN reverses the order.")
+        str | None, typer.Option(metavar="COLUMN", help="Sort by this column, as test; -COLUMN reverses the order.")
     ] = None,
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Show only the columns that vary.")] = False,
     hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out runs that did not finish.")] = False,
@@ -376,6 +379,7 @@ def report(
         baseline,
         where or [],
         last,
+        columns,
         sort,
         only_changed,
         hide_failed,

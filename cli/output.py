@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
+import shutil
+import signal
+import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.display.foreign import lines
@@ -75,6 +80,26 @@ def entry(name: str, about: str) -> str:
 def show(text: str) -> None:
     """Print a text that may be coloured, and whose foreign parts are harmless already, on stdout."""
     _Steered("stdout").write(f"{text}\n")
+
+
+def paged(text: str) -> None:
+    """As `show`, but by a pager where the terminal has fewer lines or columns than the text: $PAGER, else less."""
+    from rich.text import Text
+
+    columns, height = shutil.get_terminal_size()
+    lines = Text.from_ansi(text).split()
+    pager = shlex.split(os.environ.get("PAGER", "less"))
+    fits = len(lines) < height and all(line.cell_len <= columns for line in lines)
+    if fits or not sys.stdout.isatty() or not pager or not shutil.which(pager[0]):
+        return show(text)
+    sys.stdout.flush()
+    options = {"LESS": "FRSX", "LESSCHARSET": "utf-8", **os.environ}
+    with subprocess.Popen(pager, stdin=subprocess.PIPE, env=options) as process, suppress(BrokenPipeError):
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the pager's
+        try:
+            process.communicate(f"{text}\n".encode())
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
 
 def guard() -> None:

@@ -23,6 +23,11 @@ def coloured(text: str, style: str) -> str:
     return Style.parse(style).render(text)
 
 
+def room() -> int:
+    """How many columns a table may have: those of the terminal, and any number where there is none."""
+    return width() if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal() else 100_000
+
+
 def width() -> int:
     """COLUMNS, else the terminal's, else `WIDTH` where there is none; from 20 to 2000."""
     wanted = os.environ.get("COLUMNS", "")

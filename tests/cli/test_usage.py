@@ -63,7 +63,11 @@ def test_every_example_works(made: Path, warm: Warm, tmp_path: Path, example: st
     run_id = next(path.parent.name for path in sorted(tmp_path.glob("results/runs/*/seed-1")))
     name, *words = shlex.split(example.replace("3f9c21ab", run_id).replace("--mc 100", "--mc 2"))[1:]
     keys = {word.partition("=")[0] for word in words}
-    words += [each for each in TINY if each.partition("=")[0] not in keys] if name in OVERRIDES and "--committed" not in words else []
+    words += (
+        [each for each in TINY if each.partition("=")[0] not in keys]
+        if name in OVERRIDES and "--committed" not in words
+        else []
+    )
     words += ["--dry-run"] if name in DRY and not {"--dry-run", "--plan-only", "--committed"} & {*words} else []
     words += ["--yes"] if name in ("rm", "gc") else []
     done = warm.call([name, *words], tmp_path, COLUMNS="120", RNNDROP_DATA=os.devnull)
