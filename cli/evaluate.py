@@ -64,6 +64,8 @@ def evaluate(
     with console.status(f"evaluating {folder}"):
         record = evaluate_finished(folder, asked)
     print(record.to_json() if options.as_json else "\n".join(_line(record, split) for split in SPLITS))
+    if not options.as_json and record.metrics.get("mc", {}).get("samples", 1) > 1:
+        console.print("± standard error over the samples of this run; a report's ± is over seeds", soft_wrap=True)
     return 0
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, get_args
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from rnndrop.errors import NotWrittenError, RequestError, unknown
 from rnndrop.values import Drawing, Interval, Listed, Masks, Mode, Scale, Style
@@ -24,18 +24,38 @@ from .output import OutputError, discard, guard
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which Typer imports or has in itself
+
+
+class _Command(TyperCommand):
+    """A command with a help of ours."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from . import usage
+
+        usage.show(self, ctx)
+
+
 class _Commands(TyperGroup):
-    """The commands; a value that is not one of a few is refused as everywhere here, with a guess."""
+    """The commands; what is no command, option or value of one is refused as everywhere here, with a guess."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from . import usage
+
+        usage.show(self, ctx)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except typer.BadParameter as error:
-            found = re.search(r"('.*'|\".*\") is not one of (.+)\.$", error.message)
-            if not found or error.param is None:
-                raise
-            name, *choices = literal_eval(f"{found[1]}, {found[2]}")
-            raise unknown(error.param.opts[0], name, choices) from None
+        except UsageError as wrong:
+            error: Any = wrong
+            if found := re.search(r"('.*'|\".*\") is not one of (.+)\.$", error.message):
+                name, *choices = literal_eval(f"{found[1]}, {found[2]}")
+                raise unknown(error.param.opts[0], name, choices) from None
+            if found := re.search(r"^No such command '(.*?)'", error.message):
+                raise unknown("command", found[1], self.commands) from None
+            message = " ".join(error.format_message().split())
+            raise RequestError(f"{message}\nHelp: rnndrop {ctx.invoked_subcommand} -h") from None
 
 
 app = typer.Typer(
@@ -45,8 +65,15 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+TRAIN, LOOK, KEEP, ASK = "Train", "See what came out", "Keep and delete runs", "Find out what there is"
+
+
+def _command(name: str, panel: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes a function the command of that name, below the heading `panel` of `rnndrop --help`."""
+    return app.command(name, cls=_Command, rich_help_panel=panel)
 
 
 def _complete(what: str) -> Callable[[str], list[str]]:
@@ -93,7 +120,7 @@ ConfigDir = Annotated[
         help="Options of yours, beside ./rnndrop_conf.",
     ),
 ]
-Folder = Annotated[str, typer.Argument(help="Folder of the runs.")]
+Folder = Annotated[str, typer.Argument(metavar="[FOLDER]", help="Folder of the runs.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="Only runs with KEY=VALUE[,VALUE], KEY!=VALUE or KEY<NUMBER; repeatable."),
@@ -128,7 +155,7 @@ def _root(
     pass
 
 
-@app.command(epilog="Example: rnndrop run dropout=variational dropout.recurrent.p=0.2 trainer.epochs=12")
+@_command("run", TRAIN)
 def run(
     overrides: Overrides = None,
     as_json: Json = False,
@@ -146,10 +173,10 @@ def run(
     raise typer.Exit(command.show_config(rest) if cfg else command.run(rest, as_json, force))
 
 
-@app.command(epilog="Example: rnndrop sweep dropout=none,naive,variational 'seed=range(3)' --jobs 2")
+@_command("sweep", TRAIN)
 def sweep(
     overrides: Overrides = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many runs at a time.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many runs at a time.")] = 1,
     as_json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
@@ -164,16 +191,18 @@ def sweep(
     raise typer.Exit(command.sweep(overrides or [], options))
 
 
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="How many runs at a time.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many runs at a time.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")]
 Output = Annotated[str, typer.Option(metavar="FOLDER", help="Folder of the runs.")]
 
 
-@app.command(epilog="Example: rnndrop ablate variational --mode drop 'seed=range(5)' --jobs 2")
+@_command("ablate", TRAIN)
 def ablate(
     plan: Annotated[str, typer.Argument(help="A dropout plan or an experiment.", autocompletion=_complete("plans"))],
     overrides: Overrides = None,
-    mode: Annotated[Mode, typer.Option(help="drop: leave one location out; add: one location alone.")] = "drop",
+    mode: Annotated[
+        Mode, typer.Option(metavar="drop|add", help="drop: leave one location out; add: one location alone.")
+    ] = "drop",
     jobs: Jobs = 1,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -187,7 +216,7 @@ def ablate(
     raise typer.Exit(command.ablate(plan, mode, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 
-@app.command(epilog="Example: rnndrop variance dropout=variational 'seed=range(5)' --jobs 2")
+@_command("variance", TRAIN)
 def variance(
     overrides: Overrides = None,
     jobs: Jobs = 1,
@@ -203,12 +232,16 @@ def variance(
     raise typer.Exit(command.variance(overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 
-@app.command(epilog="Example: rnndrop decide dropout=variational,naive --margin 1% --max-seeds 20 --jobs 2")
+@_command("decide", TRAIN)
 def decide(
     overrides: Overrides = None,
     margin: Annotated[str, typer.Option(metavar="PERCENT", help="Differences below this count as equal.")] = "1%",
-    alpha: Annotated[float, typer.Option(help="The chance of a wrong verdict, however often one looks.")] = 0.05,
-    max_seeds: Annotated[int, typer.Option(min=2, max=1000, help="The most seeds of each contestant.")] = 20,
+    alpha: Annotated[
+        float, typer.Option(metavar="P", help="The chance of a wrong verdict, however often one looks.")
+    ] = 0.05,
+    max_seeds: Annotated[
+        int, typer.Option(min=2, max=1000, metavar="N", help="The most seeds of each contestant.")
+    ] = 20,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Print how many seeds and how much time to expect, and stop.")
     ] = False,
@@ -230,11 +263,13 @@ def decide(
     raise typer.Exit(command.decide(overrides or [], request, Options(jobs, as_json, dry_run, retry_failed)))
 
 
-@app.command(epilog="Example: rnndrop reproduce zaremba_small --scale small --jobs 2")
+@_command("reproduce", TRAIN)
 def reproduce(
     name: Annotated[str, typer.Argument(help="See `rnndrop ls reproduce`.", autocompletion=_complete("reproductions"))],
     overrides: Overrides = None,
-    scale: Annotated[Scale, typer.Option(help="full: as published; small: reduced, for two cores.")] = "full",
+    scale: Annotated[
+        Scale, typer.Option(metavar="full|small", help="full: as published; small: reduced, for two cores.")
+    ] = "full",
     jobs: Jobs = 1,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -253,18 +288,20 @@ def reproduce(
     raise typer.Exit(command.reproduce(name, scale, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
 
 
-@app.command(
-    epilog="Examples: rnndrop tune dropout=naive,variational,awd --trials 20 --seeds 5 --jobs 2"
-    " · rnndrop tune dropout=variational 'dropout.recurrent.p=interval(0,0.7)'"
-    " · rnndrop tune dropout=naive,awd 'rate_factor=interval(0.5,1.5)'"
-)
+@_command("tune", TRAIN)
 def tune(
     overrides: Overrides = None,
     trials: Annotated[
-        int, typer.Option(min=1, max=10_000, help="How many trials of each plan, including those of earlier calls.")
+        int,
+        typer.Option(
+            min=1, max=10_000, metavar="N", help="How many trials of each plan, including those of earlier calls."
+        ),
     ] = 20,
     seeds: Annotated[
-        int, typer.Option(min=0, max=1000, help="How many seeds, other than the search's, measure each plan's best.")
+        int,
+        typer.Option(
+            min=0, max=1000, metavar="N", help="How many seeds, other than the search's, measure each plan's best."
+        ),
     ] = 3,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to its end.")] = False,
     jobs: Jobs = 1,
@@ -285,7 +322,7 @@ def tune(
     raise typer.Exit(command.tune(overrides or [], trials, seeds, not no_prune, options))
 
 
-@app.command(epilog="Example: rnndrop show 3f9c21ab/seed-0")
+@_command("show", LOOK)
 def show(
     run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
     output: Output = "results/runs",
@@ -297,11 +334,11 @@ def show(
     raise typer.Exit(command.show(run, output, as_json))
 
 
-@app.command(epilog="Example: rnndrop watch results/runs")
+@_command("watch", LOOK)
 def watch(
     path: Folder = "results/runs",
     once: Annotated[bool, typer.Option("--once", help="Print the table and stop.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, help="Seconds between updates.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds between updates.")] = 2.0,
     as_json: Json = False,
 ) -> None:
     """Show running, finished and failed runs, live, from any terminal that can read the folder. Ctrl-C stops it."""
@@ -310,7 +347,7 @@ def watch(
     raise typer.Exit(command.watch(path, once, as_json, every))
 
 
-@app.command(epilog="Examples: rnndrop doctor data=ptb trainer.device=cuda · rnndrop doctor results/runs")
+@_command("doctor", ASK)
 def doctor(
     arguments: Annotated[
         list[str] | None,
@@ -329,16 +366,14 @@ def doctor(
     raise typer.Exit(command.doctor(arguments or [], as_json))
 
 
-@app.command(
-    epilog="Examples: rnndrop report --baseline none · rnndrop report --format latex > table.tex"
-    " · rnndrop report --where model=lstm --last 1d --html report.html"
-)
+@_command("report", LOOK)
 def report(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[FOLDER]...", help="Folders of runs, as one. Default: results/runs.")
     ] = None,
     style: Annotated[
-        Style, typer.Option("--format", show_choices=False, help=f"Format of the tables: {_listed(Style)}.")
+        Style,
+        typer.Option("--format", show_choices=False, metavar="STYLE", help=f"Format of the tables: {_listed(Style)}."),
     ] = "rich",
     metric: Ranked = None,
     baseline: Annotated[
@@ -346,12 +381,20 @@ def report(
     ] = None,
     where: Where = None,
     last: Last = None,
-    sort: Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN reverses the order.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Show these columns, by their names, as n,test,time.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Sort by this column, as test; -COLUMN reverses the order.")
+    ] = None,
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Show only the columns that vary.")] = False,
     hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out runs that did not finish.")] = False,
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Add the uncertainty of the test set itself.")] = False,
     interval: Annotated[
-        Interval, typer.Option(help="What differences are uncertain by: seeds, the test text, or both.")
+        Interval,
+        typer.Option(
+            metavar="seeds|text|both", help="What differences are uncertain by: seeds, the test text, or both."
+        ),
     ] = "seeds",
     published: Annotated[bool, typer.Option("--published", help="Add published results on the same data.")] = False,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
@@ -367,6 +410,7 @@ def report(
         baseline,
         where or [],
         last,
+        columns,
         sort,
         only_changed,
         hide_failed,
@@ -379,13 +423,7 @@ def report(
     raise typer.Exit(command.report(request))
 
 
-@app.command(
-    "eval",
-    epilog="Examples: rnndrop eval 3f9c21ab/seed-0 evaluation=cache evaluation.cache.theta=0.2"
-    " · rnndrop eval 3f9c21ab --mc 20 evaluation.mc.power=0"
-    " · rnndrop eval --where dropout=variational --mc 100 --jobs 2"
-    " · rnndrop eval --ensemble 3f9c21ab/seed-0 3f9c21ab/seed-1",
-)
+@_command("eval", LOOK)
 def evaluate(
     arguments: Annotated[
         list[str] | None,
@@ -397,9 +435,12 @@ def evaluate(
         ),
     ] = None,
     mc: Annotated[
-        int | None, typer.Option("--mc", min=1, help="Monte-Carlo samples; 100 if nothing else is asked for.")
+        int | None,
+        typer.Option("--mc", min=1, metavar="N", help="Monte-Carlo samples; 100 if nothing else is asked for."),
     ] = None,
-    masks: Annotated[Masks, typer.Option(help="How often masks are drawn: once per pass or once per window.")] = "pass",
+    masks: Annotated[
+        Masks, typer.Option(metavar="pass|window", help="How often masks are drawn: once per pass or once per window.")
+    ] = "pass",
     embedding: Annotated[bool, typer.Option("--embedding", help="Sample embedding dropout too.")] = False,
     ensemble: Annotated[
         bool,
@@ -407,7 +448,7 @@ def evaluate(
     ] = False,
     where: Where = None,
     jobs: Jobs = 1,
-    output: Annotated[str, typer.Option(help="Folder of the runs.")] = "results/runs",
+    output: Output = "results/runs",
     as_json: Json = False,
 ) -> None:
     """Evaluate finished runs with Monte Carlo, cache, temperature or dynamic evaluation; add that to their records."""
@@ -434,7 +475,7 @@ Runs = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-@app.command(epilog="Examples: rnndrop rm 3f9c21ab/seed-0 · rnndrop rm --where status=diverged --where model=gru")
+@_command("rm", KEEP)
 def rm(runs: Runs = None, where: Where = None, output: Output = "results/runs", yes: Yes = False) -> None:
     """Delete runs. Asks first, and leaves alone what runs."""
     from . import runs as command
@@ -442,7 +483,7 @@ def rm(runs: Runs = None, where: Where = None, output: Output = "results/runs", 
     raise typer.Exit(command.remove(runs or [], where or [], output, yes))
 
 
-@app.command(epilog="Examples: rnndrop gc --dry-run · rnndrop gc --weights --where data=ptb")
+@_command("gc", KEEP)
 def gc(
     runs: Runs = None,
     refused: Annotated[
@@ -471,7 +512,7 @@ def gc(
     raise typer.Exit(command.free(runs or [], where or [], output, kinds, dry_run, yes))
 
 
-@app.command(epilog="Example: rnndrop export --where data=ptb --weights -o ptb.tar")
+@_command("export", KEEP)
 def export(
     file: Annotated[str, typer.Option("-o", "--file", metavar="FILE", help="The archive to write, a plain tar.")],
     runs: Runs = None,
@@ -485,7 +526,7 @@ def export(
     raise typer.Exit(command.export(runs or [], where or [], output, file, weights))
 
 
-@app.command("import", epilog="Example: rnndrop import ptb.tar output=results/runs")
+@_command("import", KEEP)
 def bring(
     arguments: Annotated[
         list[str], typer.Argument(metavar="FILE [output=FOLDER]", help="An archive that `rnndrop export` has written.")
@@ -498,10 +539,12 @@ def bring(
     raise typer.Exit(command.bring(arguments, output))
 
 
-@app.command(epilog="Example: rnndrop masks dropout=awd -o masks.png")
+@_command("masks", LOOK)
 def masks(
     overrides: Overrides = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the draw. Default: the setting `seed`.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Seed of the draw. Default: the setting `seed`.")
+    ] = None,
     figure: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FIG", help="Write a .png, .svg or .pdf instead.")
     ] = None,
@@ -516,17 +559,14 @@ def masks(
     command.masks(config, seed, figure)
 
 
-@app.command(
-    epilog="Examples: rnndrop plot curves · rnndrop plot forest --baseline none -o forest.pdf"
-    " · rnndrop plot rates --location recurrent -o rates.svg"
-)
+@_command("plot", LOOK)
 def plot(
     kind: Annotated[Drawing, typer.Argument(show_choices=False, help=f"What to draw: {_listed(Drawing)}.")],
     path: Folder = "results/runs",
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FIG.{png,svg,pdf}", help="File to write. Default: draw in the terminal."
+            "-o", "--output", metavar="FIG", help="Write a .png, .svg or .pdf. Default: draw in the terminal."
         ),
     ] = None,
     metric: Ranked = None,
@@ -543,7 +583,7 @@ def plot(
     raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))
 
 
-@app.command(epilog="Example: rnndrop ls dropout")
+@_command("ls", ASK)
 def ls(
     group: Annotated[
         Listed | None, typer.Argument(show_choices=False, help=f"One of {_listed(Listed)}. Default: everything.")
@@ -556,7 +596,7 @@ def ls(
     command.show([group] if group else list(get_args(Listed)), headed=group is None)
 
 
-@app.command("help", epilog="Examples: rnndrop help trainer.decay_after · rnndrop help dropout.recurrent")
+@_command("help", ASK)
 def explain(
     key: Annotated[
         str | None,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
+import signal
+import subprocess
 import sys
 import textwrap
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.display.foreign import lines
+from rnndrop.display.terminal import width
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +73,7 @@ def entry(name: str, about: str) -> str:
     """A line of a list: a name, padded, and what it is; folded beside the name on a terminal."""
     line = name + about
     if sys.stdout.isatty():
-        line = textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * len(name))
+        line = textwrap.fill(line, width(), subsequent_indent=" " * len(name))
     return line
 
 
@@ -77,13 +82,35 @@ def show(text: str) -> None:
     _Steered("stdout").write(f"{text}\n")
 
 
+def paged(text: str) -> None:
+    """As `show`, but by a pager where the terminal has fewer lines or columns than the text: $PAGER, else less."""
+    from rich.text import Text
+
+    columns, height = shutil.get_terminal_size()
+    lines = Text.from_ansi(text).split()
+    pager = shlex.split(os.environ.get("PAGER", "less"))
+    fits = len(lines) < height and all(line.cell_len <= columns for line in lines)
+    if fits or not sys.stdout.isatty() or not pager or not shutil.which(pager[0]):
+        return show(text)
+    sys.stdout.flush()
+    options = {"LESS": "FRSX", "LESSCHARSET": "utf-8", **os.environ}
+    with subprocess.Popen(pager, stdin=subprocess.PIPE, env=options) as process, suppress(BrokenPipeError):
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is the pager's
+        try:
+            process.communicate(f"{text}\n".encode())
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+
 def guard() -> None:
     """Have both streams write text alone, a mark for what their encoding lacks, and say where they cannot write."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Output):
             encoding, buffering = stream.encoding, stream.line_buffering
-            setattr(sys, name, _Output(stream.detach(), encoding, "replace", line_buffering=buffering))
+            own = _Output(stream.detach(), encoding, "replace", line_buffering=buffering)
+            setattr(sys, name, own)
+            setattr(sys, f"__{name}__", own)  # which Python asks how wide the terminal is; what it had is detached
 
 
 def discard() -> None:

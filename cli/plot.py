@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from rnndrop.config.metrics import columns
+from rnndrop.display import terminal
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions
 from rnndrop.report.searched import searches
 from rnndrop.report.sheet import failures
-from rnndrop.report.tables import terminal_width
 from rnndrop.values import Drawing
 
 from .output import show
@@ -49,8 +48,7 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
     if output is None:
         from rnndrop.report.terminal import DRAWINGS
 
-        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        show(DRAWINGS[kind](table, runs, metric, terminal_width(), colour, **options))
+        show(DRAWINGS[kind](table, runs, metric, terminal.width(), terminal.colours(), **options))
     else:
         from rnndrop.report.figures import PLOTS, save
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions, lines, with_decisions
 from rnndrop.report.frames import load_runs
 from rnndrop.report.select import last, sort, where, without_trials
-from rnndrop.report.sheet import failures
+from rnndrop.report.sheet import failures, names
 from rnndrop.report.tables import DATA, footer, remarks, render
 from rnndrop.values import Interval, Style
 
-from .output import show
+from .output import paged, show
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Request:
     baseline: str | None = None
     where: list[str] = field(default_factory=list)
     last: str | None = None
+    columns: str | None = None
     sort: str | None = None
     only_changed: bool = False
     hide_failed: bool = False
@@ -63,6 +65,7 @@ def report(request: Request) -> int:
         return 1
     metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
+    chosen = _chosen(request, tables, metrics)
     found = decisions(request.paths, shown)
     if request.html:
         if len(tables) > 1:
@@ -80,13 +83,20 @@ def report(request: Request) -> int:
             tables = [pd.concat(tables, ignore_index=True)] if len(tables) > 1 else tables
             tables[0] = with_decisions(tables[0], found)
         parts = [
-            render(table, shown, request.style, metric, request.only_changed)
+            render(
+                _only(table, metric, chosen) if request.style in DATA else table,
+                shown,
+                request.style,
+                metric,
+                request.only_changed,
+                chosen,
+            )
             for table, metric in zip(tables, metrics, strict=False)
         ]
         if not aside:
             parts += [draw(each, request.style) for draw, each in ((remarks, lines(found)), (footer, lost)) if each]
         text = "\n\n".join(parts)
-        show(text) if request.style == "rich" else print(text)
+        paged(text) if request.style == "rich" else print(text)
     if aside and lost:
         print("\n".join(lost), file=sys.stderr)
     return 1 if skipped and request.strict else 0
@@ -103,12 +113,32 @@ def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
         runs, metric, request.baseline, request.bootstrap, request.interval, intervals=request.style in DATA
     )
     if request.sort:
-        table = sort(table, request.sort)
+        table = sort(table, request.sort, names(table, metric))
     if request.published and task_by_metric(metric).predicts_tokens:
         from rnndrop.report.published import beside
 
         table = beside(table)
     return table
+
+
+def _chosen(request: Request, tables: Sequence[pd.DataFrame], metrics: Sequence[str]) -> list[str]:
+    """The columns that were asked for. Raises RequestError for one that is in no table."""
+    asked = request.columns
+    there = dict.fromkeys(name for each in zip(tables, metrics, strict=True) for name in names(*each))
+    chosen = [name.strip() for name in asked.split(",")] if asked is not None else []
+    for name in chosen:
+        if name not in there:
+            more = "" if request.baseline else "\nWith --baseline also: change df"
+            raise RequestError(f"{unknown('column', name, there)}{more}")
+    return chosen
+
+
+def _only(table: pd.DataFrame, metric: str, chosen: Sequence[str]) -> pd.DataFrame:
+    """The dropout and the chosen columns, as they are in the comparison."""
+    meant = names(table, metric)
+    return (
+        table[list(dict.fromkeys(["dropout", *(meant[name] for name in chosen if name in meant)]))] if chosen else table
+    )
 
 
 def load(paths: list[str], conditions: list[str], span: str | None = None) -> tuple[pd.DataFrame, int]:

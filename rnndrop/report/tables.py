@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import Any, get_args
 
 import pandas as pd
 
+from rnndrop.display import terminal
 from rnndrop.display.foreign import cell, latex, markdown, plain
+from rnndrop.display.terminal import coloured
 from rnndrop.errors import unknown
 from rnndrop.report.sheet import Row, Sheet, sheets
 from rnndrop.values import Style
 
 INTERNAL = ["settings", "overrides"]
 LABEL_WIDTH = 34  # what the first column may ask for before others are dropped
-TONES = {"best": "green", "worst": "red", "floor": "dim", "published": "cyan"}
+TONES = {"floor": "dim", "published": "cyan"}  # of a row; of a cell that matters:
+MARKS = {"best": "bold", "better": "bold green", "worse": "bold red"}
 
 
-def render(table: pd.DataFrame, runs: pd.DataFrame, style: str, metric: str, only_changed: bool = False) -> str:
-    """The comparison of `runs` in one of `STYLES`. Raises RequestError for another style."""
+def render(
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    style: str,
+    metric: str,
+    only_changed: bool = False,
+    chosen: Sequence[str] = (),
+) -> str:
+    """The comparison of `runs` in one of `STYLES`, with the columns `chosen`. Raises RequestError for another style."""
     if style not in STYLES:
         raise unknown("report format", style, STYLES)
     if style in DATA:
         return str(DATA[style](table.drop(columns=INTERNAL, errors="ignore")))
-    return "\n\n".join(map(TEXT[style], sheets(table, runs, metric, only_changed)))
+    return "\n\n".join(map(TEXT[style], sheets(table, runs, metric, only_changed, chosen)))
 
 
 def footer(lines: Sequence[str], style: str) -> str:
@@ -57,23 +65,23 @@ def _rich(sheet: Sheet) -> str:
     """Aligned lines in colour. rich styles them; its own tables take two seconds for two thousand rows."""
     from rich.cells import cell_len
 
-    width = terminal_width()
-    shown, widths, hidden = fitting(sheet, width)
+    shown, widths, hidden = fitting(sheet, terminal.room())
     columns = [sheet.columns[index] for index in shown]
 
-    def lines(cells: Sequence[str], style: str) -> list[str]:
+    def lines(cells: Sequence[str], style: str, marks: Mapping[int, str] = MappingProxyType({})) -> list[str]:
         label, *others = [plain(cells[index]) for index in shown]
         pieces = textwrap.wrap(label, widths[0], subsequent_indent="  ", break_on_hyphens=False) or [""]
         texts = [pieces[0], *others]
         pads = [" " * (size - cell_len(text)) for text, size in zip(texts, widths, strict=True)]
+        inked = [coloured(text, MARKS.get(marks.get(index, ""), "")) for index, text in zip(shown, texts, strict=True)]
         aligned = [
-            text + pad if column.left else pad + text for text, pad, column in zip(texts, pads, columns, strict=True)
+            text + pad if column.left else pad + text for text, pad, column in zip(inked, pads, columns, strict=True)
         ]
         return [coloured(line.rstrip(), style) for line in ("  ".join(aligned), *pieces[1:])]
 
     body = lines([column.header for column in sheet.columns], "bold")
     for row in sheet.rows:
-        body += lines(row.cells, TONES.get(row.tone, ""))
+        body += lines(row.cells, TONES.get(row.tone, ""), row.marks)
     notes = [*sheet.notes, f"no room for {', '.join(hidden)}: --format csv has all"] if hidden else sheet.notes
     above, below = [(sheet.constants, "dim")] if sheet.constants else [], [(note, "dim") for note in notes]
     above_lines, below_lines = ([line for note in part for line in _wrapped(*note)] for part in (above, below))
@@ -81,32 +89,21 @@ def _rich(sheet: Sheet) -> str:
 
 
 def _wrapped(text: str, style: str) -> list[str]:
-    lines = textwrap.wrap(plain(text), terminal_width(), break_on_hyphens=False)
+    lines = textwrap.wrap(plain(text), terminal.width(), break_on_hyphens=False)
     return [coloured(line, style) for line in lines]
 
 
 def _warning(text: str) -> str:
     """Wrapped, but a command at its end, after three spaces, stays whole."""
     head, gap, command = text.rpartition("   ")
-    if not gap or len(text) + 2 <= terminal_width():
-        return "\n".join(_wrapped(f"! {text}", "yellow"))
-    return "\n".join([*_wrapped(f"! {head}", "yellow"), coloured(f"  {plain(command)}", "yellow")])
+    if not gap or len(text) + 2 <= terminal.width():
+        return _exclaimed(_wrapped(f"! {text}", ""))
+    return _exclaimed([*_wrapped(f"! {head}", ""), f"  {plain(command)}"])
 
 
-def coloured(text: str, style: str) -> str:
-    """The text in a style of rich's, where stdout is a terminal that wants colours."""
-    if not style or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
-        return text
-    from rich.style import Style
-
-    return Style.parse(style).render(text)
-
-
-def terminal_width() -> int:
-    """COLUMNS, else the terminal's, else 100 where there is none; from 20 to 2000."""
-    wanted = os.environ.get("COLUMNS", "")
-    width = int(wanted) if wanted.isdecimal() and int(wanted) else shutil.get_terminal_size((100, 24)).columns
-    return min(max(width, 20), 2000)
+def _exclaimed(lines: Sequence[str]) -> str:
+    """The mark in colour, and the text as all text: yellow is hard to read on white."""
+    return "\n".join([coloured("!", "bold yellow") + lines[0][1:], *lines[1:]])
 
 
 def fitting(sheet: Sheet, width: int) -> tuple[list[int], list[int], list[str]]:

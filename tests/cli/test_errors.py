@@ -96,8 +96,8 @@ def test_output_that_cannot_be_written(rnndrop: Command, tmp_path: Path) -> None
 
 
 def test_unknown_command(rnndrop: Command) -> None:
-    done = rnndrop("rum")
-    assert done.returncode == 2 and "'run'" in done.stderr
+    done = rnndrop("swep")
+    assert done.returncode == 2 and "'sweep'" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from tests.conftest import TINY, Command
 from tests.edited import as_json
 from tests.pages import opened
 from tests.report.test_page import METRIC
+from tests.terminals import on_a_terminal
 
 RUNS = "<img src=x onerror=document.documentElement.dataset.ran=1>&amp;"
 STEERS = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202e"
@@ -102,28 +99,6 @@ COMMANDS = [
     ["plot", "curves", "{}"],
     ["plot", "forest", "{}"],
 ]
-
-
-def on_a_terminal(rnndrop: Command, arguments: list[str]) -> tuple[int, bytes]:
-    """The exit code of a command whose standard streams are a terminal, and what it wrote to it."""
-    leader, follower = pty.openpty()
-
-    def read() -> bytes:
-        said = b""
-        with suppress(OSError):  # the other end is closed
-            while part := os.read(leader, 2**16):
-                said += part
-        return said
-
-    with ThreadPoolExecutor(1) as pool:
-        said = pool.submit(read)
-        try:
-            streams = dict.fromkeys((0, 1, 2), os.ttyname(follower))
-            done = rnndrop(*arguments, streams=streams, COLUMNS="200", TERM="xterm")
-        finally:
-            os.close(follower)
-    os.close(leader)
-    return done.returncode, said.result()
 
 
 @pytest.mark.parametrize("text", [STEERS, BREAKS])
