@@ -12,17 +12,20 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import of_identity, shown_digits
-from rnndrop.config.metrics import METRICS, metric_of
+from rnndrop.config.metrics import MEASURED, METRICS, metric_of, mode_of
 from rnndrop.config.metrics import columns as scores
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report import series
-from rnndrop.report.comparable import caveats, count, revision, sampling
+from rnndrop.report.comparable import caveats, count, measured, revision
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
 from rnndrop.report.published import note
 from rnndrop.report.settings import brief
 from rnndrop.stats import stars
 
-_PLACES = {"valid": 7, "test": 6, "test MC": 5, "valid MC": 5, "train": 5}
+_PLACES = {
+    "valid": 7, "test": 6, **{f"{split} {title}": 5 for title in MEASURED.values() for split in ("test", "valid")},
+    "train": 5,
+}  # fmt: skip
 """The columns of a score from left to right, and how long each is kept where there is no room."""
 FAILURES_NAMED = 5
 OUTPUT = "results/runs"  # the default
@@ -35,8 +38,8 @@ def header(name: str) -> str:
 
 def _place(name: str) -> str:
     """Where a metric's column stands: beside that of the task's score."""
-    split, _, rest = name.partition("_")
-    return f"{split} MC" if rest == f"{metric_of(name).name}_mc" else split
+    split, mode = name.partition("_")[0], mode_of(name)
+    return f"{split} {MEASURED[mode]}" if mode else split
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,8 @@ def _floor(part: pd.DataFrame, columns: list[Column]) -> Row | None:
     if not any(map(len, floors.values())):
         return None
     text = {name: number(values.iloc[0]) for name, values in floors.items() if len(values)}
-    words = {"dropout": "floor", **text, **{f"{name} MC": value for name, value in text.items()}}
+    after = {f"{name} {title}": value for name, value in text.items() for title in MEASURED.values()}
+    words = {"dropout": "floor", **text, **after}
     return Row([words.get(column.header, "") for column in columns], "floor")
 
 
@@ -277,8 +281,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         if each.note and each.task == metric_of(metric).task and f"test_{each.name}" in ours
         and ours[f"test_{each.name}"].notna().any()
     ]  # fmt: skip
-    if how := sampling(done):
-        words.append(f"MC: {how}")
+    words += measured(done)
     notes = [" · ".join(words)]
     if "change" in ours and ours["baseline"].notna().any():
         tests, bounded = int(ours["p_holm"].notna().sum()), ours["change_low"].notna().any()
