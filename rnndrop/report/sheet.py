@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -120,9 +120,12 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
     columns = [Column("dropout", 0, lambda row: row["dropout"], left=True)]
     if part["model"].nunique() > 1:
         columns.append(Column("model", 0, lambda row: _word(row["model"]), left=True, key="model"))
-    short = [brief(name) for name in varied]
-    for name, word in zip(varied, short, strict=True):
+    twin, others = _twin(varied), [name for name in varied if name not in _twin(varied)]
+    short = [brief(name) for name in others]
+    for name, word in zip(others, short, strict=True):
         columns.append(Column(word if short.count(word) == 1 else name, 8, _setting(name), key=name))
+    if twin:
+        columns.append(Column("twin", 8, lambda row: _twin_text(row, twin), left=True, key=twin[0]))
     columns.append(Column("n", 0, _seeds, key="n"))
     shown = [name for name in scores() if name in part and (part[name].notna().any() or name == metric)]
     for name in sorted(shown, key=lambda name: list(_PLACES).index(_place(name))):
@@ -149,6 +152,18 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
             columns.append(Column(heading, keep, _number(name, text), key=name))
     digits = shown_digits(part["run_id"])
     return [*columns, Column("run", 1, lambda row: _word(row["run_id"])[:digits], left=True, key="run_id")]
+
+
+def _twin(varied: Sequence[str]) -> list[str]:
+    """The settings of a twin that share a column: its loss has several that come and go with it."""
+    own = [name for name in varied if name.startswith("twin.")]
+    return own if len(own) > 1 else []
+
+
+def _twin_text(row: Any, names: Sequence[str]) -> str:
+    """Their values in order; `none` where there is no twin."""
+    values = [_word(row[name]) for name in names]
+    return "none" if set(values) <= {"", "null"} else " ".join(values)
 
 
 def _keep(name: str) -> int:
@@ -272,6 +287,8 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
     words = []
     if (ours["n"] > 1).any():
         words.append("± std over n seeds")
+    if twin := _twin(settings_columns(ours)):
+        words.append(f"twin: {', '.join(name.removeprefix('twin.') for name in twin)}")
     words.append(f"(ratio to the best {header(metric)})")
     if ours["floor_perplexity"].notna().any():
         words.append("floor: the source's own perplexity")
