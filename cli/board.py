@@ -29,11 +29,16 @@ class Outcome:
 
     def counts(self) -> str:
         """`12 runs: 8 ran now (7 finished, 1 failed), 4 were finished already.`"""
-        now = Counter(job.state for job in self.jobs if job not in self.before and job.state in ENDED)
+        ended = [job for job in self.jobs if job not in self.before and job.state in ENDED]
+        unmet = sum(job.state == "finished" and bool(job.problem) for job in ended)  # a measurement of a finished run
+        now = Counter(job.state for job in ended) - Counter(finished=unmet)
         before = Counter(job.state for job in self.before)
-        left = len(self.jobs) - now.total() - before.total()
-        parts = [f"{now.total():,} ran now" + (f" ({_each(now)})" if now else "")] if now or not before else []
+        left = len(self.jobs) - now.total() - before.total() - unmet
+        parts = (
+            [f"{now.total():,} ran now" + (f" ({_each(now)})" if now else "")] if now or not (before or unmet) else []
+        )
         parts += [f"{count:,} {'was' if count == 1 else 'were'} {state} already" for state, count in before.items()]
+        parts += [f"{unmet:,} had finished and could not be measured as asked"] if unmet else []
         parts += [f"{left:,} {'is' if left == 1 else 'are'} left"] if left else []
         return f"{len(self.jobs):,} run{'' if len(self.jobs) == 1 else 's'}: {', '.join(parts)}."
 

@@ -19,20 +19,23 @@ def doctor(arguments: Sequence[str], as_json: bool) -> int:
 
 
 def _runs(folder: str, as_json: bool) -> int:
-    """Print what is wrong with the runs and the decisions in a folder, and how many are sound."""
+    """Print what is wrong with the runs, the decisions and the searches in a folder, and how many are sound."""
     from rnndrop.decisions.audit import audit_decisions
-    from rnndrop.store.audit import WITHOUT_WEIGHTS, audit
+    from rnndrop.store.audit import PRUNED, WITHOUT_WEIGHTS, audit
+    from rnndrop.sweeps.search_audit import audit_searches
 
-    verdicts = [*audit(folder), *audit_decisions(folder)]
+    verdicts = [*audit(folder), *audit_decisions(folder), *audit_searches(folder)]
     if as_json:
         print(json.dumps([asdict(each) for each in verdicts], indent=1))
     else:
         for each in verdicts:
             if each.state != "sound":
                 print(f"{each.state}: {each.folder}: {each.reason}")
-        bare = sum(each.reason == WITHOUT_WEIGHTS for each in verdicts)
         counts = [f"{count} {state}" for state, count in Counter(each.state for each in verdicts).items()]
-        print(" · ".join([*counts, *([f"{bare} of the sound without weights"] if bare else [])]))
+        for reason, words in ((WITHOUT_WEIGHTS, "without weights"), (PRUNED, PRUNED)):
+            if some := sum(each.reason == reason for each in verdicts):
+                counts.append(f"{some} of the sound {words}")
+        print(" · ".join(counts))
     return int(any(each.state in ("damaged", "unreadable") for each in verdicts))
 
 

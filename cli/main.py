@@ -621,7 +621,9 @@ def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
     guard()
     messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
-    messages.addHandler(logging.StreamHandler())
+    handler = logging.StreamHandler()
+    handler.addFilter(_said_once())
+    messages.addHandler(handler)
     messages.setLevel(logging.INFO)
     try:
         _check_current_folder()
@@ -650,6 +652,18 @@ def main() -> None:
             raise
         print(f"{str(error.filename)[:60]}…: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
+
+
+def _said_once() -> Callable[[logging.LogRecord], bool]:
+    """Lets a warning through once: what is wrong with a folder is met by each step of a command that reads it."""
+    said: set[str] = set()
+
+    def first(record: logging.LogRecord) -> bool:
+        known = record.getMessage() in said
+        said.add(record.getMessage())
+        return not (known and record.levelno >= logging.WARNING)
+
+    return first
 
 
 def _check_current_folder() -> None:

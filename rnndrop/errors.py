@@ -23,7 +23,8 @@ def suggestion(name: str, choices: Iterable[str]) -> str:
 def unknown(thing: str, name: str, choices: Iterable[str]) -> RequestError:
     """The error for a `name` that is not among `choices`; `thing` says what is being named."""
     choices = list(choices)
-    return RequestError(f"No {thing} {name!r}.{suggestion(name, choices)}\nValid: {' '.join(choices)}")
+    valid = f"\nValid: {' '.join(choices)}" if choices else " There is none."
+    return RequestError(f"No {thing} {name!r}.{suggestion(name, choices)}{valid}")
 
 
 def shorten(text: str, length: int) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SPLITS = ("train", "valid", "test")
+MEASURED = {"mc": "MC", "cache": "cache", "dynamic": "dynamic", "temperature": "temperature"}
+"""How a split can be scored after training, besides as it was trained, with its title in a table's header."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +18,8 @@ class Metric:
 
     `title` names it to people, `header` stands after the split in a table (empty for the score of a task), and `note`
     below the table. `of` works it out from that score and a configuration; None where it has no meaning, which is
-    without the setting that `needs` names. Without `of` it is the score itself, which training lowers and Monte-Carlo
-    evaluation samples.
+    without the setting that `needs` names. Without `of` it is the score itself, which training lowers; `modes` are the
+    ways of `MEASURED` to score by it.
     """
 
     name: str
@@ -29,12 +31,13 @@ class Metric:
     of: Callable[[float, Mapping[str, Any]], float | None] | None = None
     needs: str = ""
     note: str = ""
+    modes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """What a report can be ranked by, the task's first choice first."""
         names = tuple(f"{split}_{self.name}" for split in ("test", "valid", "train"))
-        return names if self.of else (*names, f"test_{self.name}_mc", f"valid_{self.name}_mc")
+        return (*names, *(f"{split}_{self.name}_{mode}" for mode in self.modes for split in ("test", "valid")))
 
 
 def _bits(perplexity: float, config: Mapping[str, Any]) -> float | None:
@@ -46,7 +49,7 @@ def _bits(perplexity: float, config: Mapping[str, Any]) -> float | None:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("perplexity", "language_model", "perplexity"),
+        Metric("perplexity", "language_model", "perplexity", modes=tuple(MEASURED)),
         Metric(
             "bits_per_character",
             "language_model",
@@ -56,7 +59,7 @@ METRICS = {
             needs="data.level=char",
             note="bits: per character, log2 of the perplexity",
         ),
-        Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings"),
+        Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings", modes=("mc",)),
     )
 }
 """A new metric is one row here. Those of one task stand together, its score first."""
@@ -69,6 +72,12 @@ def metric_of(name: str) -> Metric:
     if not found:
         raise KeyError(name)
     return max(found, key=lambda metric: len(metric.name))
+
+
+def mode_of(name: str) -> str | None:
+    """The way of `MEASURED` in which a column was scored; None: as it was trained. Raises KeyError as `metric_of`."""
+    rest = name.partition("_")[2].removeprefix(metric_of(name).name)
+    return rest.removeprefix("_") or None
 
 
 def columns(task: str | None = None) -> list[str]:

@@ -527,7 +527,21 @@ class Config(Settings):
     @property
     def without_effect(self) -> list[str]:
         """A line for each rule, or part of the twin, that does nothing in this model, and why."""
-        return [*self._idle_rules, *_idle_twin(self.twin, self.twin_plan)]
+        return [*self._idle_rules, *self._lone_gates, *_idle_twin(self.twin, self.twin_plan)]
+
+    @property
+    def _lone_gates(self) -> list[str]:
+        """Of masks that are to vary over the gates of a cell that has one."""
+        if len(CELLS[self.model.cell].gates) > 1:
+            return []
+        asked = [rule for rule in self.twin_plan.active if "gate" in rule.varies]
+        return [
+            f"dropout.{rule.location}: varying over gates does nothing here: model.cell={self.model.cell} has one. "
+            + "The mask "
+            + (f"varies over {' '.join(sorted(rule.varies - {'gate'}))}." if len(rule.varies) > 1 else "is one number.")
+            for rule in asked
+            if rule.kind in ("custom", "locked_gates")
+        ]
 
     @property
     def _idle_rules(self) -> list[str]:

@@ -11,11 +11,9 @@ from typing import Any
 from rnndrop.config.tasks import score
 from rnndrop.decisions.document import Decision, paths, read, scores_of
 from rnndrop.decisions.race import race
-from rnndrop.store import records
 from rnndrop.store.audit import Verdict
 from rnndrop.store.files import DamagedRecordError, UnreadableError
-from rnndrop.store.ownership import run_id_of
-from rnndrop.store.records import Record
+from rnndrop.store.ownership import record_of
 
 
 def audit_decisions(output: str | Path) -> Iterator[Verdict]:
@@ -47,7 +45,7 @@ def _other_scores(decision: Decision, output: Path) -> str:
         used = list(zip(decision.seeds, entry.scores, strict=False))
         for seed, value in [*used, *([(entry.diverged_at, None)] if entry.diverged_at is not None else [])]:
             name = f"{entry.run_id}/seed-{seed}"
-            record = _record(output, entry.run_id, seed)
+            record = record_of(output, entry.run_id, seed)
             if record is None:
                 return f"the record of {name} is gone"
             status = "diverged" if value is None else "finished"
@@ -57,15 +55,6 @@ def _other_scores(decision: Decision, output: Path) -> str:
                 return f"{name} had {value}, and its record says {score(record.metrics, 'test')}"
             data.add(record.data.get("sha256"))
     return "its runs saw different data" if len(data) > 1 else ""
-
-
-def _record(output: Path, run_id: str, seed: int) -> Record | None:
-    """The record of a run, which may lie below an id of before."""
-    home = records.run_folder(output, run_id, seed)
-    if home.is_dir():
-        return records.read_record(home)
-    near = (records.read_record(folder) for folder in records.find_runs(output) if folder.name == home.name)
-    return next((record for record in near if record and run_id_of(record) == run_id), None)
 
 
 def other_looks(decision: Decision) -> str:

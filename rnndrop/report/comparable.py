@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from rnndrop.config.metrics import MEASURED
 from rnndrop.config.tasks import TASKS
 from rnndrop.data.unk import unk_warning
 from rnndrop.report.frames import column_types
@@ -19,31 +20,34 @@ def commonest(values: Sequence[str]) -> str:
 
 
 def alike(runs: pd.DataFrame) -> pd.DataFrame:
-    """Runs whose Monte-Carlo scores may be averaged: those of each corpus that were not sampled as most were are blank.
+    """Runs whose scores of `MEASURED` may be averaged: of each corpus those that were not measured as most are blank.
 
-    Five samples and a hundred, or a mask a pass and a mask a window, estimate different numbers.
+    Five samples and a hundred, a mask a pass and a mask a window, or two sizes of a cache make different numbers.
     """
     runs = runs.copy()
-    for _, ways in _ways_to_sample(runs):
-        if len(others := ways[ways != commonest(ways.to_list())]):
-            runs.loc[others.index, _sampled()] = pd.NA
+    for mode in MEASURED:
+        for _, ways in _ways(runs, mode):
+            if len(others := ways[ways != commonest(ways.to_list())]):
+                runs.loc[others.index, _filled(mode)] = pd.NA
     return runs
 
 
-def sampling(done: pd.DataFrame) -> str:
-    """How the Monte-Carlo scores were sampled that `alike` leaves, of one corpus; empty where there are none."""
-    return next((commonest(ways.to_list()) for _, ways in _ways_to_sample(done)), "")
+def measured(done: pd.DataFrame) -> list[str]:
+    """How the scores were measured that `alike` leaves, of one corpus: `MC: samples=100 masks=pass`, one a mode."""
+    return [
+        f"{title}: {commonest(ways.to_list())}" for mode, title in MEASURED.items() for _, ways in _ways(done, mode)
+    ]
 
 
-def _sampled() -> list[str]:
-    """The columns that Monte-Carlo evaluation fills."""
-    return [name for name in column_types() if "_mc" in name]
+def _filled(mode: str) -> list[str]:
+    """The columns that a mode fills."""
+    return [name for name in column_types() if f"_{mode}" in name]
 
 
-def _ways_to_sample(runs: pd.DataFrame) -> Iterable[tuple[object, pd.Series]]:
-    """For each corpus, how those of its runs were sampled that were at all."""
-    sampled = runs[runs[_sampled()].notna().any(axis=1)]
-    return sampled["mc"].fillna("unknown").groupby(sampled["data_sha256"].fillna(""))
+def _ways(runs: pd.DataFrame, mode: str) -> Iterable[tuple[object, pd.Series]]:
+    """For each corpus, how those of its runs were measured in a mode that were at all."""
+    own = runs[runs[_filled(mode)].notna().any(axis=1)]
+    return own[mode].fillna("unknown").groupby(own["data_sha256"].fillna(""))
 
 
 def caveats(runs: pd.DataFrame) -> list[str]:
@@ -60,18 +64,20 @@ def caveats(runs: pd.DataFrame) -> list[str]:
     lines = [f"not alike: {what} {_some(values)}" for what, values in found.items() if len(values) > 1]
     if any("dirty" in each for each in revisions):
         lines.append("dirty: some runs come from a working tree with uncommitted changes")
-    return [*lines, *_unlike_samples(done), *_unknown_words(done)]
+    return [*lines, *_measured_otherwise(done), *_unknown_words(done)]
 
 
-def _unlike_samples(done: pd.DataFrame) -> list[str]:
+def _measured_otherwise(done: pd.DataFrame) -> list[str]:
     """What `alike` has blanked."""
     lines = []
-    for _, ways in _ways_to_sample(done):
-        counts = ways.value_counts()
-        kept = commonest(ways.to_list())
-        if len(others := counts.drop(kept)):
-            left = ", ".join(f"{count} with {way}" for way, count in others.items())
-            lines.append(f"MC is of the {counts[kept]} runs with {kept}; left out: {left} (--where mc=… chooses)")
+    for mode, title in MEASURED.items():
+        for _, ways in _ways(done, mode):
+            counts = ways.value_counts()
+            kept = commonest(ways.to_list())
+            if len(others := counts.drop(kept)):
+                left = ", ".join(f"{count} with {way}" for way, count in others.items())
+                chooses = f"(--where {mode}=… chooses)"
+                lines.append(f"{title} is of the {counts[kept]} runs with {kept}; left out: {left} {chooses}")
     return lines
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rnndrop import stats
-from rnndrop.config.metrics import columns, metric_of
+from rnndrop.config.metrics import columns, metric_of, mode_of
 from rnndrop.config.tasks import TASKS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike
@@ -62,8 +62,11 @@ def compare(
         runs = runs[runs[metric].notna().groupby(runs["run_id"]).transform("any")]
         if runs.empty:
             raise RequestError(f"No run here has {metric}: none that has finished has {measure.needs}.")
+    if mode_of(metric) and runs[metric].isna().all():
+        raise RequestError(f"No run here has {metric}. To measure it: {_measuring(mode_of(metric))}")
     runs = alike(placed(runs))
-    metrics = [name for name in columns(task.name) if not metric_of(name).of or runs[name].notna().any()]
+    usual = [name for name in columns(task.name) if not metric_of(name).of and mode_of(name) in (None, "mc")]
+    metrics = [name for name in columns(task.name) if name in usual or runs[name].notna().any()]
     table = _groups(runs, metrics, [*MEANS, f"test_{task.metric}_mc_stderr"], intervals)
     table = table[table["n"] > 0]
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
@@ -82,6 +85,11 @@ def compare(
     if bootstrap:
         table = _add_bootstrap(table, runs)
     return table
+
+
+def _measuring(mode: str | None) -> str:
+    """The command that measures finished runs in a mode."""
+    return f"rnndrop eval --where status=finished {'--mc 100' if mode == 'mc' else f'evaluation={mode}'}"
 
 
 def placed(runs: pd.DataFrame) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import Rules, canonical, canonical_rules
-from rnndrop.config.metrics import columns
+from rnndrop.config.metrics import MEASURED, columns, mode_of
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
@@ -36,7 +36,7 @@ _RUN = {
     "plan": "string",  # its rules in words
 }
 _REST = {
-    "mc": "string",  # how the Monte-Carlo ones were sampled, as "samples=100 masks=pass embedding=false"
+    **dict.fromkeys(MEASURED, "string"),  # how those of a mode were measured: "samples=100 masks=pass embedding=false"
     "best_epoch": "Int64",
     "epochs": "Int64",  # that were trained
     "floor_perplexity": "Float64",  # of the source itself, on test
@@ -63,7 +63,9 @@ _REST = {
 def column_types() -> dict[str, str]:
     """The columns of `load_runs()` and their types: what a run is, its scores (`rnndrop.config.metrics`), the rest."""
     scores = {
-        each: "Float64" for name in columns() for each in ([name, f"{name}_stderr"] if name.endswith("_mc") else [name])
+        each: "Float64"
+        for name in columns()
+        for each in ([name, f"{name}_stderr"] if mode_of(name) == "mc" else [name])
     }
     return _RUN | scores | _REST
 
@@ -215,7 +217,7 @@ def _row(
             "model": f"{settings['model.cell']} {settings['model.layers']}×{settings['model.hidden']}",
             "dropout": settings["dropout.name"],
             "plan": plan,
-            "mc": " ".join(f"{key}={show(value)}" for key, value in record.metrics.get("mc", {}).items()) or None,
+            **{mode: _how(own) if (own := record.metrics.get(mode)) else None for mode in MEASURED},
             **{f"{split}_oov_rate": rate for split, rate in record.data.get("oov_rate", {}).items()},
             "parameters": record.model.get("parameters"),
             "floor_perplexity": record.data.get("floor_perplexity"),
@@ -239,6 +241,11 @@ def _row(
         if (value := row.get(name)) is not None and type(value) not in (int, float):
             raise DamagedRecordError(f"not a record of a run: {name} is {value!r}")
     return row
+
+
+def _how(settings: Mapping[str, Any]) -> str:
+    """How a mode was measured; what it found of each run, the `value` of a temperature, is no part of it."""
+    return " ".join(f"{name}={show(value)}" for name, value in settings.items() if name != "value")
 
 
 @contextmanager

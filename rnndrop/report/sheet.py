@@ -12,18 +12,21 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import of_identity, shown_digits
-from rnndrop.config.metrics import METRICS, metric_of
+from rnndrop.config.metrics import MEASURED, METRICS, metric_of, mode_of
 from rnndrop.config.metrics import columns as scores
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report import series
-from rnndrop.report.comparable import caveats, count, revision, sampling
+from rnndrop.report.comparable import caveats, count, measured, revision
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
 from rnndrop.report.published import note
 from rnndrop.report.settings import brief
 from rnndrop.stats import stars
 
-_PLACES = {"valid": 7, "test": 6, "test MC": 5, "valid MC": 5, "train": 5}
+_PLACES = {
+    "valid": 7, "test": 6, **{f"{split} {title}": 5 for title in MEASURED.values() for split in ("test", "valid")},
+    "train": 5,
+}  # fmt: skip
 """The columns of a score from left to right, and how long each is kept where there is no room."""
 FAILURES_NAMED = 5
 OUTPUT = "results/runs"  # the default
@@ -36,8 +39,8 @@ def header(name: str) -> str:
 
 def _place(name: str) -> str:
     """Where a metric's column stands: beside that of the task's score."""
-    split, _, rest = name.partition("_")
-    return f"{split} MC" if rest == f"{metric_of(name).name}_mc" else split
+    split, mode = name.partition("_")[0], mode_of(name)
+    return f"{split} {MEASURED[mode]}" if mode else split
 
 
 @dataclass(frozen=True)
@@ -150,9 +153,12 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
     columns = [Column("dropout", 0, lambda row: row["dropout"], left=True)]
     if part["model"].nunique() > 1:
         columns.append(Column("model", 0, lambda row: _word(row["model"]), left=True, key="model"))
-    short = [brief(name) for name in varied]
-    for name, word in zip(varied, short, strict=True):
+    twin, others = _twin(varied), [name for name in varied if name not in _twin(varied)]
+    short = [brief(name) for name in others]
+    for name, word in zip(others, short, strict=True):
         columns.append(Column(word if short.count(word) == 1 else name, 8, _setting(name), key=name))
+    if twin:
+        columns.append(Column("twin", 8, lambda row: _twin_text(row, twin), left=True, key=twin[0]))
     columns.append(Column("n", 0, _seeds, key="n"))
     shown = [name for name in scores() if name in part and (part[name].notna().any() or name == metric)]
     for name in sorted(shown, key=lambda name: list(_PLACES).index(_place(name))):
@@ -179,6 +185,18 @@ def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: b
             columns.append(Column(heading, keep, _number(name, text), key=name))
     digits = shown_digits(part["run_id"])
     return [*columns, Column("run", 1, lambda row: _word(row["run_id"])[:digits], left=True, key="run_id")]
+
+
+def _twin(varied: Sequence[str]) -> list[str]:
+    """The settings of a twin that share a column: its loss has several that come and go with it."""
+    own = [name for name in varied if name.startswith("twin.")]
+    return own if len(own) > 1 else []
+
+
+def _twin_text(row: Any, names: Sequence[str]) -> str:
+    """Their values in order; `none` where there is no twin."""
+    values = [_word(row[name]) for name in names]
+    return "none" if set(values) <= {"", "null"} else " ".join(values)
 
 
 def _keep(name: str) -> int:
@@ -272,7 +290,8 @@ def _floor(part: pd.DataFrame, columns: list[Column]) -> Row | None:
     if not any(map(len, floors.values())):
         return None
     text = {name: number(values.iloc[0]) for name, values in floors.items() if len(values)}
-    words = {"dropout": "floor", **text, **{f"{name} MC": value for name, value in text.items()}}
+    after = {f"{name} {title}": value for name, value in text.items() for title in MEASURED.values()}
+    words = {"dropout": "floor", **text, **after}
     return Row([words.get(column.header, "") for column in columns], "floor")
 
 
@@ -301,6 +320,8 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
     words = []
     if (ours["n"] > 1).any():
         words.append("± std over n seeds")
+    if twin := _twin(settings_columns(ours)):
+        words.append(f"twin: {', '.join(name.removeprefix('twin.') for name in twin)}")
     words.append(f"(ratio to the best {header(metric)})")
     if ours["floor_perplexity"].notna().any():
         words.append("floor: the source's own perplexity")
@@ -310,8 +331,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         if each.note and each.task == metric_of(metric).task and f"test_{each.name}" in ours
         and ours[f"test_{each.name}"].notna().any()
     ]  # fmt: skip
-    if how := sampling(done):
-        words.append(f"MC: {how}" + _over_samples(ours, metric))
+    words += [how + _over_samples(ours, metric) * how.startswith("MC: ") for how in measured(done)]
     notes = [" · ".join(words)]
     if "change" in ours and ours["baseline"].notna().any():
         tests, bounded = int(ours["p_holm"].notna().sum()), ours["change_low"].notna().any()

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors.torch import save
 
 from rnndrop.config.identity import asked, recorded, untracked
@@ -83,8 +82,7 @@ class Execution:
         return written
 
     def _config(self) -> str:
-        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        return str(yaml.dump(self.blank["config"], sort_keys=False, Dumper=dumper))
+        return records.config_text(self.blank["config"])
 
     def _record(self, status: str, **content: Any) -> Record:
         return Record(**self.blank, environment=environment.describe(self.device), status=status, **content)

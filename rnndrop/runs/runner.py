@@ -51,8 +51,7 @@ def run_one(
         found = records.own_record_or_aside(folder, owned)
         if not force and found and records.settles(found, settled):
             if claims(config, found):
-                found.config["label"] = config.label
-                files.write_atomically(folder / records.RECORD, found.to_json())
+                records.relabel(folder, found, config.label)
             if found.status == "finished":
                 with suppress(RequestError):
                     checkpoint.discard(folder)

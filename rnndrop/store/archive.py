@@ -147,12 +147,17 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if path.is_dir():
+            raise RequestError(
+                f"{path} is a folder, and import takes an archive. To make one of its runs: rnndrop export --output"
+                f" {path} -o runs.tar. A report reads the folder as it is: rnndrop report {path}"
+            )
         if not path.is_file():
             raise RequestError(f"{path} is not there, or not a file. To make one: rnndrop export -o {path}")
         try:
             with path.open("rb") as file:
                 self.runs = list(_checked(file))
-        except (ValueError, tarfile.TarError) as problem:  # UnreadableError too: of a later version
+        except ValueError as problem:  # UnreadableError too: of a later version
             raise RequestError(f"{path} is refused, and nothing was changed: {_reason(problem)}.") from None
         except OSError as error:
             raise RequestError(f"Cannot read {path}: {error.strerror}.") from None
@@ -180,6 +185,9 @@ def _reason(problem: Exception) -> str:
     return (text or type(problem).__name__).rstrip(".")
 
 
+_OTHER = "it is no archive as `rnndrop export` writes it"
+
+
 def _members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
     """The plain files of a tar that has nothing else; the content of each is read for its checksum."""
     length = file.seek(0, io.SEEK_END)
@@ -189,7 +197,10 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
             if any(rest.strip(b"\0") for rest in iter(lambda: file.read(_CHUNK), b"")):
                 raise ValueError("something lies behind its end")
             return
-        entry = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        try:
+            entry = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+        except tarfile.TarError as problem:
+            raise ValueError(f"it is damaged after {place} bytes ({problem})" if place else _OTHER) from None
         name = shorten(repr(entry.name), 100)
         if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise ValueError(f"{name} is a link, a folder or something else that is no plain file")
@@ -209,7 +220,7 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
 
 
 def _checked(file: BinaryIO) -> Iterator[Packed]:
-    """The runs of an archive. Raises ValueError and TarError for one that is not as it ought to be."""
+    """The runs of an archive. Raises ValueError for one that is not as it ought to be."""
     found: dict[str, Member] = {}
     for name, member in _members(file):
         if name in found:

@@ -13,6 +13,7 @@ from rnndrop.store.files import DamagedRecordError, NewerError, UnreadableError
 from rnndrop.store.records import set_aside
 
 WITHOUT_WEIGHTS = "its weights are not here"
+PRUNED = "pruned in a search"
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ def audit(output: str | Path) -> Iterator[Verdict]:
 def _verdict(folder: Path) -> Verdict:
     try:
         record = records.read_record(folder)
+        if record is not None and records.pruned(record):
+            return Verdict(str(folder), "sound", PRUNED)
         if record is None or record.status == "interrupted":
             return Verdict(str(folder), "unfinished", "to be gone on with" if record else "no record yet")
         if not records.whole(folder):

@@ -71,6 +71,15 @@ def run_id_of(record: Record) -> str:
         return record.run_id
 
 
+def record_of(output: Path, run_id: str, seed: int) -> Record | None:
+    """The record of a run, which may lie below an id of before. Raises DamagedRecordError and UnreadableError."""
+    home = records.run_folder(output, run_id, seed)
+    if home.is_dir():
+        return records.read_record(home)
+    near = (records.read_record(folder) for folder in records.find_runs(output) if folder.name == home.name)
+    return next((record for record in near if record and run_id_of(record) == run_id), None)
+
+
 def unmeasured(config: Config, record: Record) -> list[str]:
     """Those that it asks for and that the record of its finished run does not have, with these settings."""
     there = {mode: {**later(mode), **(record.metrics.get(mode) or {})} for mode in MODES}

@@ -58,6 +58,7 @@ class Metrics(Part):
     mc: Modes | None = None
     cache: Modes | None = None
     dynamic: Modes | None = None
+    temperature: Modes | None = None
 
 
 class Timing(Part):

@@ -183,6 +183,33 @@ def place(folder: Path, record: bytes, outputs: Mapping[str, bytes], written: fl
     the next process that locks the folder moves what is left. Until then the old files stay as they are. `written`:
     the time of the record's file, where it is not now.
     """
+    _exchange(folder, record, outputs, written)
+    for name in OUTPUTS:
+        if name not in outputs:
+            with suppress(OSError):  # what is left means nothing beside this record
+                (folder / name).unlink(missing_ok=True)
+
+
+def relabel(folder: Path, record: Record, label: str | None) -> None:
+    """Give a run another label, in its record and in its configuration's file; hold its lock."""
+    record.config["label"] = label
+    outputs: dict[str, bytes] = {}
+    content = read_file(folder / CONFIG)
+    if content is not None and record.names(CONFIG, content):  # else it is not that of the run, and stays as it is
+        outputs[CONFIG] = config_text(record.config).encode()
+        record.files |= {CONFIG: hashlib.sha256(outputs[CONFIG]).hexdigest()} if CONFIG in record.files else {}
+    _exchange(folder, record.to_json().encode(), outputs)
+
+
+def config_text(settings: Mapping[str, Any]) -> str:
+    """What a run's configuration is as a file."""
+    import yaml
+
+    return str(yaml.dump(settings, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
+
+
+def _exchange(folder: Path, record: bytes, outputs: Mapping[str, bytes], written: float | None = None) -> None:
+    """Put a record and some files in the place of theirs, as `place` does; the others stay."""
     try:
         for name, content in outputs.items():
             write_new(_next(folder, name), content, durable=True)
@@ -194,10 +221,6 @@ def place(folder: Path, record: bytes, outputs: Mapping[str, bytes], written: fl
             _drop(folder)
         raise
     _finish(folder)
-    for name in OUTPUTS:
-        if name not in outputs:
-            with suppress(OSError):  # what is left means nothing beside this record
-                (folder / name).unlink(missing_ok=True)
 
 
 def write_less(folder: Path, record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rnndrop.config.identity import asked
+from rnndrop.config.identity import asked, former
 from rnndrop.errors import RequestError
 from rnndrop.runs.reevaluate import device_of, evaluated, finished, requested
 from rnndrop.store import records
@@ -36,8 +36,9 @@ def to_measure(folder: Path, overrides: Sequence[str]) -> Job:
     job = Job(record.overrides, config, folder, f"{folder.parent.name}/{folder.name}")
     if folder_of(config) == folder:
         survey(job)
-    if job.state not in ("finished", "unmeasured"):  # of before, or in a folder of another name: a sweep would train it
-        raise RequestError(f"{folder} is not where a run of today has its record. Name it alone: rnndrop eval {folder}")
+    if job.state not in ("finished", "unmeasured"):  # a sweep would train it
+        reason = "has a run id of before, of eight digits" if former(record.run_id) else "is not at its run's own place"
+        raise RequestError(f"{folder} {reason}: it is measured if it is named alone, with rnndrop eval {folder}")
     if job.state == "unmeasured" and not (folder / records.WEIGHTS).is_file():
         raise RequestError(f"{folder} has no weights (trainer.keep_weights=false, or they were not imported).")
     return job

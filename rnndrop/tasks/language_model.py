@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rnndrop import data
+from rnndrop.config.cells import CELLS
 from rnndrop.config.schema import Config, DataSettings, TrainerSettings
 from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
@@ -160,8 +162,9 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
         return corpus
 
     def check(self, corpus: Corpus, config: Config) -> None:
-        """The training stream must fill a batch, and what stands in holes must be there."""
+        """The training stream must fill a batch, a window fit into memory, and what stands in holes be there."""
         batching.check(corpus.train, config.trainer.batch_size)
+        _check_window(-(-(len(corpus.train) - 1) // config.trainer.batch_size), config)
         if any(rule.fill == "unk" for rule in config.twin_plan.at("token")) and UNK not in corpus.vocabulary:
             raise RequestError(
                 f"dropout.token: {corpus.name} has no {UNK} for holes. Take dropout.token.kind=blank or unigram."
@@ -200,6 +203,28 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
     ) -> Estimate:
         """Perplexity of the mean probabilities."""
         return monte_carlo(model, config.plan, corpus.split(split), config.evaluation, masks)
+
+
+def _check_window(rows: int, config: Config) -> None:
+    """Raise RequestError for holes longer than a column, of so many rows, and for a window that no memory holds."""
+    batch, cell = config.trainer.batch_size, CELLS[config.model.cell]
+    for own in config.twin_plan.active:
+        if own.block is not None and own.block > rows:
+            raise RequestError(
+                f"dropout.{own.location}.block={own.block}: no hole is longer than a column of the text, {rows:,} steps"
+                f" with trainer.batch_size={batch}. Give at most that."
+            )
+    if config.trainer.device in ("auto", "cuda") and torch.cuda.is_available():
+        return  # a GPU says itself that it has no room
+    steps = min(config.trainer.window, rows)
+    kept = 4 * steps * batch * config.model.layers * (len(cell.gates) + 1) * config.model.hidden  # bytes
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if kept > memory:
+        raise RequestError(
+            f"trainer.window={config.trainer.window}: {steps:,} steps of {batch} columns keep at least"
+            f" {kept / 2**30:,.0f} GiB for their gradient, and this machine has {memory / 2**30:,.0f} GiB. Lower"
+            " trainer.window or trainer.batch_size."
+        )
 
 
 TASK = LanguageModelling()

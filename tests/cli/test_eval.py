@@ -37,7 +37,8 @@ def test_what_is_measured_is_said_and_recorded(rnndrop: Command, names: list[str
     usual = rnndrop("eval", names[0], "--mc", "2").stdout
     assert "MC (2 samples) " in usual and f"temperature ({found:g}) {number(value)}" in usual.splitlines()[1]
     (row,) = json.loads(rnndrop("report", "--format", "json").stdout)
-    assert row["test_perplexity_mc"] and "test_perplexity_temperature" not in row
+    assert row["test_perplexity_mc"] and "test_perplexity_cache" not in row
+    assert row["test_perplexity_temperature"] == value
 
 
 def test_an_ensemble(rnndrop: Command, names: list[str], tmp_path: Path) -> None:

@@ -88,6 +88,11 @@ def test_a_sweep_ends_with_what_happened_and_what_to_type(tmp_path: Path) -> Non
     )
     jobs[2].state, jobs[3].state = "failed", "waiting"
     assert outcome.counts() == "4 runs: 2 ran now (1 finished, 1 failed), 1 was finished already, 1 is left."
+    jobs[1].problem = "it has no weights"  # a measurement more of a finished run
+    assert outcome.counts() == (
+        "4 runs: 1 ran now (1 failed), 1 was finished already, 1 had finished and could not be measured as asked,"
+        " 1 is left."
+    )
     run = f"{jobs[2].folder.parent.name[:8]}/seed-2 --output {tmp_path}"
     assert f"rnndrop show {run} says why" in outcome.ended() and "--retry-failed" in outcome.ended()
     jobs[2].state = "waiting"

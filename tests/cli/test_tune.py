@@ -17,7 +17,7 @@ from rnndrop.config.compose import compose
 from rnndrop.runs.pruning import Rival, behind
 from rnndrop.runs.runner import run_one
 from rnndrop.stats import expected_best
-from rnndrop.store.records import TRIAL, find_runs, read_record
+from rnndrop.store.records import TRIAL, find_runs, label_of, read_record, run_folder
 from rnndrop.sweeps.scheduler import plan_jobs
 from rnndrop.sweeps.search_file import paths, read
 from rnndrop.sweeps.tuning import search
@@ -96,6 +96,34 @@ def test_a_report_has_the_fresh_seeds_alone(rnndrop: Command, tmp_path: Path) ->
     assert more["id"] == one["id"] and more["plans"][1]["trials"][:3] == naive["trials"]
 
 
+def test_doctor_holds_a_search_to_its_records(rnndrop: Command, tmp_path: Path) -> None:
+    assert rnndrop("tune", *SMALL, "dropout=naive", "--trials", "2", "--seeds", "1").returncode == 0
+    output = tmp_path / "results/runs"
+    (path,) = paths(output)
+    write_run(output, ["dropout=awd"], 0, 5.0, status="interrupted", metrics={"pruned": 2})
+    assert rnndrop("doctor", "results/runs").stdout == "5 sound · 1 of the sound pruned in a search\n"
+    whole = path.read_text()
+    (plan,) = json.loads(whole)["plans"]
+    other = next(trial for trial in plan["trials"] if trial["number"] != plan["chosen"])
+    for old, new, said in [
+        (str(other["valid"]), "1.5", f"{other['run_id']}/seed-0 had 1.5, and its record says {other['valid']}"),
+        (
+            f'"chosen": {plan["chosen"]}',
+            '"chosen": null',
+            f"trial None was chosen, and the scores give {plan['chosen']}",
+        ),
+        (str(plan["expected_best"][0]), "2.5", "its expected best does not follow from its trials"),
+        ('"plans"', '"planz"', "not a whole search"),
+    ]:
+        path.write_text(whole.replace(old, new, 1))
+        done = rnndrop("doctor", "results/runs")
+        assert done.returncode == 1 and f"damaged: results/runs/searches/{path.name}: " in done.stdout, done
+        assert said in done.stdout, done
+    path.write_text(whole)
+    (run_folder(output, other["run_id"], 0) / "record.json").unlink()
+    assert f"the record of {other['run_id']}/seed-0 is gone" in rnndrop("doctor", "results/runs").stdout
+
+
 def test_a_trial_that_is_asked_for_is_a_run_of_its_own(rnndrop: Command, tmp_path: Path) -> None:
     request = [*SMALL, "dropout.recurrent.kind=locked"]
     assert rnndrop("tune", *request, "dropout.recurrent.p=0.1,0.3", "--seeds", "0").returncode == 0
@@ -107,7 +135,8 @@ def test_a_trial_that_is_asked_for_is_a_run_of_its_own(rnndrop: Command, tmp_pat
     assert set(labels(tmp_path).values()) == {TRIAL, "mine"}
     assert rnndrop("run", *request, "dropout.recurrent.p=0.3").returncode == 0
     assert set(labels(tmp_path).values()) == {None, "mine"}
-    assert rnndrop("doctor", "results/runs").returncode == 0
+    assert {label_of(folder) for folder in find_runs(tmp_path)} == {"", "mine"}
+    assert rnndrop("doctor", "results/runs").stdout == "3 sound\n"  # the two, and the search
     assert rnndrop("tune", *request, "dropout.recurrent.p=0.1,0.3", "--seeds", "0").returncode == 0
     assert set(labels(tmp_path).values()) == {None, "mine"}
 

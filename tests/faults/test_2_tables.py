@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats
 from rnndrop.report.compare import compare
@@ -79,6 +80,26 @@ def test_2_5_a_metric_has_its_own_n(mixed: Path) -> None:
     first = dict(zip([column.header for column in sheet.columns], sheet.rows[0].cells, strict=True))
     assert first["dropout"] == "variational" and first["n"] == "3" and first["test MC"] == "90.00 (1.00, n=1)"
     assert "samples=5 masks=pass embedding=false" in sheet.notes[0]
+
+
+@pytest.mark.parametrize(("mode", "title"), [("cache", "cache"), ("dynamic", "dynamic")])
+def test_2_5_what_else_was_measured_has_a_column_of_runs_measured_alike(tmp_path: Path, mode: str, title: str) -> None:
+    name = f"test_perplexity_{mode}"
+    for seed, size in enumerate((500, 500, 2000)):
+        write_run(tmp_path, ["dropout=naive"], seed, 100.0, metrics={name: 80.0 + seed, mode: {"size": size}})
+    write_run(tmp_path, ["dropout=none"], 0, 100.0)
+    runs = load_runs(tmp_path)
+    table = compare(runs, name)
+    assert table[name].tolist()[0] == 80.5 and table[f"{name}_n"].tolist() == [2, 0]
+    (sheet,) = sheets(table, runs, name)
+    first = dict(zip([column.header for column in sheet.columns], sheet.rows[0].cells, strict=True))
+    assert first["n"] == "3" and first[f"test {title}"] == "80.50 ± 0.71 (1.00, n=2)"
+    assert f"{title}: size=500" in sheet.notes[0] and "temperature" not in " ".join(first)
+    assert any(f"{title} is of the 2 runs with size=500; left out: 1 with size=2000" in each for each in caveats(runs))
+    with pytest.raises(
+        RequestError, match=r"No run here has test_perplexity_temperature\. To measure it: rnndrop eval"
+    ):
+        compare(runs, "test_perplexity_temperature")
 
 
 def test_2_5_the_other_samples_can_be_asked_for(mixed: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -152,3 +153,63 @@ def test_6_tune_where_nothing_finishes(rnndrop: Command) -> None:
     done = rnndrop("tune", *TINY, "trainer.optimizer=sgd", "trainer.clip=null", "trainer.learning_rate=1e6,1e7",
                    "--trials", "2")  # fmt: skip
     assert done.returncode == 1 and "Traceback" not in done.stderr and "no trial finished" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (
+            ["trainer.window=1000000000", "dropout.recurrent.varies=[time]", "dropout.recurrent.p=0.5",
+             "dropout.recurrent.block=900000000"],
+            "dropout.recurrent.block=900000000: no hole is longer than a column of the text",
+        ),
+        (
+            ["trainer.window=1000000000", "model.layers=100", "model.hidden=300000"],
+            "trainer.window=1000000000: ",
+        ),
+    ],
+)  # fmt: skip
+def test_6_what_the_text_shows_to_be_beyond_memory(tmp_path: Path, settings: list[str], named: str) -> None:
+    from rnndrop.runs.execution import Execution
+
+    config = compose([*TINY, *settings, "trainer.device=cpu"])
+    with pytest.raises(RequestError, match=re.escape(named)):
+        Execution(config, settings, tmp_path / "run" / "seed-0")
+    assert not any(tmp_path.iterdir())
+
+
+def test_6_a_window_longer_than_the_text_is_the_text(tmp_path: Path) -> None:
+    from rnndrop.runs.execution import Execution
+
+    Execution(compose([*TINY, "trainer.window=1000000000"]), [], tmp_path)
+
+
+def test_6_gates_of_a_cell_that_has_one(tmp_path: Path) -> None:
+    for varies, said in (("gate", "The mask is one number"), ("batch,gate,feature", "varies over batch feature")):
+        rule = ["dropout.recurrent.p=0.5", f"dropout.recurrent.varies=[{varies}]"]
+        (line,) = compose([*TINY, "model.cell=rnn", *rule]).without_effect
+        assert (
+            "dropout.recurrent: varying over gates does nothing here: model.cell=rnn has one" in line and said in line
+        )
+        assert not compose([*TINY, "model.cell=gru", *rule]).without_effect
+    assert not compose([*TINY, "model.cell=rnn", "dropout=dropconnect"]).without_effect
+
+
+def test_6_where_nothing_can_be_chosen_nothing_is_listed(rnndrop: Command, tmp_path: Path) -> None:
+    done = rnndrop("gc", "zzz", "--output", str(tmp_path))
+    assert (done.returncode, done.stderr) == (2, f"No run in {tmp_path} 'zzz'. There is none.\n")
+
+
+def test_6_import_says_what_it_takes(rnndrop: Command, tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text('{"a": 1}')
+    done = rnndrop("import", str(tmp_path / "table.json"), "output=o")
+    assert done.returncode == 2 and "it is no archive as `rnndrop export` writes it" in done.stderr
+    done = rnndrop("import", str(tmp_path), "output=o")
+    assert done.returncode == 2 and "is a folder, and import takes an archive. To make one" in done.stderr
+
+
+def test_6_a_link_is_named_once(few: Path, rnndrop: Command, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (few / "away").symlink_to(tmp_path / "elsewhere")
+    for command in (["doctor", str(few)], ["gc", "--dry-run", "--where", "seed=0", "--output", str(few)]):
+        assert rnndrop(*command).stderr.count("away is a link to another folder") == 1

@@ -18,6 +18,7 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.sheet import sheets
 from rnndrop.report.tables import INTERNAL, STYLES, fitting, render
+from tests.invented import write_run
 
 METRIC = "test_perplexity"
 NASTY = "a|b <script>alert(1)</script> & _x_ %$#{}~^\\ \x1b[31m"
@@ -168,3 +169,14 @@ def test_settings_whose_last_part_says_little_are_named_in_full(few: Path, chang
     headers = [column.header for column in sheet.columns]
     assert {"window", "twin.weight", "seeds.init", "seeds.data", "seeds.masks"} <= set(headers)
     assert not {"weight", "init", "data", "masks"} & set(headers)
+
+
+def test_the_settings_of_a_twin_share_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, twin in enumerate(([], ["twin=fraternal"], ["twin=pi"], ["twin=r_drop", "twin.weight=2"])):
+        write_run(tmp_path, ["dropout=variational", *twin], 0, 100.0 + number)
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = shown(tmp_path, "rich", None).splitlines()
+    header, first, second, _, last = lines[(at := [line[:7] for line in lines].index("dropout")) : at + 5]
+    assert "valid" in header and header.split()[:3] == ["dropout", "twin", "n"]
+    assert "none" in first and "mse 0.15" in second and "kl 2" in last
+    assert any("twin: loss, weight" in line for line in lines)
