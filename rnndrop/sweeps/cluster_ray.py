@@ -97,12 +97,16 @@ class Ray:
 
     def _ask(self, question: str, *about: Any) -> Any:
         """Ask the process that speaks to Ray. Raises RequestError."""
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        assert self._pipe is not None
-        with suppress(OSError):
-            self._pipe.send((question, *about))
-        return self._answer(ANSWER)
+        try:
+            if self._process is None or not self._process.is_alive():
+                self._start()
+            assert self._pipe is not None
+            with suppress(OSError):
+                self._pipe.send((question, *about))
+            return self._answer(ANSWER)
+        except KeyboardInterrupt:  # or the answer would be taken for that to the next question
+            self._hang_up()
+            raise
 
     def _start(self) -> None:
         self._pipe, theirs = SPAWN.Pipe()
@@ -112,22 +116,29 @@ class Ray:
         theirs.close()
         unused = self._answer(CONNECT)
         if unused and not self._connected:
-            log.warning("The cluster has %g GPUs, and no run is given one: hydra.launcher.num_gpus=1, or 0.5", unused)
+            log.warning(
+                "The cluster has %g GPUs, and runs are given none: hydra.launcher.num_gpus=1, or 0.5 for two on one.",
+                unused,
+            )
         self._connected = True
 
     def _answer(self, seconds: float) -> Any:
-        assert self._pipe is not None and self._process is not None
-        try:
-            fine, content = self._pipe.recv() if self._pipe.poll(seconds) else (None, None)
-        except (EOFError, OSError):
-            fine, content = None, None
-        if fine is None:
+        assert self._pipe is not None
+        said: tuple[bool, Any] | None = None
+        with suppress(EOFError, OSError):
+            said = self._pipe.recv() if self._pipe.poll(seconds) else None
+        if said is None:
+            self._hang_up()
+            raise RequestError(f"hydra.launcher.address={self.address}: Ray does not answer.")
+        fine, content = said
+        if not fine:
+            raise RequestError(content.partition("\n")[0] if self._connected else content)
+        return content
+
+    def _hang_up(self) -> None:
+        if self._process is not None:
             self._process.kill()
             self._process.join()
-            raise RequestError(f"hydra.launcher.address={self.address}: Ray does not answer.")
-        if not fine:
-            raise RequestError(content)
-        return content
 
 
 # ---- in the process that speaks to Ray -----------------------------------------------------------------------------
@@ -204,7 +215,10 @@ class _Actors:
         options = self.actor.options(
             name=name, lifetime="detached", scheduling_strategy="SPREAD", max_restarts=0, **resources
         )
-        self.made[name] = options.remote(task, str(output), max(1, int(needs["num_cpus"])))
+        environment = {"OMP_NUM_THREADS": str(max(1, int(needs["num_cpus"])))}
+        if not needs.get("num_gpus"):  # Ray then shows all that its machine has, and each run would take the first
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        self.made[name] = options.remote(task, str(output), environment)
 
     def names(self) -> list[str]:
         return list(self.ray.util.list_named_actors())
@@ -241,7 +255,7 @@ def _last_line(error: BaseException) -> str:
 class Remote:
     """The actor: keeps the process of a job, and ends with it."""
 
-    def __init__(self, task: bytes, output: str, threads: int) -> None:
+    def __init__(self, task: bytes, output: str, environment: dict[str, str]) -> None:
         ray = need("ray", "ray", "hydra/launcher=ray")
         self.end = ray.kill
         self.itself = ray.get_runtime_context().current_actor
@@ -253,7 +267,7 @@ class Remote:
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", Remote.__module__],
-                stdin=subprocess.PIPE, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.PIPE, stdout=file, stderr=file, env={**os.environ, **environment},
             )  # fmt: skip
         assert self.process.stdin is not None
         with self.process.stdin as pipe:
