@@ -97,6 +97,7 @@ class Cluster:
         self._answered = time.monotonic()
         self._works = False  # whether the scheduler has ever taken a job: if not, the request is wrong
         self._refused: list[Job] = []
+        self._complaint = ""  # why it takes none, as last said
 
     @property
     def free(self) -> int:
@@ -131,10 +132,12 @@ class Cluster:
                 if not self._works:
                     said = "" if isinstance(error, RequestError) else f"hydra/launcher={self.backend.launcher}: "
                     raise RequestError(f"{said}{error}") from None
-                log.warning("The scheduler takes no jobs now, trying again: %s", error)
+                if str(error) != self._complaint:
+                    log.warning("The scheduler takes no jobs now, trying again: %s", error)
+                self._complaint = str(error)
                 self._refused += fresh[index:]
                 return
-            self._works = True
+            self._works, self._complaint = True, ""
             records.prepare(job.folder)
             self._follow(job, identity, settled, task.number, fresh=True)
             with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead

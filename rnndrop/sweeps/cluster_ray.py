@@ -1,6 +1,7 @@
 """Ray as the scheduler of a `Cluster`: each job is a detached actor, which starts the job's process on its node.
 
-Detached, because those outlive the sweep, wait in the cluster until there is room, and are found again by their names;
+Detached, because those outlive the sweep, wait in the cluster until there is room, are started again on another node
+when theirs dies, even where no sweep is there to see it, and are found by their names;
 Ray's tasks end with the program that gave them, and its job server needs the dashboard. A process of its own for the
 job, because Ray has its own ways with signals, and a job must write a checkpoint when it is told to leave. And one for
 what speaks to Ray beside the sweep: Ray writes on the streams from C++, waits for most of a minute where no cluster is,
@@ -20,6 +21,7 @@ import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -39,6 +41,7 @@ SETTINGS = ("address", "num_cpus", "num_gpus", "mem_gb")
 CONNECT = 60.0  # seconds in which Ray must have been imported and the cluster have answered
 ANSWER = 60.0  # seconds for an answer to a question
 REACH = 5.0  # seconds for the cluster's port, or an actor, to answer
+RESTARTS = 2  # times that Ray itself starts an actor again whose node has died; then it is the sweep's turn
 LEAVE = 60.0  # seconds that a job may take for its last checkpoint
 
 log = logging.getLogger("rnndrop")
@@ -97,12 +100,16 @@ class Ray:
 
     def _ask(self, question: str, *about: Any) -> Any:
         """Ask the process that speaks to Ray. Raises RequestError."""
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        assert self._pipe is not None
-        with suppress(OSError):
-            self._pipe.send((question, *about))
-        return self._answer(ANSWER)
+        try:
+            if self._process is None or not self._process.is_alive():
+                self._start()
+            assert self._pipe is not None
+            with suppress(OSError):
+                self._pipe.send((question, *about))
+            return self._answer(ANSWER)
+        except KeyboardInterrupt:  # or the answer would be taken for that to the next question
+            self._hang_up()
+            raise
 
     def _start(self) -> None:
         self._pipe, theirs = SPAWN.Pipe()
@@ -112,22 +119,29 @@ class Ray:
         theirs.close()
         unused = self._answer(CONNECT)
         if unused and not self._connected:
-            log.warning("The cluster has %g GPUs, and no run is given one: hydra.launcher.num_gpus=1, or 0.5", unused)
+            log.warning(
+                "The cluster has %g GPUs, and runs are given none: hydra.launcher.num_gpus=1, or 0.5 for two on one.",
+                unused,
+            )
         self._connected = True
 
     def _answer(self, seconds: float) -> Any:
-        assert self._pipe is not None and self._process is not None
-        try:
-            fine, content = self._pipe.recv() if self._pipe.poll(seconds) else (None, None)
-        except (EOFError, OSError):
-            fine, content = None, None
-        if fine is None:
+        assert self._pipe is not None
+        said: tuple[bool, Any] | None = None
+        with suppress(EOFError, OSError):
+            said = self._pipe.recv() if self._pipe.poll(seconds) else None
+        if said is None:
+            self._hang_up()
+            raise RequestError(f"hydra.launcher.address={self.address}: Ray does not answer.")
+        fine, content = said
+        if not fine:
+            raise RequestError(content.partition("\n")[0] if self._connected else content)
+        return content
+
+    def _hang_up(self) -> None:
+        if self._process is not None:
             self._process.kill()
             self._process.join()
-            raise RequestError(f"hydra.launcher.address={self.address}: Ray does not answer.")
-        if not fine:
-            raise RequestError(content)
-        return content
 
 
 # ---- in the process that speaks to Ray -----------------------------------------------------------------------------
@@ -202,9 +216,12 @@ class _Actors:
         if memory := needs.get("mem_gb"):
             resources["memory"] = int(memory * 2**30)
         options = self.actor.options(
-            name=name, lifetime="detached", scheduling_strategy="SPREAD", max_restarts=0, **resources
+            name=name, lifetime="detached", scheduling_strategy="SPREAD", max_restarts=RESTARTS, **resources
         )
-        self.made[name] = options.remote(task, str(output), max(1, int(needs["num_cpus"])))
+        environment = {"OMP_NUM_THREADS": str(max(1, int(needs["num_cpus"])))}
+        if not needs.get("num_gpus"):  # Ray then shows all that its machine has, and each run would take the first
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        self.made[name] = options.remote(task, str(output), environment)
 
     def names(self) -> list[str]:
         return list(self.ray.util.list_named_actors())
@@ -241,10 +258,11 @@ def _last_line(error: BaseException) -> str:
 class Remote:
     """The actor: keeps the process of a job, and ends with it."""
 
-    def __init__(self, task: bytes, output: str, threads: int) -> None:
+    def __init__(self, task: bytes, output: str, environment: dict[str, str]) -> None:
         ray = need("ray", "ray", "hydra/launcher=ray")
         self.end = ray.kill
-        self.itself = ray.get_runtime_context().current_actor
+        context = ray.get_runtime_context()
+        self.itself = context.current_actor
         self.output = Path(output)
         if not self.output.parent.is_dir():
             raise FileNotFoundError(
@@ -253,11 +271,11 @@ class Remote:
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", Remote.__module__],
-                stdin=subprocess.PIPE, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                stdin=subprocess.PIPE, stdout=file, stderr=file, env={**os.environ, **environment},
             )  # fmt: skip
         assert self.process.stdin is not None
         with self.process.stdin as pipe:
-            pickle.dump((os.getpid(), task), pipe)
+            pickle.dump((os.getpid(), task, context.was_current_actor_reconstructed), pipe)
         threading.Thread(target=self._wait, daemon=True).start()
 
     def leave(self) -> None:
@@ -277,10 +295,11 @@ def main() -> None:
     """Run the job that is described on stdin."""
     from rnndrop.runs.signals import Interrupted
 
-    parent, task = pickle.load(sys.stdin.buffer)
+    parent, described, again = pickle.load(sys.stdin.buffer)
     leave_with(parent)
+    task = pickle.loads(described)
     with suppress(Interrupted):
-        run_remote(pickle.loads(task))
+        run_remote(replace(task, force=task.force and not again))  # it started afresh the first time
 
 
 if __name__ == "__main__":

@@ -219,7 +219,7 @@ def test_a_node_dies_and_the_sweep_ends_as_a_local_one(
         go_on(run for run in runs if session(run))
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0 and out.count("✓ valid") == 4, err
-    assert "its process died" in err and any(resumed(tmp_path))
+    assert any(resumed(tmp_path))
     assert essences(tmp_path / "results" / "runs") == local
 
 
