@@ -74,13 +74,17 @@ def capture(command: str, columns: int, height: int, where: Path, until: str = "
         _become(command, where)
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, columns, 0, 0))
     lines: list[list[Any]] = []
+    looked = 0.0
     while True:
         try:
             data = os.read(terminal, 1 << 16)
         except OSError:  # the command has ended
             break
         stream.feed(data)
-        if until and not lines and re.search(until, "\n".join(screen.display[1:])):
+        if until and not lines and time.monotonic() > looked + 0.1:
+            looked = time.monotonic()
+            if not re.search(until, "\n".join(screen.display[1:])):
+                continue
             lines = _cells(screen)
             os.kill(child, signal.SIGINT)
     os.waitpid(child, 0)
