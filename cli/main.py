@@ -576,11 +576,12 @@ def plot(
     ] = None,
     where: Where = None,
     last: Last = None,
+    hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Do not name runs that did not finish.")] = False,
 ) -> None:
     """Draw curves, differences, rates, location × kind, Monte-Carlo scores, decisions, spreads or searches."""
     from . import plot as command
 
-    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))
+    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last, hide_failed))
 
 
 @_command("ls", ASK)

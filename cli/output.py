@@ -53,8 +53,14 @@ class _Steered:
     def __init__(self, name: str) -> None:
         self._name = name
 
+    @property
+    def rich_proxied_file(self) -> _Steered:
+        """What rich writes to while it draws: then the stream in `sys` is a proxy of its own."""
+        return self
+
     def write(self, text: str) -> int:
         stream = getattr(sys, self._name)
+        stream = getattr(stream, "rich_proxied_file", stream)
         written: int = stream.steer(text) if isinstance(stream, _Output) else stream.write(text)
         return written
 

@@ -21,14 +21,14 @@ from .report import load, tasks
 
 
 def plot(kind: Drawing, path: str, output: str | None, metric: str | None, baseline: str | None,
-         location: str | None, conditions: list[str], span: str | None) -> int:  # fmt: skip
+         location: str | None, conditions: list[str], span: str | None, hide_failed: bool) -> int:  # fmt: skip
     """Draw in the terminal, or into the file `output`; return the exit code."""
     if metric is not None and metric not in columns():
         raise unknown("metric", metric, columns())
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     runs, _ = load([path], conditions, span)
-    for line in failures(runs):
+    for line in [] if hide_failed else failures(runs):
         print(line, file=sys.stderr)
     count = len(runs)
     found = decisions([path], runs) if kind == "decisions" else searches(path) if kind == "trials" else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,14 +12,15 @@ from types import TracebackType
 from typing import Any
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
 from rnndrop.config.metrics import METRICS
 from rnndrop.config.schema import Config
 from rnndrop.config.tasks import score, task_of
-from rnndrop.display.digits import number
+from rnndrop.display.digits import count, number
 from rnndrop.runs.signals import Interrupted
+from rnndrop.store.progress import Outline, RunObserver
 from rnndrop.store.progress import Progress as TrainingProgress
-from rnndrop.store.progress import RunObserver
 
 from . import output
 
@@ -26,13 +28,35 @@ console = output.console("stderr")
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def headline(config: Config) -> str:
-    """What is about to run, in one line."""
-    model = config.model
-    return (
-        f"{config.data.name} · {model.cell} {model.layers}×{model.hidden} · "
-        f"{config.dropout.name}: {config.plan} · seed {config.seed}"
-    )
+def headline(config: Config) -> Text:
+    """The plan that is about to run, folded beside its name."""
+    name, about = config.dropout.name, str(config.plan)
+    if about == "no dropout":
+        return Text(name, style="bold")
+    head = f"{name}  "
+    lines = textwrap.wrap(head + about, console.width, subsequent_indent=" " * len(head), break_on_hyphens=False)
+    return Text.assemble((name, "bold"), "\n".join(lines)[len(name) :])
+
+
+def outline(config: Config, found: Outline) -> str:
+    """What a run works with, in two lines: the corpus and its floor; the model, its size, and what computes it."""
+    data, model = found.data, config.model
+    floors = [number(data[name]) for name in ("floor_perplexity", "floor_perplexity_valid") if data.get(name)]
+    corpus = [
+        config.data.name,
+        *([f"{data['vocab_size']:,} types"] if data.get("vocab_size") else []),
+        *([f"{data['train_tokens']:,} training tokens"] if data.get("train_tokens") else []),
+        *([f"floor {' test, '.join(floors)} valid"] if len(floors) == 2 else []),
+    ]
+    parts = [
+        f"{model.cell} {model.layers}×{model.hidden}",
+        f"{count(found.parameters)} parameters",
+        f"{config.trainer.epochs} epochs",
+        found.machine,
+        *([config.trainer.precision] if config.trainer.precision != "float32" else []),
+        f"seed {config.seed}",
+    ]
+    return "\n".join(" · ".join(line) for line in (corpus, parts))
 
 
 def tell_idle(configs: Iterable[Config]) -> None:
@@ -128,7 +152,7 @@ class RunDisplay(RunObserver):
         self.settings = config.model_dump(mode="json")
         self.bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(24, style="dim", complete_style="green", finished_style="green"),
             TextColumn("{task.fields[numbers]}"),
             console=console,
             transient=True,
@@ -138,13 +162,17 @@ class RunDisplay(RunObserver):
         self.shown = 0
 
     def __enter__(self) -> RunDisplay:
-        console.print(headline(self.config))
+        console.print(headline(self.config), soft_wrap=True)
         self.bar.start()
         self.task = self.bar.add_task("starting", total=1.0, numbers="")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.bar.stop()
+
+    def started(self, outline_: Outline) -> None:
+        """Say what the run works with."""
+        console.print(outline(self.config, outline_), soft_wrap=True)
 
     def progress(self, progress: TrainingProgress) -> None:
         """Show where the training stands."""

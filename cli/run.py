@@ -18,12 +18,12 @@ from rnndrop.store.records import Record
 def run(overrides: Sequence[str], as_json: bool, force: bool) -> int:
     """Run and print the result line, or the record as JSON; return the exit code."""
     config = compose(overrides)  # before torch is imported: a wrong request answers at once
-    from rnndrop.runs.runner import run_one
-
     from .progress import RunDisplay, resumable, tell_idle
 
     tell_idle([config])
     with resumable(force), RunDisplay(config) as display:
+        from rnndrop.runs.runner import run_one
+
         record = run_one(config, overrides, display, force)
     print(record.to_json() if as_json else result_line(record, folder_of(config)))
     if record.status == "failed":

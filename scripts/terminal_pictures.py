@@ -11,12 +11,16 @@ import argparse
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fcntl import ioctl
 from html import escape
@@ -40,30 +44,44 @@ LIGHT = {
 }  # fmt: skip
 
 
+SMALL = "model.hidden=64 data.train_tokens=20000"
+
+
 @dataclass(frozen=True)
 class Picture:
-    """What is typed at 80 columns and at 120, and the words on the screen at which a live one is drawn."""
+    """What is typed at 80 columns and at 120, and the words on the screen at which it is drawn; without, at its end."""
 
     commands: tuple[str, str]
     until: str = ""
+    stop: bool = False  # with Ctrl-C, once it is drawn: it would go on for ever
+    beside: str = ""  # a command that is at work meanwhile
     height: int = 200  # lines: so many that nothing scrolls, unless what is shown depends on it
 
 
 PICTURES = {
-    "help": Picture(("rnndrop report --help",) * 2),
-    "run": Picture(("rnndrop run dropout=variational", "rnndrop run dropout=awd")),
+    "help": Picture(("rnndrop -h", "rnndrop report -h")),
+    "run": Picture((f"rnndrop run dropout=variational {SMALL}", f"rnndrop run dropout=awd {SMALL}")),
     "sweep": Picture(
-        ("rnndrop sweep dropout=none,naive,variational 'seed=range(3)' --jobs 2",
-         "rnndrop sweep dropout=none,naive,variational,awd 'seed=range(3)' --jobs 2"),
-        until=r"[5-9]\d%  ",
+        (f"rnndrop sweep dropout=none,naive,variational 'seed=range(3)' --jobs 2 {SMALL}",
+         f"rnndrop sweep dropout=none,naive,variational,awd 'seed=range(3)' --jobs 2 {SMALL}"),
+        until=r" [4-9]\d%  ",
     ),
-    "watch": Picture(("rnndrop watch",) * 2, until="running", height=24),
     "report": Picture(("rnndrop report --baseline none",) * 2),
-    "decide": Picture(("rnndrop decide dropout=variational,none",) * 2),
+    "decide": Picture((f"rnndrop decide dropout=naive,none --max-seeds 6 --jobs 2 {SMALL}",
+                       f"rnndrop decide dropout=awd,none --max-seeds 6 --jobs 2 {SMALL}")),
+    "watch": Picture(
+        ("rnndrop watch",) * 2,
+        until=r"running +\w+/seed-\d+ .* \d/6 .*\d",
+        stop=True,
+        beside=f"rnndrop sweep dropout=locked_gates,zoneout 'seed=range(3)' --jobs 2 {SMALL}",
+        height=24,
+    ),
 }  # fmt: skip
 
 
-def capture(command: str, columns: int, height: int, where: Path, until: str = "") -> list[list[Any]]:
+def capture(
+    command: str, columns: int, height: int, where: Path, until: str = "", stop: bool = False
+) -> list[list[Any]]:
     """The screen of a command at its end, or at the first moment at which it shows `until`: cells by line."""
     screen = pyte.Screen(columns, height)
     stream = pyte.ByteStream(screen)
@@ -74,18 +92,38 @@ def capture(command: str, columns: int, height: int, where: Path, until: str = "
         _become(command, where)
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", height, columns, 0, 0))
     lines: list[list[Any]] = []
+    looked = 0.0
     while True:
         try:
             data = os.read(terminal, 1 << 16)
         except OSError:  # the command has ended
             break
         stream.feed(data)
-        if until and not lines and re.search(until, "\n".join(screen.display[1:])):
+        if until and not lines and time.monotonic() > looked + 0.1:
+            looked = time.monotonic()
+            if not re.search(until, "\n".join(screen.display[1:])):
+                continue
             lines = _cells(screen)
-            os.kill(child, signal.SIGINT)
+            if stop:
+                os.kill(child, signal.SIGINT)
     os.waitpid(child, 0)
     os.close(terminal)
     return lines or _cells(screen)
+
+
+@contextmanager
+def _at_work(command: str, where: Path) -> Iterator[None]:
+    """A command at work beside what is drawn, without a terminal, until that is."""
+    if not command:
+        yield
+        return
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with subprocess.Popen(shlex.split(command), cwd=where, env={**os.environ, "PATH": path},
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 def _become(command: str, where: Path) -> None:
@@ -111,8 +149,13 @@ def svg(lines: list[list[Any]], columns: int, colours: dict[str, str]) -> str:
     body = []
     for row, line in enumerate(lines):
         at = 0
-        for (colour, bold, dim), cells in groupby(line, key=_look):
+        for (colour, ground, bold, dim), cells in groupby(line, key=_look):
             text = "".join(cell.data for cell in cells)
+            if ground != "default":
+                body.append(
+                    f'<rect x="{PAD + at * CELL:g}" y="{PAD + row * LINE}" width="{len(text) * CELL:g}" '
+                    f'height="{LINE}" fill="{colours.get(ground) or f"#{ground}"}"/>'
+                )
             if text.strip():
                 own = f' fill="{colours.get(colour) or f"#{colour}"}"' if colour != "default" else ""
                 own += ' font-weight="bold"' * bold + ' opacity=".6"' * dim
@@ -127,8 +170,8 @@ def svg(lines: list[list[Any]], columns: int, colours: dict[str, str]) -> str:
     )
 
 
-def _look(cell: Any) -> tuple[str, bool, bool]:
-    return cell.fg, cell.bold, cell.blink
+def _look(cell: Any) -> tuple[str, str, bool, bool]:
+    return cell.fg, cell.bg, cell.bold, cell.blink
 
 
 def main(arguments: list[str]) -> int:
@@ -143,8 +186,12 @@ def main(arguments: list[str]) -> int:
         where, colours = given.where or Path(scratch), LIGHT if given.light else DARK
         for name in given.names or PICTURES:
             picture = PICTURES[name]
-            for columns, command in zip((80, 120), picture.commands, strict=True):
-                lines = capture(command, columns, picture.height, where, picture.until)
+            with _at_work(picture.beside, where):
+                taken = [
+                    (columns, capture(command, columns, picture.height, where, picture.until, picture.stop))
+                    for columns, command in zip((80, 120), picture.commands, strict=True)
+                ]
+            for columns, lines in taken:
                 given.into.mkdir(parents=True, exist_ok=True)
                 path = given.into / f"{name}-{columns}.svg"
                 path.write_text(svg(lines, columns, colours), "utf-8")

@@ -30,6 +30,14 @@ def size(count: int) -> str:
     return f"{count / unit:.3g} {name}" if count < 999 * unit else f"{count / unit:,.0f} {name}"
 
 
+def count(many: float) -> str:
+    """1443600 as 1.44M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if many >= size:
+            return f"{many / size:.3g}{unit}"
+    return f"{many:.0f}"
+
+
 def as_printed(value: float | None, std: float | None = None) -> str:
     """A published number, with the digits that it was published with, at least one decimal; empty for none."""
     numbers = [each for each in (value, std) if each is not None and not math.isnan(each)]

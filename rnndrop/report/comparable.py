@@ -9,6 +9,7 @@ import pandas as pd
 from rnndrop.config.metrics import MEASURED
 from rnndrop.config.tasks import TASKS
 from rnndrop.data.unk import unk_warning
+from rnndrop.display.digits import count
 from rnndrop.report.frames import column_types
 
 SHOWN = 4  # values of a kind named before "…"
@@ -96,14 +97,6 @@ def revision(commit: object, dirty: object) -> str:
     if not isinstance(commit, str):
         return "installed"
     return commit[:7] + ("-dirty" if dirty is True or dirty == True else "")  # noqa: E712 (numpy's True)
-
-
-def count(number: float) -> str:
-    """1443600 as 1.44M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"
 
 
 def _counts(numbers: Sequence[float]) -> list[str]:

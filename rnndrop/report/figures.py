@@ -31,7 +31,6 @@ PANELS = 9
 LINES = 8
 ROWS = 40
 DECISIONS = 3
-NARROW = 5.0  # per cent: the least that the colours of a heat map span on either side, so that a trifle looks pale
 BAND = "#dfeee7"  # the margin within which plans are equal
 BEHIND = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}  # a label that stands before lines
 FORMATS = ("png", "svg", "pdf")
@@ -100,6 +99,9 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
     columns = min(3, len(shown))
     rows = math.ceil(len(shown) / columns)
     figure, axes = _axes(rows, columns, (2.6 * columns + 0.8, 2.1 * rows + 0.7), sharex=True, sharey=True)
+    low, top = min(min(curve.train) for curve in shown), max(max(curve.valid) for curve in shown)
+    if near := bool(len(floor)) and series.floor_in_sight(floor[0], low, top):
+        low = min(low, floor[0])
     for axis, curve in zip(axes.flat, shown, strict=False):
         train, valid, std = (np.array(values) for values in (curve.train, curve.valid, curve.valid_std))
         axis.fill_between(curve.epochs, train, valid, where=valid > train, color=OKABE_ITO[1], alpha=0.18, lw=0,
@@ -107,12 +109,10 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
         axis.plot(curve.epochs, train, "--", color=OKABE_ITO[0], marker="o", ms=2.5, label="train (as trained)")
         axis.errorbar(curve.epochs, valid, std, color=OKABE_ITO[1], marker="s", ms=2.5, capsize=2, label="valid ± std")
         if len(floor):
-            axis.axhline(floor[0], color="#555555", ls=":", lw=1, label="floor (valid)")
+            _draw_floor(axis, floor[0], near, "floor (valid)")
         axis.set_title(_short(curve.label))
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
-    top = max(max(curve.valid) for curve in shown)
-    low = min([*(min(curve.train) for curve in shown), *floor[:1]])
     axes[0, 0].set_xticks(series.epoch_ticks(max(curve.epochs[-1] for curve in shown), 6))
     axes[0, 0].set_ylim(low * 0.95, min(top, 3 * min(min(curve.valid) for curve in shown)) * 1.05)
     figure.supxlabel("epoch", fontsize=9)
@@ -120,6 +120,14 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
     return figure
+
+
+def _draw_floor(axis: Any, floor: float, near: bool, name: str) -> None:
+    """A line at the floor, or only its value where that is so far below that the curves would be flat."""
+    if near:
+        axis.axhline(floor, color="#555555", ls=":", lw=1, label=name)
+    else:
+        axis.plot([], [], ls="", label=f"{name} {number(floor)}, not drawn")
 
 
 @styled
@@ -157,7 +165,8 @@ def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | 
         )
     floor = table["floor_perplexity"].dropna()
     if len(floor) and metric.startswith("test"):
-        axis.axhline(floor.iloc[0], color="#555555", ls=":", lw=1, label="floor")
+        ends = [value for line in every[:LINES] for value in line.mean]
+        _draw_floor(axis, floor.iloc[0], series.floor_in_sight(floor.iloc[0], min(ends), max(ends)), "floor")
     axis.set_xlabel("rate p")
     axis.set_ylabel(f"{title(metric)} (± std over seeds)")
     axis.legend(fontsize=8)
@@ -171,11 +180,11 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     grid = series.heatmap(table, metric)
     figure, ((axis,),) = _axes(size=(1.15 * len(grid.kinds) + 3.4, 0.5 * len(grid.locations) + 1.8))
     if grid.relative_to:
-        bound = max(NARROW, float(np.nanmax(np.abs(grid.value))))
+        bound = max(series.NARROW, float(np.nanmax(np.abs(grid.value))))
         limits = {"cmap": "PuOr_r", "vmin": -bound, "vmax": bound}
     else:
         low, high = float(np.nanmin(grid.value)), float(np.nanmax(grid.value))
-        limits = {"cmap": "cividis_r", "vmin": low, "vmax": max(high, low * (1 + 2 * NARROW / 100))}
+        limits = {"cmap": "cividis_r", "vmin": low, "vmax": max(high, low * (1 + 2 * series.NARROW / 100))}
     image = axis.imshow(np.ma.masked_invalid(grid.value), aspect="auto", **limits)
     for row, column in np.argwhere(~np.isnan(grid.value)):
         value = grid.value[row, column]

@@ -17,6 +17,7 @@ from rnndrop.report.compare import context_columns
 from rnndrop.report.settings import brief, rule_words
 from rnndrop.store.records import read_history
 
+NARROW = 5.0  # per cent: the least that the colours of a heat map span on either side, so that a trifle looks pale
 Rules = tuple[tuple[str, str, float], ...]
 """The active rules of a plan: (location, kind, p)."""
 
@@ -120,8 +121,11 @@ def curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
 
 
 def labels(table: pd.DataFrame) -> list[str]:
-    """A name for each group that says all that varies in the comparison; a setting that is null is not there."""
-    names = ["dropout", *(name for name in context_columns(table) if table[name].nunique() > 1)]
+    """A name for each group: what varies in the comparison, and nothing else; a setting that is null is not there.
+
+    The dropout, where nothing varies.
+    """
+    names = [name for name in ("dropout", *context_columns(table)) if table[name].nunique() > 1] or ["dropout"]
     rows = zip(*(table[name] for name in names), strict=True)
     return [" · ".join(_word(*each) for each in zip(names, row, strict=True) if each[1] != "null") for row in rows]
 
@@ -160,6 +164,11 @@ def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
 def _compared(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are compared with a baseline, and those: what differs in others need not be in their names."""
     return table[table["change"].notna() | table["run_id"].isin(table["baseline"].dropna())]
+
+
+def floor_in_sight(floor: float, low: float, high: float) -> bool:
+    """Whether a floor can be drawn and leave half of the axis to what stands from `low` to `high`."""
+    return low - floor <= high - low
 
 
 def epoch_ticks(last: int, count: int = 10) -> list[int]:

@@ -15,9 +15,9 @@ from rnndrop.config.identity import of_identity, shown_digits
 from rnndrop.config.metrics import MEASURED, METRICS, metric_of, mode_of
 from rnndrop.config.metrics import columns as scores
 from rnndrop.config.tasks import task_by_metric
-from rnndrop.display.digits import as_printed, number, plus_minus
+from rnndrop.display.digits import as_printed, count, number, plus_minus
 from rnndrop.report import series
-from rnndrop.report.comparable import caveats, count, measured, revision
+from rnndrop.report.comparable import caveats, measured, revision
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
 from rnndrop.report.published import note
 from rnndrop.report.settings import brief

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.style import Style
 
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.decisions.document import Decision
@@ -26,7 +27,6 @@ from rnndrop.stats import stars
 LINES = 5
 MARKS = "ox+*#@%&"
 DOCUMENTS = 3
-LABEL = 34
 
 Lines = Sequence[tuple[str, Sequence[float], Sequence[float]]]
 """(label, x, y) of each line."""
@@ -93,7 +93,7 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
     """A line a plan: the change and its 95 % interval, the baseline a vertical bar."""
     rows = series.forest(table, metric)
-    name_width = min(LABEL, width // 3, max(len(row.label) for row in rows))
+    name_width = min(width // 3, max(len(row.label) for row in rows))
     df_width = max(len(row.freedom) for row in rows) + 1
     cells = max(16, width - name_width - df_width - 20)
     ends = [end for row in rows for end in (row.low, row.high, row.change, 0.0) if not math.isnan(end)]
@@ -110,7 +110,9 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
             axis[place(row.low) : place(row.high) + 1] = "─" * (place(row.high) - place(row.low) + 1)
         axis[place(0)] = "│" if axis[place(0)] == " " else "┼"
         axis[place(row.change)] = "●" if row.p < 0.05 else "○"
-        label = plain(row.label)[:name_width].ljust(name_width)
+        *above, label = textwrap.wrap(plain(row.label), name_width, break_on_hyphens=False) or [""]
+        lines += above
+        label = label.ljust(name_width)
         change = f"{signed(row.change / 100):>7} % {stars(row.p)}"
         lines.append(f"{label}  {''.join(axis)}  {change}".ljust(width - df_width) + f"{row.freedom:>{df_width}}")
     what = f"change of {title(metric)} against {series.against(table)}, over all seeds, 95 % (Welch)"
@@ -121,18 +123,34 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
     """Location × kind as numbers."""
     grid = series.heatmap(table, metric)
-    first = max(map(len, grid.locations))
+    first = max(map(len, grid.locations)) + 1
     size = max(14, *(len(kind) + 2 for kind in grid.kinds))
-    lines = [" " * first + "".join(kind.rjust(size) for kind in grid.kinds)]
+    bound = max(series.NARROW, float(np.nanmax(np.abs(grid.value)))) if grid.relative_to else 0.0
+    lines = [" " * first + "".join(f"{kind} ".rjust(size) for kind in grid.kinds).rstrip()]
     for name, values, rates_ in zip(grid.locations, grid.value, grid.p, strict=True):
         shown = [
             "" if math.isnan(value) else f"{signed(value / 100) + ' %' if grid.relative_to else number(value)} ({p:g})"
             for value, p in zip(values, rates_, strict=True)
         ]
-        lines.append(name.ljust(first) + "".join(text.rjust(size) for text in shown))
+        cells = [_shaded(f"{text} ".rjust(size), value / bound if colour and bound else None)
+                 for text, value in zip(shown, values, strict=True)]  # fmt: skip
+        lines.append(name.ljust(first) + "".join(cells).rstrip(" "))
+    if colour and bound:
+        bar = "".join(_shaded("  ", (step - 8) / 8) for step in range(17))
+        lines.append(f"{'':{first}}  {signed(-bound / 100)} % {bar} {signed(bound / 100)} %")
     against = f", against {grid.relative_to}" if grid.relative_to else ""
     note = f"{title(metric)}{against}; in brackets the rate, the best on valid"
     return "\n".join([*lines, *textwrap.wrap(note, width)])
+
+
+def _shaded(text: str, share: float | None) -> str:
+    """A cell on a ground from violet, lower than nothing, by white to orange, as the figure has it; 1 is the bound."""
+    if share is None or math.isnan(share):
+        return text
+    far = (94, 60, 153) if share < 0 else (230, 97, 1)
+    red, green, blue = (round(247 + (end - 247) * min(abs(share), 1)) for end in far)
+    ink = "rgb(0,0,0)" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "rgb(255,255,255)"
+    return Style.parse(f"{ink} on rgb({red},{green},{blue})").render(text)
 
 
 def decisions(
@@ -170,7 +188,7 @@ def variance(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, c
 
 def _bars(plan: Bars, most: float, width: int) -> list[str]:
     cells = max(10, width - 43)
-    lines = [plain(plan.label)[:width]]
+    lines = textwrap.wrap(plain(plan.label), width, break_on_hyphens=False)
     for row in plan.rows:
         at = [
             0 if value is None else round(value / (most or 1) * (cells - 1)) for value in (row.std, row.low, row.high)

@@ -122,6 +122,14 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
 
 
+def machine(device: torch.device) -> str:
+    """What computes, in words: `cpu, 2 threads`, or the name of a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"{device.type}, {threads} thread{'s' * (threads != 1)}" if device.type == "cpu" else device.type
+
+
 @cache
 def git_revision() -> tuple[str | None, bool | None]:
     """The commit of this checkout of rnndrop and whether it has uncommitted changes; None when installed."""

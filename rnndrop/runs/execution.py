@@ -24,7 +24,7 @@ from rnndrop.runs.signals import Interrupted, Stop
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.nll_blocks import block_sums, to_bytes
-from rnndrop.store.progress import Observers, RunObserver
+from rnndrop.store.progress import Observers, Outline, RunObserver
 from rnndrop.store.records import SCHEMA, Record
 from rnndrop.tasks.base import task_named
 from rnndrop.trackers.observer import Tracked
@@ -114,7 +114,7 @@ class Execution:
         status, error = "finished", None
         every = Observers([beating, keeper, observer, self.stop])
         try:
-            every.started()
+            every.started(Outline(self.blank["data"], _parameters(model), environment.machine(self.device)))
             training.run(lambda: self._score(model, "valid"), every)
             metrics = self._measure(model, training)
         except DivergedError as divergence:
@@ -128,7 +128,7 @@ class Execution:
             status,
             error=error,
             model={
-                "parameters": sum(p.numel() for p in model.parameters()),
+                "parameters": _parameters(model),
                 **asdict(model.sizes),
                 "paths": training.paths,
                 **({"learned": learned} if (learned := model.learned(self.config.twin_plan)) else {}),
@@ -170,3 +170,7 @@ class Execution:
         if split == "test" and scored.nll is not None:  # for the report's bootstrap over the test set
             self.outputs[records.TEST_NLL] = to_bytes(block_sums(scored.nll))
         return scored.value
+
+
+def _parameters(model: Encoder) -> int:
+    return sum(weights.numel() for weights in model.parameters())

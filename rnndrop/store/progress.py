@@ -41,6 +41,15 @@ class Progress:
 _NOW = ("epoch", "epochs", "fraction", "train", "metric", "tokens_per_second", "step", "left")
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What a run works with, once its corpus is read and its model built; `data` is as in its record."""
+
+    data: dict[str, Any]
+    parameters: int
+    machine: str  # the device, and a CPU's threads
+
+
 class RunObserver:
     """Told of a run as it goes. Override what matters; what is raised ends the run, as Ctrl-C would.
 
@@ -48,7 +57,7 @@ class RunObserver:
     that was written, or None where none could be.
     """
 
-    def started(self) -> None:
+    def started(self, outline: Outline) -> None:
         """The training begins, or goes on."""
 
     def progress(self, progress: Progress) -> None:
@@ -82,10 +91,10 @@ class Observers(RunObserver):
     def __init__(self, observers: Iterable[RunObserver]) -> None:
         self.observers = list(observers)
 
-    def started(self) -> None:
+    def started(self, outline: Outline) -> None:
         """Tell all."""
         for each in self.observers:
-            each.started()
+            each.started(outline)
 
     def progress(self, progress: Progress) -> None:
         """Tell all."""

@@ -72,3 +72,19 @@ def test_every_example_works(made: Path, warm: Warm, tmp_path: Path, example: st
     words += ["--yes"] if name in ("rm", "gc") else []
     done = warm.call([name, *words], tmp_path, COLUMNS="120", RNNDROP_DATA=os.devnull)
     assert done.returncode == 0, f"{example}: {done.stderr}"
+
+
+def test_a_run_on_a_terminal_says_what_it_works_with_and_draws_its_bar(rnndrop: Command) -> None:
+    code, said = on_a_terminal(rnndrop, ["run", "dropout=variational", *TINY], 90)
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said.decode())
+    assert code == 0 and "\N{REPLACEMENT CHARACTER}" not in text
+    assert "synthetic · 2,000 types · 3,000 training tokens · floor 145.5 test, 151.1 valid" in text
+    assert re.search(r"lstm 2×12 · [\d.]+k parameters · 2 epochs · cpu, 1 thread · seed 0\r", text)
+    assert "epoch  2/2" in text and "━━━" in text and "recurrent locked .3" in text
+
+
+def test_a_sweep_on_a_terminal_draws_one_bar(rnndrop: Command) -> None:
+    code, said = on_a_terminal(rnndrop, ["sweep", "dropout=none,naive", *TINY], 90)
+    text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said.decode())
+    assert code == 0 and "\N{REPLACEMENT CHARACTER}" not in text
+    assert "2 runs: 2 new" in text and "2 of 2 runs" in text and "2 ran now (2 finished)" in text

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
+import pandas as pd
 import pytest
 
 from rnndrop.errors import RequestError
@@ -165,3 +167,38 @@ def test_a_search_is_named_by_what_tells_it_from_the_others(tmp_path: Path) -> N
     assert [each.about for each in searches(tmp_path)] == [f"rate_factor · model.hidden={n}" for n in (200, 400)]
     (tmp_path / "searches/1.json").unlink()
     assert [each.about for each in searches(tmp_path)] == ["rate_factor"]
+
+
+def test_a_label_says_what_differs_alone_and_is_never_cut(hundred: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = compare(load_runs(hundred), baseline="none")
+    one = table[table["dropout"] == "none"]
+    rows = pd.concat([one, one], ignore_index=True).assign(**{"trainer.learning_rate": ["0.1", "0.01"]})
+    monkeypatch.setattr(series, "context_columns", lambda table: ["trainer.learning_rate"])
+    assert series.labels(rows) == ["learning_rate=0.1", "learning_rate=0.01"]
+    assert series.labels(rows.head(1)) == ["none"]
+
+
+def test_a_long_label_of_a_forest_is_folded(hundred: Path) -> None:
+    from rnndrop.report.terminal import DRAWINGS
+
+    runs = load_runs(hundred)
+    table = compare(runs, baseline="none")
+    name = "variational with words enough for three lines of a narrow terminal"
+    table.loc[table["dropout"] == "variational", "dropout"] = name
+    text = DRAWINGS["forest"](table, runs, "test_perplexity", 70, False)
+    assert all(word in text for word in name.split()) and max(map(len, text.splitlines())) <= 70
+
+
+def test_a_floor_far_below_does_not_flatten_the_lines() -> None:
+    assert series.floor_in_sight(145.0, 200.0, 300.0)
+    assert not series.floor_in_sight(145.0, 590.0, 620.0)
+
+
+def test_a_heat_map_on_a_terminal_has_a_scale_with_nothing_in_its_middle(hundred: Path) -> None:
+    from rnndrop.report.terminal import DRAWINGS
+
+    runs = load_runs(hundred)
+    text = DRAWINGS["heatmap"](compare(runs), runs, "test_perplexity", 120, True)
+    bar = next(line for line in text.splitlines() if line.count("48;2;247;247;247m") == 1 and " % " in line)
+    low, high = re.findall(r"([−+][\d.]+) %", bar)
+    assert low[1:] == high[1:] and (low[0], high[0]) == ("−", "+")
