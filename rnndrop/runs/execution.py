@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 from safetensors.torch import save
 
+from rnndrop.config.cells import described, is_own
 from rnndrop.config.identity import asked, recorded, untracked
-from rnndrop.config.schema import Config
+from rnndrop.config.schema import Config, cell_of
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.ops.allocator import keep_memory
@@ -38,6 +39,7 @@ class Execution:
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
         keep_memory()
+        cell_of(config)
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         self.corpus, fingerprint = load_corpus(config.data)
@@ -133,6 +135,7 @@ class Execution:
                 "parameters": sum(p.numel() for p in model.parameters()),
                 **asdict(model.sizes),
                 "paths": training.paths,
+                **({"cell": described(cell)} if is_own(cell := self.config.model.cell) else {}),
                 **({"learned": learned} if (learned := model.learned(self.config.twin_plan)) else {}),
             },
             metrics=metrics,
