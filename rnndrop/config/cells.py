@@ -204,15 +204,9 @@ def described(name: str) -> dict[str, str]:
     """What a record says of a cell of the user's own: its names, its source and its package, if it has one."""
     from importlib.metadata import packages_distributions, version
 
-    path, top = source_of(name), name.partition(".")[0].partition(":")[0]
-    owners = packages_distributions().get(top, []) if "site-packages" in path.parts or _is_package(top) else []
+    owners = packages_distributions().get(name.partition(":")[0].partition(".")[0], [])
     package = {"package": owners[0], "version": version(owners[0])} if owners else {}
-    return {"name": name, "file": path.name, "sha256": cell_named(name).source, **package}
-
-
-def _is_package(top: str) -> bool:
-    found = _found(top)
-    return found is not None and found.submodule_search_locations is not None
+    return {"name": name, "sha256": cell_named(name).source, **package}
 
 
 def _found(module: str) -> ModuleSpec | None:

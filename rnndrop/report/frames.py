@@ -203,7 +203,7 @@ def _row(
             "status": record.status,
             # a run that failed before it could begin has seen no data: the settings say which it was to be
             "data": (record.data if record.status == "finished" else record.config["data"] | record.data)["name"],
-            "model": f"{settings['model.cell']} {settings['model.layers']}×{settings['model.hidden']}",
+            "model": f"{_cell(record, settings)} {settings['model.layers']}×{settings['model.hidden']}",
             "dropout": settings["dropout.name"],
             "plan": plan,
             "mc": " ".join(f"{key}={show(value)}" for key, value in record.metrics.get("mc", {}).items()) or None,
@@ -230,6 +230,12 @@ def _row(
         if (value := row.get(name)) is not None and type(value) not in (int, float):
             raise DamagedRecordError(f"not a record of a run: {name} is {value!r}")
     return row
+
+
+def _cell(record: Record, settings: dict[str, Any]) -> str:
+    """The cell; of the user's own with the beginning of its source's sha256, for another source is another cell."""
+    source = (record.model.get("cell") or {}).get("sha256")
+    return f"{settings['model.cell']}@{source[:7]}" if source else str(settings["model.cell"])
 
 
 @contextmanager
