@@ -18,4 +18,5 @@ def terms(gates: Tensor, diagonals: Tensor) -> Terms:
     one, which a scan without logarithms does not need.
     """
     z, candidate = gates.unbind(-2)
-    return Terms(torch.sigmoid(-z), torch.sigmoid(z) * candidate)
+    z = torch.sigmoid(z)
+    return Terms(1 - z, z * candidate)

@@ -19,5 +19,5 @@ def terms(gates: Tensor, diagonals: Tensor) -> Terms:
     sigmoid(log f - log i).
     """
     f, i, candidate = gates.unbind(-2)
-    ratio = logsigmoid(f) - logsigmoid(i)
-    return Terms(torch.sigmoid(ratio), torch.sigmoid(-ratio) * candidate)
+    keep = torch.sigmoid(logsigmoid(f) - logsigmoid(i))
+    return Terms(keep, (1 - keep) * candidate)

@@ -18,4 +18,5 @@ def terms(gates: Tensor, diagonals: Tensor) -> Terms:
     f = 1 - dropout(1 - f) without a scale.
     """
     z, f, o = gates.unbind(-2)
-    return Terms(torch.sigmoid(f), torch.sigmoid(-f) * torch.tanh(z), torch.sigmoid(o))
+    f = torch.sigmoid(f)
+    return Terms(f, (1 - f) * torch.tanh(z), torch.sigmoid(o))
