@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import choices, compose
 from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import Plan
@@ -28,12 +29,18 @@ def show(names: list[str], headed: bool) -> None:
     for name in names:
         if headed:
             typer.echo(f"{name}:")
-        for heading, options in (_plans() if name == "dropout" else {"": choices(name)}).items():
+        for heading, options in _options(name).items():
             if heading:
                 typer.echo(f"{'  ' * headed}{heading}:")
             indent = "  " * (headed + bool(heading))
             for option, about in options.items():
                 typer.echo(entry(f"{indent}{option:<20} ", about))
+
+
+def _options(group: str) -> dict[str, dict[str, str]]:
+    """The options of a group with what they are, by heading."""
+    parted = {"dropout": _plans, "model": _models}
+    return parted[group]() if group in parted else {"": choices(group)}
 
 
 def _plans() -> dict[str, dict[str, str]]:
@@ -42,6 +49,15 @@ def _plans() -> dict[str, dict[str, str]]:
     for name, about in choices("dropout").items():
         found[family(compose([f"dropout={name}"]).plan)][name] = about
     return found
+
+
+def _models() -> dict[str, dict[str, str]]:
+    """The cells and the sizes, of which one of each can be chosen."""
+    every = choices("model")
+    return {
+        "sizes": {name: about for name, about in every.items() if name not in CELLS},
+        "cells": {name: every[name] for name in CELLS},
+    }
 
 
 def family(plan: Plan) -> str:

@@ -34,6 +34,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rnndrop.config.cells import CELLS, CellSpec
 from rnndrop.config.schema import TrainerSettings
 from rnndrop.dropout.masks import draw_masks
 from rnndrop.dropout.plan import Plan, plan
@@ -215,6 +216,13 @@ def contestants() -> dict[str, Callable[[Size], Step]]:
     if importlib.util.find_spec("keras"):
         peers["Keras recurrent_dropout"] = lambda size: peer(size, Keras(size.hidden))
     mine = {name: functools.partial(ours, dropout=dropout) for name, dropout in plans().items()}
+    mine |= {
+        f"{cell.name}, variational": functools.partial(
+            ours, dropout=of_cell(plans()["variational"], cell), cell=cell.name
+        )
+        for cell in CELLS.values()
+        if cell.name != "lstm"
+    }
     rounded = {
         f"{name}, bf16": functools.partial(ours, dropout=dropout, bf16=True) for name, dropout in plans().items()
     }
@@ -240,9 +248,14 @@ def plans() -> dict[str, Plan]:
     return found
 
 
-def ours(size: Size, dropout: Plan, bf16: bool = False) -> Step:
+def of_cell(dropout: Plan, cell: CellSpec) -> Plan:
+    """The plan without the locations that the cell lacks."""
+    return dropout.without(*cell.without)
+
+
+def ours(size: Size, dropout: Plan, bf16: bool = False, cell: str = "lstm") -> Step:
     """Our step, of the parts of which `rnndrop.training.trainer` is made; `bf16`: as with `trainer.precision=bf16`."""
-    model = LanguageModel(ModelSettings("lstm", size.hidden, LAYERS, None, tie_weights=False), size.vocabulary)
+    model = LanguageModel(ModelSettings(cell, size.hidden, LAYERS, None, tie_weights=False), size.vocabulary)
     generator = torch.Generator(size.device).manual_seed(0)
     model.initialize(0.05, torch.Generator().manual_seed(0))
     model.to(size.device)

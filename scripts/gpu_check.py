@@ -42,7 +42,6 @@ from rnndrop.config.compose import compose
 from rnndrop.display.digits import number
 from rnndrop.dropout.masks import Masks, draw_masks, map_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
@@ -229,7 +228,7 @@ def correctness(device: torch.device, extent: Extent) -> Iterator[Found]:
 
 def applies(plan: Plan, cell: str) -> bool:
     """Whether the cell has all locations of the plan."""
-    return not any(cell in LOCATIONS[rule.location].not_for for rule in plan.active)
+    return not any(rule.location in CELLS[cell].without for rule in plan.active)
 
 
 def differences(cell: str, plan: Plan, device: torch.device, hidden: int) -> Found:

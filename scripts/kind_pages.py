@@ -426,11 +426,16 @@ def _locations() -> str:
             " ".join(f"`{axis}`" for axis in place.axes),
             f"`({', '.join(lengths(place.name)[axis] for axis in place.axes)})`",
             place.aliases or "–",
-            ", ".join(cell for cell in CELLS if cell not in place.not_for) if place.not_for else "all",
+            _cells_with(place.name),
         )
         for place in LOCATIONS.values()
     ]
     return _table(("location", "acts on", "a mask can vary over", "lengths", "aliases", "cells"), rows)
+
+
+def _cells_with(place: str) -> str:
+    without = [cell.name for cell in CELLS.values() if place in cell.without]
+    return f"all but {', '.join(without)}" if without else "all"
 
 
 def _kinds() -> str:

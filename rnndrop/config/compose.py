@@ -20,6 +20,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from rnndrop.config import folders, private_hydra
+from rnndrop.config.cells import CELLS
 from rnndrop.config.identity import FILES, GONE
 from rnndrop.config.schema import Config, RuleSettings, checked, gone
 from rnndrop.dropout.rule import LOCATIONS, takes
@@ -56,7 +57,7 @@ def compose(overrides: Sequence[str]) -> Config:
         if own.sweep is not None:
             raise RequestError(f"{own.text} names several values: use `rnndrop sweep` for a grid.{_quoting(own)}")
     sources, options = folders.sources(), tuple(_option(own) for own in read if own.key in GROUPS)
-    values = [own for own in read if own.key not in GROUPS]
+    values = [*_cell(read), *(own for own in read if own.key not in GROUPS)]
     tree = dict(_defaults(options, sources))
     for own in values:
         _set(tree, own)
@@ -128,7 +129,8 @@ def _span(own: Override) -> Span:
 
 def choices(group: str) -> dict[str, str]:
     """The options of a configuration group, each with the comment that it opens with."""
-    return _choices(group, folders.sources())
+    cells = {name: cell.about for name, cell in CELLS.items()} if group == "model" else {}
+    return dict(sorted({**_choices(group, folders.sources()), **cells}.items()))
 
 
 @lru_cache(maxsize=64)
@@ -408,7 +410,19 @@ def _check_option(own: Override) -> None:
 
 
 def _option(own: Override) -> str:
-    return f"{own.key}={own.value}" if isinstance(own.value, str) else f"{own.key}=[{','.join(own.value)}]"
+    """A choice as Hydra takes it, which knows no cells."""
+    names = [own.value] if isinstance(own.value, str) else own.value
+    left = [name for name in names if own.key != "model" or name not in CELLS]
+    if not left:
+        return f"{own.key}=[]"
+    return f"{own.key}={left[0]}" if isinstance(own.value, str) else f"{own.key}=[{','.join(left)}]"
+
+
+def _cell(read: Sequence[Override]) -> list[Override]:
+    """The setting that stands for a cell among the options of `model`, of which the last choice counts."""
+    chosen = next((own for own in reversed(read) if own.key == "model"), None)
+    names = [] if chosen is None else [chosen.value] if isinstance(chosen.value, str) else chosen.value
+    return [Override(f"model={name}", "model.cell", name) for name in names if name in CELLS]
 
 
 def _valid(key: str) -> str:

@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import CELLS, source_hash
 from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.tasks import TASKS
 from rnndrop.dropout.plan import rules_at
@@ -97,7 +97,7 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
     found = _rules(tree)
     settings = _settings(tree, _active(found))
     kept = {name: value for name, value in settings.items() if not (name in neutral and neutral[name] == value)}
-    ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()
+    ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()  # of the user's own only their file knows
     for place, rules in found.items():
         for index, own in enumerate(own for own in rules if own.active):
             parts = {"p": rounded(own.p), "varies": sorted(own.varies - ungated)}
@@ -344,16 +344,18 @@ def _later_defaults() -> dict[str, Any]:
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
-    """What runs that differ in their seed share, the sha256 of what is in the user's `FILES` beside it."""
+    """What runs that differ in their seed share, and the sha256 of what is in the user's `FILES` and in their cell."""
     paths = (getattr(config.data, name) for name in FILES)
-    contents = tuple(None if path is None else content_hash(path) for path in paths)
+    contents = (*(None if path is None else content_hash(path) for path in paths), source_hash(config.model.cell))
     return config.model_copy(update={"seed": 0, "output": "", "label": None, "tracker": ()}), contents
 
 
 def _tree(config: Config, contents: tuple[str | None, ...]) -> dict[str, Any]:
-    """The configuration as a tree, the user's own files by their content."""
-    tree = config.model_dump(mode="json")
-    tree["data"].update(zip(FILES, contents, strict=True))
+    """The configuration as a tree, the user's own files by their content, their cell by its name and source."""
+    tree, (*files, source) = config.model_dump(mode="json"), contents
+    tree["data"].update(zip(FILES, files, strict=True))
+    if source is not None:
+        tree["model"]["cell"] = [config.model.cell, source]
     return tree
 
 

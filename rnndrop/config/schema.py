@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import CELLS, CellSpec, cell_named, check_places, imported, is_own, source_of
 from rnndrop.config.identity import GONE, rounded
 from rnndrop.config.tasks import TASKS, check_task
 from rnndrop.config.trackers import tracker_named
@@ -43,15 +43,27 @@ def _setting(meaning: str, example: str = "", **default: Any) -> Any:
 
 @dataclass(frozen=True)
 class OneOf:
-    """A check that a name is in a table, as it is by then."""
+    """A check that a name is in a table, as it is by then; `also` says what else is taken."""
 
     table: Mapping[str, object]
+    also: str = ""
 
     def __call__(self, name: str) -> str:
         """The name. Raises ValueError."""
         if name not in self.table:
-            raise ValueError(f"it must be one of {' '.join(self.table)}")
+            raise ValueError(f"it must be one of {' '.join(self.table)}{self.also}")
         return name
+
+
+@dataclass(frozen=True)
+class CellName(OneOf):
+    """A check that there is such a cell, or that it is named as one of the user's own is."""
+
+    also: str = ", or PACKAGE.MODULE:NAME of your own"
+
+    def __call__(self, name: str) -> str:
+        """The name. Raises ValueError."""
+        return name if is_own(name) else super().__call__(name)
 
 
 class Settings(BaseModel):
@@ -115,7 +127,7 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """The shape of the model."""
 
-    cell: Annotated[str, AfterValidator(OneOf(CELLS))] = _setting("The recurrent cell; rnn: Elman's.", "model.cell=gru")
+    cell: Annotated[str, AfterValidator(CellName(CELLS))] = _setting("The recurrent cell.", "model.cell=mingru")
     hidden: Annotated[int, Field(ge=1, le=10**6)] = _setting("Units of a recurrent layer.", "model.hidden=400")
     layers: Annotated[int, Field(ge=1, le=1000)] = _setting("Recurrent layers.", "model.layers=1")
     embedding: Annotated[int, Field(ge=1, le=10**6)] | None = _setting(
@@ -522,7 +534,7 @@ class Config(Settings):
     @property
     def twin_plan(self) -> Plan:
         """The plan of the second pass of a step, where there is one: with the rules of `twin.alone`."""
-        return _plan(self.dropout, self.model.cell, self.model.layers)
+        return _plan(self.dropout, self.model.layers)
 
     @property
     def without_effect(self) -> list[str]:
@@ -548,7 +560,7 @@ class Config(Settings):
         layers = self.model.layers
         if layers >= max(place.layers for place in LOCATIONS.values()):
             return []
-        asked = _plan(self.dropout, self.model.cell, None)
+        asked = _plan(self.dropout, None)
         return [
             f"dropout.{rule.location} does nothing here: it acts on {LOCATIONS[rule.location].acts_on}, "
             f"and model.layers={layers}."
@@ -558,8 +570,8 @@ class Config(Settings):
 
 
 @lru_cache(maxsize=256)
-def _plan(dropout: DropoutSettings, cell: str, layers: int | None) -> Plan:
-    return plan(dropout.model_dump(exclude={"name"}), cell, layers)
+def _plan(dropout: DropoutSettings, layers: int | None) -> Plan:
+    return plan(dropout.model_dump(exclude={"name"}), layers)
 
 
 def checked(tree: dict[str, Any]) -> Config:
@@ -577,14 +589,31 @@ def checked(tree: dict[str, Any]) -> Config:
     _check_twin(config.twin, config.twin_plan)
     _check_widths(config)
     _check_blocks(config)
-    if config.model.forget_bias and "f" not in CELLS[config.model.cell].gates:
-        raise RequestError(
-            f"model.forget_bias has no meaning for model.cell={config.model.cell}: it has no forget gate."
-        )
+    if is_own(config.model.cell):
+        source_of(config.model.cell)  # the rest is asked of it before it computes, by `cell_of`
+    else:
+        _check_cell(config, cell_named(config.model.cell))
     check_task(config.model_dump())
     for name in config.tracker:
         tracker_named(name)
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
+
+
+def cell_of(config: Config) -> CellSpec:
+    """The cell of a configuration, one of the user's own from its file as it is now.
+
+    Raises RequestError where that cannot be had, or where the configuration has no meaning for it.
+    """
+    name = config.model.cell
+    cell = imported(name) if is_own(name) else cell_named(name)
+    _check_cell(config, cell)
+    return cell
+
+
+def _check_cell(config: Config, cell: CellSpec) -> None:
+    check_places(cell, _plan(config.dropout, None))
+    if config.model.forget_bias and "f" not in cell.gates:
+        raise RequestError(f"model.forget_bias has no meaning for model.cell={cell.name}: it has no forget gate.")
 
 
 def _check_widths(config: Config) -> None:

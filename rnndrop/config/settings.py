@@ -150,10 +150,10 @@ def _takes(info: FieldInfo, key: str) -> tuple[str, tuple[str, ...]]:
             return f"a list from [{','.join(TRACKERS)}] and what other packages add", ()
         return f"a list of locations from [{','.join(LOCATIONS)}]", ()
     literal = get_args(kind) if get_origin(kind) is Literal else ()
-    tables = [each.func.table for each in metadata if isinstance(getattr(each, "func", None), OneOf)]
-    named = tuple(choices(key)) if key in GROUPS else tuple(map(str, tables[0] if tables else literal))
+    tables = [each.func for each in metadata if isinstance(getattr(each, "func", None), OneOf)]
+    named = tuple(choices(key)) if key in GROUPS else tuple(map(str, tables[0].table if tables else literal))
     if named:
-        return _or([*named, "null"] if optional else named), named
+        return _or([*named, "null"] if optional else named) + (tables[0].also if tables else ""), named
     return _type(kind) + _bounds(metadata) + (", or null" if optional else ""), ()
 
 

@@ -50,21 +50,18 @@ class Plan:
         return " · ".join(map(str, self.active)) or "no dropout"
 
 
-def plan(settings: Mapping[str, Mapping[str, Any]], cell: str = "lstm", layers: int | None = None) -> Plan:
+def plan(settings: Mapping[str, Mapping[str, Any]], layers: int | None = None) -> Plan:
     """Build the plan from `{location: {kind, p, …, also}}`, for a model of so many recurrent layers.
 
-    A rule that cannot act there is `none`. Raises RequestError for an unknown location or a rule without meaning there
-    or for `cell`, and for rules of one location that cannot be combined.
+    A rule that cannot act there is `none`. Raises RequestError for an unknown location or a rule without meaning there,
+    and for rules of one location that cannot be combined.
     """
     for location in settings:
         if location not in LOCATIONS:
             raise unknown("dropout location", location, LOCATIONS)
     rules = {location: rules_at(location, settings.get(location, {})) for location in LOCATIONS}
-    for location, place in LOCATIONS.items():
-        active = [own for own in rules[location] if own.active]
-        acting = [own for own in active if not own.gradient]
-        if active and cell in place.not_for:
-            raise RequestError(f"dropout.{location} has no meaning for model.cell={cell}: it acts on {place.acts_on}.")
+    for location in LOCATIONS:
+        acting = [own for own in rules[location] if own.active and not own.gradient]
         if len(acting) > 1 and not all(_combines(own, acting[0]) for own in acting):
             raise RequestError(
                 f"dropout.{location}.also: {' · '.join(map(str, acting))}: rules of one location are combined where"

@@ -26,7 +26,8 @@ class Location:
     """A place in the model where noise can enter.
 
     `axes` are the axes that a mask there can vary over, in the order of the mask's dimensions; `fills` are what can
-    stand in a hole; `layers` is how many recurrent layers a model must have; cells in `not_for` have no such place.
+    stand in a hole; `layers` is how many recurrent layers a model must have. Which of them a cell lacks is in its row
+    (`rnndrop.config.cells`).
     """
 
     name: str
@@ -34,7 +35,6 @@ class Location:
     axes: tuple[str, ...]
     fills: tuple[str, ...] = ("zero",)
     aliases: str = ""
-    not_for: tuple[str, ...] = ()
     layers: int = 1
 
     @property
@@ -81,7 +81,7 @@ LOCATIONS = _locations(
     Location("hidden", "what passes from one recurrent layer to the next", _GATED, aliases="AWD dropouth; Gal i",
              layers=2),
     Location("recurrent", "h(t-1), where it enters the gates", _GATED, aliases="Gal h"),
-    Location("update", "the candidate g of an LSTM, n of a GRU", _ACTIVATION, not_for=("rnn",)),
+    Location("update", "the candidate g of an LSTM, n of a GRU", _ACTIVATION),
     Location("cell", "the memory: c of an LSTM, h of a GRU or Elman RNN", _ACTIVATION, _MEMORY),
     Location("state", "the new h before it is handed on", _ACTIVATION, _MEMORY),
     Location("carry", "the memory that is handed to the next window", ("batch",), ("initial",)),

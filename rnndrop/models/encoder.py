@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import CellSpec, cell_named
 from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Held, Masks, Sizes, held_name
 from rnndrop.dropout.noises import NOISES
@@ -28,7 +28,7 @@ class ModelSettings:
 
     `embedding` is the width of the embedding (None: `hidden`). With tied weights the top layer is as wide as the
     embedding, whose matrix the decoder of a language model shares (Press & Wolf 2017; Inan et al. 2017).
-    `forget_bias` is added to the first bias of an LSTM's forget gate (Gers, Schmidhuber & Cummins 2000).
+    `forget_bias` is added to the first bias of the gate f (Gers, Schmidhuber & Cummins 2000).
     """
 
     cell: str
@@ -40,14 +40,15 @@ class ModelSettings:
 
 
 class RecurrentLayer(nn.Module):
-    """The weights of one recurrent layer, named and laid out as in torch."""
+    """The weights of one recurrent layer, named and laid out as `LayerWeights` says."""
 
-    def __init__(self, gates: int, width_in: int, width: int) -> None:
+    def __init__(self, cell: CellSpec, width_in: int, width: int) -> None:
         super().__init__()
-        self.weight_ih = nn.Parameter(torch.empty(gates * width, width_in))
-        self.weight_hh = nn.Parameter(torch.empty(gates * width, width))
-        self.bias_ih = nn.Parameter(torch.empty(gates * width))
-        self.bias_hh = nn.Parameter(torch.empty(gates * width))
+        rows = len(cell.gates) * width
+        self.weight_ih = nn.Parameter(torch.empty(rows, width_in))
+        self.weight_hh = nn.Parameter(torch.empty(cell.diagonals if cell.linear else rows, width))
+        self.bias_ih = nn.Parameter(torch.empty(rows))
+        self.bias_hh = nn.Parameter(torch.empty(0 if cell.linear else rows))
 
     def weights(self) -> LayerWeights:
         """The weights as the engine takes them."""
@@ -77,9 +78,10 @@ class Encoder(nn.Module):
         if settings.tie_weights:
             widths[-1] = embedding
         layers = tuple(zip([embedding, *widths[:-1]], widths, strict=True))
-        self.sizes = Sizes(vocabulary_size, embedding, layers, len(CELLS[settings.cell].gates))
+        cell = cell_named(settings.cell)
+        self.sizes = Sizes(vocabulary_size, embedding, layers, len(cell.gates))
         self.embedding = nn.Parameter(torch.empty(vocabulary_size, embedding))
-        self.layers = nn.ModuleList(RecurrentLayer(self.sizes.gates, *layer) for layer in layers)
+        self.layers = nn.ModuleList(RecurrentLayer(cell, *layer) for layer in layers)
         self.noise = nn.ParameterDict()  # of learned noise, by `held_name`
         self.first_weights: dict[str, Tensor] = {}  # those that fill holes, likewise
 
@@ -87,8 +89,10 @@ class Encoder(nn.Module):
     def initialize(self, scale: float, generator: torch.Generator, by_width: bool = False) -> None:
         """Draw every parameter, biases too, from U(-scale, scale) (Zaremba et al. 2014).
 
-        `by_width`: those of a recurrent layer of H units from U(-1/√H, 1/√H), as torch and AWD-LSTM do.
+        `by_width`: those of a recurrent layer of H units from U(-1/√H, 1/√H), as torch and AWD-LSTM do. Then what a
+        cell draws in a way of its own.
         """
+        cell = cell_named(self.cell)
         for parameter in self.parameters():
             parameter.uniform_(-scale, scale, generator=generator)
         for layer, (_, width) in zip(self.layers if by_width else (), self.sizes.layers, strict=False):
@@ -96,8 +100,12 @@ class Encoder(nn.Module):
                 parameter.uniform_(-(width**-0.5), width**-0.5, generator=generator)
         for layer, (_, width) in zip(self.layers if self.forget_bias else (), self.sizes.layers, strict=False):
             assert isinstance(layer, RecurrentLayer)
-            forget = CELLS[self.cell].gates.index("f")
+            forget = cell.gates.index("f")
             layer.bias_ih[forget * width : (forget + 1) * width] += self.forget_bias
+        if (own := getattr(cell.equations, "initialize", None)) is not None:
+            for layer in self.layers:
+                assert isinstance(layer, RecurrentLayer)
+                own(layer.weights(), generator)
 
     @torch.no_grad()
     def hold(self, plan: Plan) -> None:
@@ -142,7 +150,7 @@ class Encoder(nn.Module):
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` sequences."""
-        memories = CELLS[self.cell].memories
+        memories = cell_named(self.cell).memories
         return tuple(
             tuple(self.embedding.new_zeros(batch, width) for _ in range(memories)) for _, width in self.sizes.layers
         )

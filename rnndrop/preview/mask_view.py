@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import cell_named
 from rnndrop.config.schema import Config
 from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Sizes, draw
@@ -124,7 +124,7 @@ def views(config: Config, seed: int) -> list[View]:
         real = _lengths(rule.location, whole, config.trainer.window, config.trainer.batch_size)
         symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
         mask = _drawn(rule, lengths, generator)
-        shown.append(_view(rule, mask, lengths, symbols, CELLS[model.cell].gates))
+        shown.append(_view(rule, mask, lengths, symbols, cell_named(model.cell).gates))
     return shown
 
 

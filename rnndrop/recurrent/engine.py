@@ -9,17 +9,19 @@ from threading import Timer
 import torch
 from torch import Tensor
 
-from rnndrop.config.cells import CELLS, CellSpec
+from rnndrop.config.cells import CellSpec, cell_named
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.ops.matmul import factor, round_factors, rounds
 from rnndrop.recurrent import kernels
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.gate_product import product_kind
+from rnndrop.recurrent.linear import run_linear, scan
 from rnndrop.recurrent.reference import masked_weights, unroll
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import LayerWeights
 
 LIBRARY = "library"  # the fused kernel of torch: nothing changes inside the recurrence
+SCAN = "scan"  # of a linear cell: all steps at once
 _RUN = {"fused": run_fused, "compiled": run_sequence, "unrolled": unroll}
 _LONG = 1.5  # seconds after which the compilation of a cell is spoken of: to load one takes less
 
@@ -34,22 +36,29 @@ def run_layer(
     `memory` are the cell's memories, h first, each (B, H). After them may stand what was read of h last, which a mask
     on the memory makes another: the window then goes on as if there had been no cut.
     """
-    way = _way(CELLS[cell], masks, x.device)
+    spec = cell_named(cell)
+    way = _way(spec, masks, x.device)
     if way == LIBRARY:
-        return _library(cell, x, memory, weights, masks)
-    return _RUN[way](CELLS[cell], x, memory, weights, masks)
+        return _library(spec, x, memory, weights, masks)
+    if way == SCAN:
+        return run_linear(spec, x, memory, weights, masks, x.device.type == "cpu" and compiles(cell, bf16=False))
+    return _RUN[way](spec, x, memory, weights, masks)
 
 
 def path(cell: str, masks: LayerMasks, device: torch.device) -> str:
     """What runs a layer with these masks, as records say it: "library", "unrolled", or our own steps and products."""
-    way = _way(CELLS[cell], masks, device)
+    way = _way(cell_named(cell), masks, device)
     if way in (LIBRARY, "unrolled"):
         return way
+    if way == SCAN:
+        return f"{way}: input {product_kind(masks.input)}"
     return f"{way}: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"
 
 
 def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
-    """ "library", or one of `_RUN`."""
+    """ "library", "scan", or one of `_RUN`."""
+    if spec.linear:
+        return SCAN
     if device.type == "cpu" and rounds() and compiles(spec.name, bf16=True):
         return "compiled"  # torch's kernel takes float32 alone
     library = bool(spec.library) and (spec.library_on_cpu or device.type != "cpu")
@@ -65,8 +74,9 @@ def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
 @cache
 def compiles(cell: str, bf16: bool) -> bool:
     """Whether the steps of a cell can be compiled here, for products in bf16 or not; what is not on disk is now."""
-    spec = CELLS[cell]
-    if not hasattr(spec.equations, "Trace"):
+    spec = cell_named(cell)
+    if not spec.linear and not hasattr(spec.equations, "Trace"):
+        log.info("%s has no kernels of its own: torch takes its steps one by one, more slowly.", cell)
         return False
     if not kernels.AVAILABLE:
         log.warning("numba is not installed: torch takes the steps of %s, more slowly. pip install numba", cell)
@@ -94,6 +104,10 @@ def compiles(cell: str, bf16: bool) -> bool:
 
 def _step_and_back(spec: CellSpec) -> None:
     """One step of one unit, and the way back through it."""
+    if spec.linear:
+        part = torch.ones(1, 1, 1, requires_grad=True)
+        torch.autograd.grad(scan(part, part, part[0], compiled=True).sum(), part)
+        return
     one, gates = torch.zeros(1, 1), torch.zeros(1, len(spec.gates))
     trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, one, LayerMasks(), None)
     trace.step(0, factor(gates))
@@ -106,10 +120,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _library(
-    cell: str, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+    spec: CellSpec, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The fused kernel: nothing changes inside the recurrence."""
-    spec = CELLS[cell]
     if masks.input is not None:
         x = x * masks.input.squeeze(2)
     flat = list(masked_weights(weights, masks, len(spec.gates)))

@@ -383,3 +383,24 @@ def rnn_backward(
         _read_back(t, b, product, output, feed, hold, to_h, h)
         for j in range(len(gate)):
             put(to_gate, j, h[j] * (one - gate[j] * gate[j]))
+
+
+@compiled
+def scan_forward(keep: Array, add: Array, h: Array) -> None:
+    """h[t+1] = keep[t] · h[t] + add[t] for all t, from h[0]; keep and add are (T, N), h is (T+1, N)."""
+    for t in range(len(keep)):
+        by, new, previous, now = keep[t], add[t], h[t], h[t + 1]
+        for j in range(len(by)):
+            now[j] = by[j] * previous[j] + new[j]
+
+
+@compiled
+def scan_backward(keep: Array, h: Array, to_keep: Array, to_add: Array, to_first: Array) -> None:
+    """The way back of `scan_forward`: `to_add` (T, N) comes in as the gradient of h[1:] and leaves as that of add."""
+    for t in range(len(keep) - 1, -1, -1):
+        by, previous, to_by, to_new = keep[t], h[t], to_keep[t], to_add[t]
+        for j in range(len(by)):
+            new = to_new[j] + to_first[j]
+            to_new[j] = new
+            to_by[j] = new * previous[j]
+            to_first[j] = new * by[j]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks, MemoryMask, WeightMask
 from rnndrop.dropout.weight_noise import noised
-from rnndrop.recurrent.memory_masks import at, begin
+from rnndrop.recurrent.memory_masks import at, begin, hold
 from rnndrop.recurrent.weights import LayerWeights
 
 
@@ -27,6 +27,10 @@ def unroll(
     outputs = []
     for t in range(x.shape[0]):
         now = at_step(masks, t)
+        if cell.linear:
+            read, memory = _linear_step(cell, from_input[t], weights.weight_hh, memory, now)
+            outputs.append(read)
+            continue
         recurrent = None if now.recurrent is None else now.recurrent.unsqueeze(0)
         if now.recurrent_gradient is not None:
             read = now.recurrent_gradient * read + (1 - now.recurrent_gradient) * read.detach()
@@ -34,6 +38,16 @@ def unroll(
         read, memory = cell.equations.step(from_input[t], from_state, memory, now)
         outputs.append(read)
     return torch.stack(outputs), memory
+
+
+def _linear_step(
+    cell: CellSpec, gates: Tensor, diagonals: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """One step of a linear cell, from its gates' inputs (B, G, H) and vectors (K, H)."""
+    keep, add, gain = cell.equations.terms(gates, diagonals)
+    new = keep * memory[0] + (add if masks.update is None else masks.update * add)
+    kept, read = hold(new, memory[0], masks.cell, masks.state)
+    return read if gain is None else gain * read, (kept,)
 
 
 def gate_products(x: Tensor, mask: Tensor | None, weight: Tensor, bias: Tensor, gates: int) -> Tensor:

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from rnndrop.dropout.masks import LayerMasks
 
 
 class LayerWeights(NamedTuple):
-    """The weights of one layer in torch's layout, gates stacked along the first axis."""
+    """The weights of one layer in torch's layout, gates stacked along the first axis.
+
+    No gate of a linear cell takes anything of h: its `weight_hh` are the vectors of `CellSpec.diagonals`, (K, H), and
+    its `bias_hh` is empty, (0,).
+    """
 
     weight_ih: Tensor  # (G·H, I)
     weight_hh: Tensor  # (G·H, H)
     bias_ih: Tensor  # (G·H,)
     bias_hh: Tensor  # (G·H,)
+
+
+class Terms(NamedTuple):
+    """The parts of a linear step, h = keep · h' + add, each (…, H). What is read of h is gain · h, None: h."""
+
+    keep: Tensor
+    add: Tensor
+    gain: Tensor | None = None
 
 
 class Trace(Protocol):
@@ -54,6 +66,7 @@ class Equations(Protocol):
     """A module such as `rnndrop.recurrent.lstm`, which a row of `rnndrop.config.cells` names.
 
     `step` is the plain truth, `Trace` the same for a whole window with its gradients; without it torch unrolls `step`.
+    A linear cell has `terms` alone. One that does not begin as `trainer.init` says has `initialize`.
     """
 
     def step(
@@ -70,4 +83,16 @@ class Equations(Protocol):
         `gates` (T, B, G·H) are the gates' inputs from x, and are overwritten; `fed` (T|1, B|1, 1, H|1) is the mask on
         what recurrent products take, None where they have their own or none.
         """
+        ...
+
+    def terms(self, gates: Tensor, diagonals: Tensor) -> Terms:
+        """The terms of a linear cell from its gates' inputs (…, G, H), of all steps at once, and vectors (K, H).
+
+        `add` must be a product with the candidate, which the mask on `update` multiplies; that and the masks on `cell`
+        and `state` are applied to what this returns (`rnndrop.recurrent.linear`).
+        """
+        ...
+
+    def initialize(self, weights: LayerWeights, generator: Generator) -> None:
+        """Draw again, in place, what begins in another way than uniformly around 0."""
         ...

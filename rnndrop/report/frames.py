@@ -214,7 +214,7 @@ def _row(
             "status": record.status,
             # a run that failed before it could begin has seen no data: the settings say which it was to be
             "data": (record.data if record.status == "finished" else record.config["data"] | record.data)["name"],
-            "model": f"{settings['model.cell']} {settings['model.layers']}×{settings['model.hidden']}",
+            "model": f"{_cell(record, settings)} {settings['model.layers']}×{settings['model.hidden']}",
             "dropout": settings["dropout.name"],
             "plan": plan,
             **{mode: _how(own) if (own := record.metrics.get(mode)) else None for mode in MEASURED},
@@ -246,6 +246,12 @@ def _row(
 def _how(settings: Mapping[str, Any]) -> str:
     """How a mode was measured; what it found of each run, the `value` of a temperature, is no part of it."""
     return " ".join(f"{name}={show(value)}" for name, value in settings.items() if name != "value")
+
+
+def _cell(record: Record, settings: dict[str, Any]) -> str:
+    """The cell; of the user's own with the beginning of its source's sha256, for another source is another cell."""
+    source = (record.model.get("cell") or {}).get("sha256")
+    return f"{settings['model.cell']}@{source[:7]}" if source else str(settings["model.cell"])
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from rnndrop.config.cells import cell_named
 from rnndrop.errors import RequestError
 from rnndrop.ops import matmul
 from rnndrop.recurrent import engine, kernels
@@ -48,8 +49,9 @@ def check_precision(name: str, device: torch.device, cell: str) -> None:
         wrong = f"is for CPUs, not for this {device.type} device"
     elif not matmul.has_bf16():
         wrong = "would be slow: this processor has no bf16 products (AVX512-BF16 or AMX)"
-    elif not engine.compiles(cell, bf16=True):
-        wrong = f"needs the compiled steps of a cell, and model.cell={cell} has none here (pip install numba)"
+    elif not (cell_named(cell).linear or engine.compiles(cell, bf16=True)):
+        hint = "" if kernels.AVAILABLE else " (pip install numba)"
+        wrong = f"needs the compiled steps of a cell, and model.cell={cell} has none here{hint}"
     else:
         return
     raise RequestError(f"trainer.precision=bf16 {wrong}. Use trainer.precision=float32, or tf32 on an NVIDIA GPU.")

@@ -11,8 +11,9 @@ from typing import Any
 
 from safetensors.torch import save
 
+from rnndrop.config.cells import described, is_own
 from rnndrop.config.identity import asked, recorded, untracked
-from rnndrop.config.schema import Config
+from rnndrop.config.schema import Config, cell_of
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.ops.allocator import keep_memory
@@ -37,6 +38,7 @@ class Execution:
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
         keep_memory()
+        cell_of(config)
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         self.corpus, fingerprint = load_corpus(config.data)
@@ -131,6 +133,7 @@ class Execution:
                 "parameters": _parameters(model),
                 **asdict(model.sizes),
                 "paths": training.paths,
+                **({"cell": described(cell)} if is_own(cell := self.config.model.cell) else {}),
                 **({"learned": learned} if (learned := model.learned(self.config.twin_plan)) else {}),
             },
             metrics=metrics,

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from rnndrop.config.schema import Config, DataSettings
+from rnndrop.config.schema import Config, DataSettings, cell_of
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.paths import path_of
@@ -35,7 +35,11 @@ def load_corpus(settings: DataSettings) -> tuple[Any, dict[str, Any]]:
 def trained(
     config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
 ) -> Encoder:
-    """The model of a finished run with its best weights. Raises RequestError where they or the corpus are others."""
+    """The model of a finished run with its best weights. Raises RequestError where they, corpus or cell are others."""
+    if (theirs := record.model.get("cell")) and theirs.get("sha256") != cell_of(config).source:
+        raise RequestError(
+            f"{folder} was trained with another source of {config.model.cell} than the one that is here."
+        )
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model: Encoder = task_named(config.task).build(config, corpus, device)

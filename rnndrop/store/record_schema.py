@@ -44,6 +44,7 @@ class Model(Part):
 
     parameters: Whole | None = None
     learned: dict[str, dict[str, Number]] | None = None
+    cell: dict[str, str] | None = None
 
 
 class Metrics(Part):

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from rnndrop.config.cells import is_own
 from rnndrop.config.compose import compose, expand
 from rnndrop.config.identity import MODES, recorded, untracked
-from rnndrop.config.schema import Config
+from rnndrop.config.schema import Config, cell_of
 from rnndrop.errors import RequestError
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.lock import BusyError
@@ -149,11 +150,14 @@ def run_jobs(
     """Run the jobs that are not settled; yield what happens. Every job's `state` and `record` are kept up to date.
 
     A job whose process dies goes back into the queue and on from its checkpoint; after `DEATHS` deaths without any
-    progress it is recorded as failed. Leaving the iterator early, by whatever exception, stops the executor.
+    progress it is recorded as failed. Leaving the iterator early, by whatever exception, stops the executor. Raises
+    RequestError, before anything runs, for a cell of the user's own that cannot be had.
     """
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
         job.force = not settled
+        if is_own(job.config.model.cell):
+            cell_of(job.config)
     running: set[Job] = set()
     busy: dict[Job, float] = {}
     try:

@@ -49,11 +49,11 @@ def weight(w: Tensor, mask: Any) -> Tensor:
 def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     steps, batch, _ = x.shape
     hidden = layer.weight_hh.shape[1]
-    gates = layer.weight_hh.shape[0] // hidden
+    gates = layer.weight_ih.shape[0] // hidden
     split = lambda w: w.reshape(gates, hidden, *w.shape[1:])  # noqa: E731
-    U, W = split(layer.weight_hh), split(layer.weight_ih)
-    U, W = weight(U, masks.weight_hh), weight(W, masks.weight_ih)
-    b, a = split(layer.bias_ih), split(layer.bias_hh)
+    linear = len(layer.bias_hh) == 0  # no gate takes h
+    W, b = weight(split(layer.weight_ih), masks.weight_ih), split(layer.bias_ih)
+    U, a = (None, None) if linear else (weight(split(layer.weight_hh), masks.weight_hh), split(layer.bias_hh))
 
     def at(mask: Tensor | None, t: int, *shape: int) -> Tensor:
         full = torch.ones(steps, *shape, dtype=torch.float64)
@@ -71,14 +71,14 @@ def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[
         m = at(None if mask is None or mask.previous else mask.values, t, batch, hidden)
         return torch.where(m == 0, torch.zeros_like(m), torch.ones_like(m)), m
 
-    h = c = read = torch.zeros(batch, hidden, dtype=torch.float64)
+    h = c = n = read = torch.zeros(batch, hidden, dtype=torch.float64)
     out = []
     for t in range(steps):
         mx = at(masks.input, t, batch, gates, x.shape[2])
         mh = at(masks.recurrent, t, batch, gates, hidden)
         mg = at(masks.update, t, batch, hidden)
         gx = [(x[t] * mx[:, k]) @ W[k].T + b[k] for k in range(gates)]
-        gh = [(read * mh[:, k]) @ U[k].T + a[k] for k in range(gates)]
+        gh = [] if U is None or a is None else [(read * mh[:, k]) @ U[k].T + a[k] for k in range(gates)]
         if cell == "lstm":
             i, f, o = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1, 3))
             g = mg * torch.tanh(gx[2] + gh[2])
@@ -88,8 +88,32 @@ def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[
             c = b_c * held(masks.cell, t, new, c)
             h = held(masks.state, t, o * torch.tanh(new), h)  # of the candidate c, also under zoneout
             h, read = b_c * b_h * h, m_c * m_h * h
+        elif cell == "slstm":  # as it stands in (8) to (14), without its stabiliser
+            i, z = torch.exp(gx[0] + gh[0]), mg * torch.tanh(gx[2] + gh[2])
+            f, o = torch.sigmoid(gx[1] + gh[1]), torch.sigmoid(gx[3] + gh[3])
+            new, new_n = f * c + i * z, f * n + i
+            b_c, m_c = noise(masks.cell, t)
+            b_h, m_h = noise(masks.state, t)
+            c, n = b_c * held(masks.cell, t, new, c), held(masks.cell, t, new_n, n)
+            h = held(masks.state, t, o * new / new_n, h)
+            h, read = b_c * b_h * h, m_c * m_h * h
+        elif cell == "qrnn":
+            z, f, o = mg * torch.tanh(gx[0]), torch.sigmoid(gx[1]), torch.sigmoid(gx[2])
+            b_c, m_c = noise(masks.cell, t)
+            h = held(masks.cell, t, f * h + (1 - f) * z, h)  # its c
+            h, read = b_c * h, o * m_c * h
         else:
-            if cell == "gru":
+            if cell == "mingru":
+                z = torch.sigmoid(gx[0])
+                new = (1 - z) * h + z * mg * gx[1]
+            elif cell == "minlstm":
+                f, i = torch.sigmoid(gx[0]), torch.sigmoid(gx[1])
+                new = (f * h + i * mg * gx[2]) / (f + i)
+            elif cell == "rglru":
+                r, i = torch.sigmoid(gx[0]), torch.sigmoid(gx[1])
+                power = torch.sigmoid(layer.weight_hh[0]) ** (8 * r)
+                new = power * h + torch.sqrt(1 - power**2) * i * mg * gx[2]
+            elif cell == "gru":
                 r, z = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1))
                 new = (1 - z) * mg * torch.tanh(gx[2] + r * gh[2]) + z * h
             else:
@@ -98,4 +122,4 @@ def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[
             (b_c, m_c), (b_h, m_h) = noise(masks.cell, t), noise(masks.state, t)
             h, read = b_c * b_h * h, m_c * m_h * h
         out.append(read)
-    return torch.stack(out), (h, c) if cell == "lstm" else (h,)
+    return torch.stack(out), {"lstm": (h, c), "slstm": (h, c, n)}.get(cell, (h,))

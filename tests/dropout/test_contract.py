@@ -23,12 +23,12 @@ from tests.recurrent.cases import MEMORY_PAIRS
 T, B, V, H = 5, 3, 11, 4
 SPACE = [
     (cell, location, kind)
-    for location, place in LOCATIONS.items()
+    for location in LOCATIONS
     if location != "token"  # whose masks no model sees: tests/dropout/test_words.py
     for kind in kinds_at(location)
     if kind != "none"
-    for cell in CELLS
-    if cell not in place.not_for
+    for cell, spec in CELLS.items()
+    if location not in spec.without
 ]
 AXES = {"time": 6, "batch": 7, "gate": 4, "feature": 8, "type": 9, "out": 8, "in": 7, "layer": 12}
 every_point = pytest.mark.parametrize(("cell", "location", "kind"), SPACE)
@@ -55,8 +55,8 @@ def tokens(steps: int = T) -> Tensor:
     return torch.randint(V, (steps, B), generator=torch.Generator().manual_seed(2))
 
 
-def one_rule(cell: str, location: str, kind: str, p: float = 0.4) -> Plan:
-    return plan({location: {"kind": kind, "p": p}}, cell)
+def one_rule(location: str, kind: str, p: float = 0.4) -> Plan:
+    return plan({location: {"kind": kind, "p": p}})
 
 
 def masks_of(model: LanguageModel, dropout: Plan, seed: int = 4, steps: int = T) -> Masks:
@@ -73,18 +73,18 @@ def logits(model: LanguageModel, masks: Masks, x: Tensor | None = None) -> Tenso
 @every_point
 def test_p_0_is_none_bit_for_bit(cell: str, location: str, kind: str) -> None:
     model = model_of(cell)
-    zero, none = (masks_of(model, each) for each in (one_rule(cell, location, kind, 0.0), plan({}, cell)))
+    zero, none = (masks_of(model, each) for each in (one_rule(location, kind, 0.0), plan({})))
     assert torch.equal(logits(model, zero), logits(model, none))
 
 
 @every_point
 def test_evaluation_is_repeatable_and_the_expectation(cell: str, location: str, kind: str) -> None:
-    model, dropout = model_of(cell), one_rule(cell, location, kind)
+    model, dropout = model_of(cell), one_rule(location, kind)
     masks = [evaluation_masks(dropout, model.sizes, torch.Generator().manual_seed(s), torch.float64) for s in (1, 2)]
     first, second = (logits(model, each) for each in masks)
     assert torch.equal(first, second)
     if dropout[location].fill != "previous":  # inverted scaling, or the model without holes: nothing to do
-        assert torch.equal(first, logits(model, masks_of(model, plan({}, cell))))
+        assert torch.equal(first, logits(model, masks_of(model, plan({}))))
     else:  # zoneout: p of the old and 1-p of the new memory
         expected, _ = reference.logits(model, tokens(), masks[0])
         rate = drawn_rate(0.4)
@@ -96,14 +96,14 @@ def test_evaluation_is_repeatable_and_the_expectation(cell: str, location: str, 
 @every_point
 def test_outputs_and_gradients_equal_the_equations(cell: str, location: str, kind: str) -> None:
     model = model_of(cell, tie=location == "embedding")
-    masks = masks_of(model, one_rule(cell, location, kind))
+    masks = masks_of(model, one_rule(location, kind))
     weights = torch.randn(T, B, V, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
     ours, theirs = logits(model, masks), reference.logits(model, tokens(), masks)[0]
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
     parameters = list(model.parameters())
     for mine, plain in zip(
-        torch.autograd.grad((ours * weights).sum(), parameters),
-        torch.autograd.grad((theirs * weights).sum(), parameters),
+        torch.autograd.grad((ours * weights).sum(), parameters, materialize_grads=True),
+        torch.autograd.grad((theirs * weights).sum(), parameters, materialize_grads=True),
         strict=True,
     ):
         assert (mine.to_dense() - plain).norm() <= 1e-9 * plain.norm()
@@ -112,10 +112,13 @@ def test_outputs_and_gradients_equal_the_equations(cell: str, location: str, kin
 @pytest.mark.parametrize(("cell", "settings"), MEMORY_PAIRS)
 def test_rules_on_both_memories_equal_the_equations(cell: str, settings: dict[str, Any]) -> None:
     model = model_of(cell)
-    masks = masks_of(model, plan(settings, cell))
+    masks = masks_of(model, plan(settings))
     torch.testing.assert_close(logits(model, masks), reference.logits(model, tokens(), masks)[0], rtol=1e-9, atol=1e-12)
     _, carried = model.features(tokens(), model.initial_state(B), masks)
     for ours, theirs in zip(carried, reference.logits(model, tokens(), masks)[1], strict=True):
+        if cell == "slstm":
+            h, c, n, log_scale, _ = ours
+            ours = (h, c * log_scale.exp(), n * log_scale.exp())
         torch.testing.assert_close(ours[: len(theirs)], theirs, rtol=1e-9, atol=1e-12)
 
 
@@ -125,7 +128,7 @@ def test_rules_on_both_memories_equal_the_equations(cell: str, settings: dict[st
 )
 def test_where_a_window_is_cut_does_not_matter_under_the_same_masks(cell: str, settings: dict[str, Any]) -> None:
     model = model_of(cell, tie="embedding" in settings)
-    masks, parameters = masks_of(model, plan(settings, cell)), list(model.parameters())
+    masks, parameters = masks_of(model, plan(settings)), list(model.parameters())
     whole = logits(model, masks)
     state, parts = model.initial_state(B), []
     for step in range(T):
@@ -137,7 +140,9 @@ def test_where_a_window_is_cut_does_not_matter_under_the_same_masks(cell: str, s
     in_parts = torch.cat(parts)
     torch.testing.assert_close(in_parts, whole, rtol=1e-9, atol=1e-12)
     weights = torch.randn(T, B, V, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    gradients = (torch.autograd.grad((each * weights).sum(), parameters) for each in (in_parts, whole))
+    gradients = (
+        torch.autograd.grad((each * weights).sum(), parameters, materialize_grads=True) for each in (in_parts, whole)
+    )
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one.to_dense(), other.to_dense(), rtol=1e-9, atol=1e-12)
 
@@ -176,7 +181,7 @@ def test_the_mean_of_a_mask_is_1_and_its_variance_that_of_its_rate(
 
 @every_point
 def test_masks_are_redrawn_at_the_next_window_and_the_same_on_a_rerun(cell: str, location: str, kind: str) -> None:
-    model, dropout = model_of(cell), one_rule(cell, location, kind, 0.5)
+    model, dropout = model_of(cell), one_rule(location, kind, 0.5)
 
     def draws() -> list[Tensor]:
         generator = torch.Generator().manual_seed(7)
@@ -191,7 +196,7 @@ def test_masks_are_redrawn_at_the_next_window_and_the_same_on_a_rerun(cell: str,
 
 @pytest.mark.parametrize(("cell", "location", "kind"), CONSTANT)
 def test_without_time_a_mask_is_constant_within_the_window(cell: str, location: str, kind: str) -> None:
-    model, dropout = model_of(cell), one_rule(cell, location, kind)
+    model, dropout = model_of(cell), one_rule(location, kind)
     short, long = (masks_of(model, dropout, steps=steps) for steps in (2, T))
     assert all(torch.equal(a, b) for a, b in zip(tensors(short), tensors(long), strict=True))
     torch.testing.assert_close(logits(model, short, tokens()[:2]), logits(model, long)[:2], rtol=1e-12, atol=1e-12)
@@ -204,21 +209,21 @@ def test_the_carried_state_is_untouched_by_scaling(cell: str, location: str, kin
     generator = torch.Generator().manual_seed(8)
     start = [tuple(torch.randn(B, H, dtype=torch.float64, generator=generator) for _ in state)
              for state in model.initial_state(B)]  # fmt: skip
-    which = 1 if (cell, location) == ("lstm", "cell") else 0
-    _, plain = model.features(tokens(1), tuple(start), masks_of(model, plan({}, cell), steps=1))
-    _, carried = model.features(tokens(1), tuple(start), masks_of(model, one_rule(cell, location, kind), steps=1))
+    which = 1 if cell in ("lstm", "slstm") and location == "cell" else 0
+    _, plain = model.features(tokens(1), tuple(start), masks_of(model, plan({}), steps=1))
+    _, carried = model.features(tokens(1), tuple(start), masks_of(model, one_rule(location, kind), steps=1))
     value, clean, before = carried[0][which], plain[0][which], start[0][which]
     hole = before if kind == "zoneout" else torch.zeros_like(before)
     kept, held = torch.isclose(value, clean, rtol=1e-12), torch.isclose(value, hole, rtol=1e-12)
     assert (kept | held).all() and kept.any() and held.any()
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "slstm", "qrnn"])  # in which |h| <= 1
 def test_a_locked_mask_on_the_memory_does_not_compound(cell: str) -> None:
     """RNNDrop at p = .75 over 300 steps: naive inverted scaling would reach 4^300 (tensorflow#11650)."""
     model = model_of(cell)
     x = torch.randint(V, (300, B), generator=torch.Generator().manual_seed(9))
-    masks = masks_of(model, one_rule(cell, "cell", "locked", 0.75), steps=300)
+    masks = masks_of(model, one_rule("cell", "locked", 0.75), steps=300)
     features, state = model.features(x, model.initial_state(B), masks)
     assert features.abs().max() <= 4.0  # |h| <= 1, read with scale 4
     assert all(memory.abs().max() <= 300 for layer in state for memory in layer)
@@ -243,10 +248,17 @@ def with_layer(masks: Masks, **fields: Tensor) -> Masks:
     return replace(masks, layers=tuple(replace(layer, **fields) for layer in masks.layers))
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize(("location", "weight"), [("recurrent", "weight_hh"), ("input", "weight_ih")])
+@pytest.mark.parametrize(
+    ("cell", "location", "weight"),
+    [
+        (cell, *pair)
+        for pair in [("recurrent", "weight_hh"), ("input", "weight_ih")]
+        for cell in CELLS
+        if pair[0] in CELLS[cell].places
+    ],
+)
 def test_shared_is_weight_columns(cell: str, location: str, weight: str) -> None:
-    model, none, mask = model_of(cell), masks_of(model_of(cell), plan({}, cell)), shared_masks()
+    model, none, mask = model_of(cell), masks_of(model_of(cell), plan({})), shared_masks()
     on_activation, on_weight = with_layer(none, **{location: mask}), with_layer(none, **{weight: mask[0]})
     torch.testing.assert_close(logits(model, on_activation), logits(model, on_weight), rtol=1e-12, atol=1e-13)
 
@@ -256,9 +268,7 @@ def test_dropout_of_the_input_gate_is_that_of_the_update(kind: str) -> None:
     """c = f ⊙ c' + (m ⊙ i) ⊙ g, step by step (Semeniuta et al. 2016; `--drop_prob_igates` of the zoneout code)."""
     model = LanguageModel(ModelSettings("lstm", H, 1, None, False), V).double()
     model.initialize(0.8, torch.Generator().manual_seed(1))
-    masks = draw_masks(
-        one_rule("lstm", "update", kind), model.sizes, T, B, torch.Generator().manual_seed(4), torch.float64
-    )
+    masks = draw_masks(one_rule("update", kind), model.sizes, T, B, torch.Generator().manual_seed(4), torch.float64)
     m = masks.layers[0].update
     assert m is not None
     layer, x, h, c = model.layers[0], model.embedding[tokens()], torch.zeros(B, H).double(), torch.zeros(B, H).double()
@@ -273,25 +283,29 @@ def test_dropout_of_the_input_gate_is_that_of_the_update(kind: str) -> None:
     torch.testing.assert_close(features, torch.stack(read), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("location", ["input", "recurrent"])
+@pytest.mark.parametrize(
+    ("cell", "location"),
+    [(cell, place) for place in ("input", "recurrent") for cell in CELLS if place in CELLS[cell].places],
+)
 def test_locked_is_shared_at_batch_1(cell: str, location: str) -> None:
     model = model_of(cell)
     sizes, x = model.sizes, tokens()[:, :1]
     both = [
-        draw_masks(one_rule(cell, location, kind), sizes, T, 1, torch.Generator().manual_seed(11), torch.float64)
+        draw_masks(one_rule(location, kind), sizes, T, 1, torch.Generator().manual_seed(11), torch.float64)
         for kind in ("locked", "shared")
     ]
     first, second = (model.features(x, model.initial_state(1), masks)[0] for masks in both)
     assert torch.equal(first, second)
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-@pytest.mark.parametrize("location", ["input", "recurrent"])
+@pytest.mark.parametrize(
+    ("cell", "location"),
+    [(cell, place) for place in ("input", "recurrent") for cell in CELLS if place in CELLS[cell].places],
+)
 def test_locked_gates_with_equal_masks_is_locked(cell: str, location: str) -> None:
     model = model_of(cell)
-    locked = masks_of(model, one_rule(cell, location, "locked"))
+    locked = masks_of(model, one_rule(location, "locked"))
     tied = getattr(locked.layers[0], location)  # (1, B, 1, H)
-    none = masks_of(model, plan({}, cell))
+    none = masks_of(model, plan({}))
     one, many = (with_layer(none, **{location: each}) for each in (tied, tied.repeat(1, 1, model.sizes.gates, 1)))
     torch.testing.assert_close(logits(model, one), logits(model, many), rtol=1e-12, atol=1e-13)

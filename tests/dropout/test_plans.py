@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import choices, compose
 from rnndrop.dropout.masks import draw_masks, evaluation_masks
 from rnndrop.dropout.noises import NOISES
@@ -21,7 +22,7 @@ from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 
 rates = st.one_of(st.just(0.0), st.floats(0, 0.95))
-cells = st.sampled_from(["lstm", "gru", "rnn"])
+cells = st.sampled_from(list(CELLS))
 
 
 @st.composite
@@ -84,9 +85,8 @@ def test_any_plan_gives_a_finite_loss(
     rules: dict[str, Any], cell: str, shape: tuple[int, ...], tied: bool, seed: int
 ) -> None:
     steps, batch, vocabulary, hidden, layers, width = shape
-    if cell == "rnn":
-        rules = {location: each for location, each in rules.items() if location != "update"}
-    dropout = plan(rules, cell)
+    rules = {location: each for location, each in rules.items() if location not in CELLS[cell].without}
+    dropout = plan(rules)
     model = LanguageModel(ModelSettings(cell, hidden, layers, width, tied), vocabulary)
     generator = torch.Generator().manual_seed(seed)
     model.initialize(0.5, generator)

@@ -10,7 +10,7 @@ from torch import Tensor
 from rnndrop.config.cells import CELLS
 from rnndrop.dropout.masks import LayerMasks, Sizes, draw_masks
 from rnndrop.dropout.plan import plan
-from rnndrop.dropout.rule import LOCATIONS, kinds_at
+from rnndrop.dropout.rule import kinds_at
 from rnndrop.recurrent.weights import LayerWeights
 
 T, B, D, H = 5, 3, 6, 7
@@ -20,8 +20,8 @@ POINTS = [
     for location in PLACES
     for kind in kinds_at(location)
     if kind != "none"
-    for cell in CELLS
-    if cell not in LOCATIONS[location].not_for
+    for cell, spec in CELLS.items()
+    if location not in spec.without
 ]
 
 _LOCKED, _NAIVE, _HELD = {"kind": "locked", "p": 0.4}, {"kind": "naive", "p": 0.3}, {"kind": "zoneout", "p": 0.3}
@@ -29,6 +29,7 @@ _GAUSSIAN = {"kind": "locked", "p": 0.4, "noise": "gaussian"}
 MEMORY_PAIRS = [
     (cell, {"cell": on_cell, "state": on_state})
     for cell in sorted(CELLS)
+    if "state" not in CELLS[cell].without
     for on_cell in (_LOCKED, _NAIVE, _GAUSSIAN, _HELD)
     for on_state in (_LOCKED, _NAIVE, _GAUSSIAN, _HELD)
 ]
@@ -42,8 +43,14 @@ def drawn(cell: str, settings: dict[str, dict[str, Any]], dtype: torch.dtype = t
     first = {
         f"weight_{end}_0": torch.full((gates, H, width), 0.1, dtype=dtype) for end, width in (("ih", D), ("hh", H))
     }
-    masks = draw_masks(plan(settings, cell), sizes, T, B, generator, dtype, first)
+    masks = draw_masks(plan(settings), sizes, T, B, generator, dtype, first)
     return masks.layers[0]
+
+
+def shapes_of(cell: str) -> list[tuple[int, ...]]:
+    """Those of the weights of a layer."""
+    rows, linear = len(CELLS[cell].gates) * H, CELLS[cell].linear
+    return [(rows, D), (CELLS[cell].diagonals if linear else rows, H), (rows,), (0 if linear else rows,)]
 
 
 def outcome(
@@ -58,11 +65,8 @@ def outcome(
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    gates = len(CELLS[cell].gates)
-    shapes = [(T, B, D), (gates * H, D), (gates * H, H), (gates * H,), (gates * H,)]
-    x, *rest = (
-        (scale * random(*shape)).requires_grad_() for shape in [*shapes, *[(B, H)] * (CELLS[cell].memories + read)]
-    )
+    shapes = [(T, B, D), *shapes_of(cell), *[(B, H)] * (CELLS[cell].memories + read)]
+    x, *rest = ((scale * random(*shape)).requires_grad_() for shape in shapes)
     output, last = run(CELLS[cell], x, tuple(rest[4:]), LayerWeights(*rest[:4]), masks)
     results = [output, *last]
     total = torch.stack([(part * random(*part.shape)).sum() for part in results]).sum()

@@ -12,7 +12,6 @@ import torch
 import rnndrop
 from rnndrop.config.cells import CELLS
 from rnndrop.dropout.masks import LayerMasks
-from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.recurrent.engine import path, run_layer
 from rnndrop.recurrent.reference import unroll
 from rnndrop.recurrent.sequence import run_sequence
@@ -78,7 +77,7 @@ def test_masks_together_equal_the_reference(cell: str, noise: str) -> None:
         "weight_hh": {"kind": "dropconnect", "p": 0.3, "noise": noise},
     }
     assert_equal(
-        cell, drawn(cell, {place: rule for place, rule in settings.items() if cell not in LOCATIONS[place].not_for})
+        cell, drawn(cell, {place: rule for place, rule in settings.items() if place not in CELLS[cell].without})
     )
 
 
@@ -163,7 +162,7 @@ def test_what_zoneout_holds_stays_the_same_to_the_last_bit(cell: str) -> None:
 @pytest.mark.parametrize("place", ["update", "state", "recurrent", "memory"])
 def test_what_has_another_size_is_refused(cell: str, place: str) -> None:
     """Compiled steps would read what lies beyond it."""
-    if place != "memory" and cell in LOCATIONS[place].not_for:
+    if place != "memory" and place in CELLS[cell].without:
         return
     masks = LayerMasks() if place == "memory" else drawn(cell, {place: {"kind": "naive", "p": 0.5}})
     gates = len(CELLS[cell].gates)

@@ -1,0 +1,34 @@
+"""The real-gated linear recurrent unit of Griffin (De, Smith et al. 2024, arXiv:2402.19427, section 2.4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import logsigmoid
+
+from rnndrop.recurrent.weights import LayerWeights, Terms
+
+_C = 8.0
+_RANGE = 0.9, 0.999  # of a^c at first
+_LEAST = 1e-9  # of 1 - a², whose root has no derivative at 0
+
+
+def terms(gates: Tensor, diagonals: Tensor) -> Terms:
+    """A linear step from the gates' inputs (…, 3, H) of x(t) alone and the vector Λ (1, H).
+
+        r, i = sigmoid(W x)       x̂ = W_x x                     (1) (2)
+        a = sigmoid(Λ)^(8 r)                                     (3)
+        h = a · h' + sqrt(1 - a²) · m_update · (i · x̂)           (4)
+
+    x̂ is what enters the unit in their recurrent block, a linear layer of its input. There a convolution follows, which
+    is not here, and W of r and i takes x̂: without the convolution that is one more matrix of x.
+    """
+    r, i, candidate = gates.unbind(-2)
+    log_a = _C * torch.sigmoid(r) * logsigmoid(diagonals[0])
+    scale = (-torch.expm1(2 * log_a)).clamp_min(_LEAST).sqrt()
+    return Terms(log_a.exp(), scale * torch.sigmoid(i) * candidate)
+
+
+def initialize(weights: LayerWeights, generator: Generator) -> None:
+    """Λ, such that a^c, the a of an open gate, is drawn from U(0.9, 0.999)."""
+    weights.weight_hh.copy_(weights.weight_hh.uniform_(*_RANGE, generator=generator).pow(1 / _C).logit())
