@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 import pandas as pd
@@ -120,6 +121,10 @@ def load(paths: list[str], conditions: list[str], span: str | None = None) -> tu
         warnings.simplefilter("always")
         try:
             runs = load_runs(*paths)
+            if files := [Path(path) for path in paths if Path(path).suffix == ".csv" and Path(path).is_file()]:
+                from rnndrop.reproduction.measured import named
+
+                runs = reduce(named, files, runs)
         finally:
             for warning in caught:
                 print(f"warning: {warning.message}", file=sys.stderr)

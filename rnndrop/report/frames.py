@@ -77,10 +77,18 @@ class SkippedRecordWarning(UserWarning):
 def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFrame:
     """One row for each run and seed below `path` and `more`, with the columns and types of `column_types()`.
 
+    A path may also be a CSV that scripts/collect_results.py has written; a run that a folder has too is the folder's.
     Copies of a record count once; where they differ, one is used (`records.best`) and the others are left out. What is
     left out, a damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises
     RequestError where there is no record at all, or in one of several folders nothing to read.
     """
+    folders = [each for each in (path, *more) if Path(each).suffix != ".csv" or Path(each).is_dir()]
+    if files := [each for each in (path, *more) if each not in folders]:
+        from rnndrop.report.committed import collected
+
+        parts = [load_runs(*folders)] if folders else []
+        found = [*parts, *(collected(Path(file)) for file in files)]
+        return pd.concat(found, ignore_index=True).drop_duplicates(["run_id", "seed"], ignore_index=True)
     runs, skipped = _Runs(), 0
     with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
         for folder, depth in _folders([path, *more]):

@@ -315,14 +315,16 @@ def failures(runs: pd.DataFrame) -> list[str]:
         what = " ".join(of_identity(row["overrides"])) or row["dropout"]
         what = f"{what if len(what) <= 60 else what[:59] + '…'} seed {row['seed']}"
         reason = f": {row['end']}" if row["end"] else ""
-        lines.append(f"{row['status']}: {what}{reason}   {_show(row['folder'])}")
+        lines.append(f"{row['status']}: {what}{reason}   {_show(row['folder'])}".rstrip())
     more = len(lost) - len(lines)
     return [*lines, f"and {more} more that did not finish: rnndrop watch --once"] if more else lines
 
 
 def _show(folder: str) -> str:
-    """The command that shows a run."""
+    """The command that shows a run; empty for one of a CSV, of which no more is known."""
     place = Path(folder)
+    if place.parents[1].is_file():
+        return ""
     output = place.parent.parent.as_posix()
     given = [] if output == OUTPUT else ["--output", output]
     return shlex.join(["rnndrop", "show", f"{place.parent.name}/{place.name}", *given])
