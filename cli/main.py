@@ -346,7 +346,12 @@ def report(
     ] = None,
     where: Where = None,
     last: Last = None,
-    sort: Annotated[str | None, typer.Option(help="Sort by this column; -COLUMN reverses the order.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="Show these columns, by their names, as n,test,time.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Sort by this column, as test; -COLUMN reverses the order.")
+    ] = None,
     only_changed: Annotated[bool, typer.Option("--only-changed", help="Show only the columns that vary.")] = False,
     hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Leave out runs that did not finish.")] = False,
     bootstrap: Annotated[bool, typer.Option("--bootstrap", help="Add the uncertainty of the test set itself.")] = False,
@@ -354,6 +359,11 @@ def report(
         Interval, typer.Option(help="What differences are uncertain by: seeds, the test text, or both.")
     ] = "seeds",
     published: Annotated[bool, typer.Option("--published", help="Add published results on the same data.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="A LaTeX table for a paper, with a caption and notes on how to read it.")
+    ] = False,
+    caption: Annotated[str | None, typer.Option(metavar="LATEX", help="The caption of --paper.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="NAME", help="The label of --paper, as tab:plans.")] = None,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
 ) -> None:
@@ -367,12 +377,16 @@ def report(
         baseline,
         where or [],
         last,
+        columns,
         sort,
         only_changed,
         hide_failed,
         bootstrap,
         interval,
         published,
+        paper,
+        caption,
+        label,
         html,
         strict,
     )
@@ -536,11 +550,17 @@ def plot(
     ] = None,
     where: Where = None,
     last: Last = None,
+    width: Annotated[
+        str | None, typer.Option(metavar="WIDTH", help="Width of a file, as a paper's column, 3.25in: without titles.")
+    ] = None,
+    font_size: Annotated[
+        float | None, typer.Option(min=4, max=30, metavar="POINTS", help="Size of a file's text. Default: 9.")
+    ] = None,
 ) -> None:
     """Draw curves, differences, rates, location × kind, Monte-Carlo scores, decisions, spreads or searches."""
     from . import plot as command
 
-    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last))
+    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last, width, font_size))
 
 
 @app.command(epilog="Example: rnndrop ls dropout")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions, lines, with_decisions
-from rnndrop.report.frames import load_runs
+from rnndrop.report.frames import is_file_of_runs, load_runs
 from rnndrop.report.select import last, sort, where, without_trials
-from rnndrop.report.sheet import failures
+from rnndrop.report.sheet import failures, names
 from rnndrop.report.tables import DATA, footer, remarks, render
 from rnndrop.values import Interval, Style
 
@@ -34,12 +35,16 @@ class Request:
     baseline: str | None = None
     where: list[str] = field(default_factory=list)
     last: str | None = None
+    columns: str | None = None
     sort: str | None = None
     only_changed: bool = False
     hide_failed: bool = False
     bootstrap: bool = False
     interval: Interval = "seeds"
     published: bool = False
+    paper: bool = False
+    caption: str | None = None
+    label: str | None = None
     html: str | None = None
     strict: bool = False
 
@@ -51,6 +56,11 @@ def report(request: Request) -> int:
     """
     if request.metric is not None and request.metric not in columns():
         raise unknown("metric", request.metric, columns())
+    if request.paper:
+        _check_paper(request)
+        request = replace(request, style="latex")
+    elif (request.caption, request.label) != (None, None):
+        raise RequestError(f"--{'label' if request.caption is None else 'caption'} is for --paper.")
     runs, skipped = load(request.paths, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs
@@ -64,6 +74,7 @@ def report(request: Request) -> int:
         return 1
     metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
+    chosen = _chosen(request, tables, metrics)
     found = decisions(request.paths, shown)
     if request.html:
         if len(tables) > 1:
@@ -80,8 +91,19 @@ def report(request: Request) -> int:
         if request.style in DATA:  # one table for programs, with the columns of both tasks
             tables = [pd.concat(tables, ignore_index=True)] if len(tables) > 1 else tables
             tables[0] = with_decisions(tables[0], found)
+        if request.paper:
+            from rnndrop.report.paper import render as typeset
         parts = [
-            render(table, shown, request.style, metric, request.only_changed)
+            typeset(table, shown, metric, chosen, request.caption, request.label)
+            if request.paper
+            else render(
+                _only(table, metric, chosen) if request.style in DATA else table,
+                shown,
+                request.style,
+                metric,
+                request.only_changed,
+                chosen,
+            )
             for table, metric in zip(tables, metrics, strict=False)
         ]
         if not aside:
@@ -91,6 +113,13 @@ def report(request: Request) -> int:
     if aside and lost:
         print("\n".join(lost), file=sys.stderr)
     return 1 if skipped and request.strict else 0
+
+
+def _check_paper(request: Request) -> None:
+    if request.style not in ("rich", "latex"):
+        raise RequestError(f"--paper prints LaTeX: leave out --format {request.style}.")
+    if request.html is not None:
+        raise RequestError("--paper prints LaTeX, and --html writes a page: leave out one.")
 
 
 def tasks(runs: pd.DataFrame) -> list[TaskSpec]:
@@ -104,12 +133,32 @@ def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
         runs, metric, request.baseline, request.bootstrap, request.interval, intervals=request.style in DATA
     )
     if request.sort:
-        table = sort(table, request.sort)
+        table = sort(table, request.sort, names(table, metric))
     if request.published and task_by_metric(metric).predicts_tokens:
         from rnndrop.report.published import beside
 
         table = beside(table)
     return table
+
+
+def _chosen(request: Request, tables: Sequence[pd.DataFrame], metrics: Sequence[str]) -> list[str]:
+    """The columns that were asked for. Raises RequestError for one that is in no table."""
+    asked = request.columns
+    there = dict.fromkeys(name for each in zip(tables, metrics, strict=True) for name in names(*each))
+    chosen = [name.strip() for name in asked.split(",")] if asked is not None else []
+    for name in chosen:
+        if name not in there:
+            more = "" if request.baseline else "\nWith --baseline also: change df"
+            raise RequestError(f"{unknown('column', name, there)}{more}")
+    return chosen
+
+
+def _only(table: pd.DataFrame, metric: str, chosen: Sequence[str]) -> pd.DataFrame:
+    """The dropout and the chosen columns, as they are in the comparison."""
+    meant = names(table, metric)
+    return (
+        table[list(dict.fromkeys(["dropout", *(meant[name] for name in chosen if name in meant)]))] if chosen else table
+    )
 
 
 def load(paths: list[str], conditions: list[str], span: str | None = None) -> tuple[pd.DataFrame, int]:
@@ -121,7 +170,7 @@ def load(paths: list[str], conditions: list[str], span: str | None = None) -> tu
         warnings.simplefilter("always")
         try:
             runs = load_runs(*paths)
-            if files := [Path(path) for path in paths if Path(path).suffix == ".csv" and Path(path).is_file()]:
+            if files := [Path(path) for path in paths if is_file_of_runs(path)]:
                 from rnndrop.reproduction.measured import named
 
                 runs = reduce(named, files, runs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -99,12 +100,16 @@ def last(runs: pd.DataFrame, span: str, now: datetime | None = None) -> pd.DataF
     return runs[runs["written"] >= since]
 
 
-def sort(table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Order the rows of each corpus by a column of the comparison; `-KEY` turns it round. Raises RequestError."""
+def sort(table: pd.DataFrame, key: str, names: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
+    """Order the rows of each corpus by a column of the comparison; `-KEY` turns it round. Raises RequestError.
+
+    `names` are those that people type, as `test`, and what is meant, as `test_perplexity`.
+    """
     name = key.removeprefix("-")
+    name = names.get(name, name)
     if name not in table or name in ("settings", "overrides"):
         raise unknown(
-            "column to sort by", name, [str(column) for column in table if column not in ("settings", "overrides")]
+            "column to sort by", name, names or [str(each) for each in table if each not in ("settings", "overrides")]
         )
     parts = [
         part.sort_values(name, ascending=not key.startswith("-"), na_position="last", kind="stable")

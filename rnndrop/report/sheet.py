@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pandas as pd
 from rnndrop.config.identity import of_identity, shown_digits
 from rnndrop.config.metrics import METRICS, metric_of
 from rnndrop.config.metrics import columns as scores
+from rnndrop.config.tasks import task_by_metric
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, count, revision, sampling
@@ -49,16 +50,26 @@ class Column:
     left: bool = False
     key: str = "dropout"
 
+    @property
+    def name(self) -> str:
+        """What one types for it: test, test_mc, time."""
+        return _NAMES.get(self.header, self.header.lower().replace(" ", "_"))
+
+
+_NAMES = {"against baseline": "change", "test set 95 %": "test_set", "tok/s": "speed"}
+
 
 @dataclass
 class Row:
     """The cells in the order of the columns; `tone` is best, worst, floor, published or empty.
 
+    `marks` are the cells that matter, by their place: best of the ranking, better or worse than the baseline.
     `values` is what the cells sort by, and `run_id` the group's; both are empty for the floor.
     """
 
     cells: list[str]
     tone: str = ""
+    marks: dict[int, str] = field(default_factory=dict)
     values: list[Any] = field(default_factory=list)
     run_id: str | None = None
 
@@ -72,28 +83,41 @@ class Sheet:
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)  # the part of the comparison that the rows show
 
 
-def sheets(table: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bool = False) -> list[Sheet]:
+def sheets(
+    table: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bool = False, chosen: Sequence[str] = ()
+) -> list[Sheet]:
     """One sheet for each corpus of a comparison: perplexities on different data have no common ranking.
 
-    Of the runs that did not finish they have the number, beside n; `failures` names them.
+    `chosen` are the names of the columns to show beside the first; without them all. Of the runs that did not finish
+    they have the number, beside n; `failures` names them.
     """
     made = []
     runs = placed(runs)
     for sha, part in table.groupby("data_sha256", sort=False, dropna=False):
         own = runs[runs["run_id"].isin(part["run_id"])]
         own = own[own["data_sha256"].isna() if pd.isna(sha) else own["data_sha256"] == sha]
-        made.append(_sheet(part, own, metric, only_changed))
+        made.append(_sheet(part, own, metric, only_changed, chosen))
     if len(made) > 1:
         made[-1].notes.append(f"{len(made)} tables: these runs saw different data, so they have no common ranking")
     return made
 
 
-def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bool) -> Sheet:
+def names(table: pd.DataFrame, metric: str) -> dict[str, str]:
+    """What one may type for a column of a comparison's sheets, and what that is in the comparison."""
+    ours = table[table["source"].isna()] if "source" in table else table
+    return {column.name: column.key for column in _columns(ours, settings_columns(ours), metric, False)}
+
+
+def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bool, chosen: Sequence[str]) -> Sheet:
     ours = part[part["source"].isna()] if "source" in part else part
     varied = settings_columns(ours)
-    columns = _columns(ours, varied, metric, only_changed)
+    columns = _columns(ours, varied, metric, only_changed and not chosen)
+    if chosen:
+        found = {column.name: replace(column, keep=0) for column in columns}
+        columns = [columns[0], *(found[name] for name in chosen if name in found and found[name].key != "dropout")]
     best, worst = ours[metric].min(), ours[metric].max()
     if not metric_of(metric).lower_is_better:
         best, worst = worst, best
@@ -104,12 +128,22 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
         if isinstance(row.get("source"), str):
             tone = "published"
         cells, values = [column.text(row) for column in columns], [row.get(column.key) for column in columns]
-        rows.append(Row(cells, tone, values, None if tone == "published" else row["run_id"]))
+        marks = {index: mark for index, column in enumerate(columns) if (mark := _mark(column.key, row, metric, tone))}
+        rows.append(Row(cells, tone, marks, values, None if tone == "published" else row["run_id"]))
     if (floor := _floor(ours, columns)) is not None:
         rows.append(floor)
     done = runs[runs["status"] == "finished"]
     constants = "" if only_changed else _constants(ours, varied, done)
-    return Sheet(constants, columns, rows, _notes(part, ours, metric, done), caveats(runs))
+    return Sheet(constants, columns, rows, _notes(part, ours, metric, done), caveats(runs), part)
+
+
+def _mark(key: str, row: Any, metric: str, tone: str) -> str:
+    """What a cell says that matters: a difference does where its test does, and not where its interval has zero."""
+    if key == metric and tone == "best":
+        return "best"
+    if key != "change" or not (row["p_holm"] < 0.05):
+        return ""
+    return "better" if (row["change"] < 0) == metric_of(metric).lower_is_better else "worse"
 
 
 def _columns(part: pd.DataFrame, varied: list[str], metric: str, only_changed: bool) -> list[Column]:
@@ -206,7 +240,7 @@ def _change(row: Any, baselines: set[str]) -> str:
     return f"{shown} {bounds} {stars(row['p_holm'])}".rstrip()
 
 
-_HOW = {
+HOW = {
     "seeds": "95 %, Welch's t of the logarithms",
     "text": "95 %, of the test text, for these runs",
     "both": "95 %, of seeds and test text together",
@@ -278,13 +312,13 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         and ours[f"test_{each.name}"].notna().any()
     ]  # fmt: skip
     if how := sampling(done):
-        words.append(f"MC: {how}")
+        words.append(f"MC: {how}" + _over_samples(ours, metric))
     notes = [" · ".join(words)]
     if "change" in ours and ours["baseline"].notna().any():
         tests, bounded = int(ours["p_holm"].notna().sum()), ours["change_low"].notna().any()
         notes.append(
             f"against {series.against(ours)}: change of {title(metric)} over all seeds"
-            + (f" [{_HOW[ours['interval'].iloc[0] if 'interval' in ours else 'seeds']}]" if bounded else "")
+            + (f" [{HOW[ours['interval'].iloc[0] if 'interval' in ours else 'seeds']}]" if bounded else "")
             + f", * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}" * bool(tests)
         )
     if metric.startswith("test") and ours[metric].notna().any():
@@ -300,6 +334,13 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
     if "source" in part and part["source"].notna().any():
         notes.append(note(part))
     return notes
+
+
+def _over_samples(ours: pd.DataFrame, metric: str) -> str:
+    """The standard error that the samples of a run leave: the ± of a Monte-Carlo score in the table is over seeds."""
+    name = f"test_{task_by_metric(metric).metric}_mc"
+    error = ours[f"{name}_stderr"].max()
+    return "" if pd.isna(error) else f"; over the samples of one run ± {number(error, like=ours[name].max())}"
 
 
 def failures(runs: pd.DataFrame) -> list[str]:

@@ -23,13 +23,20 @@ LABEL_WIDTH = 34  # what the first column may ask for before others are dropped
 TONES = {"best": "green", "worst": "red", "floor": "dim", "published": "cyan"}
 
 
-def render(table: pd.DataFrame, runs: pd.DataFrame, style: str, metric: str, only_changed: bool = False) -> str:
-    """The comparison of `runs` in one of `STYLES`. Raises RequestError for another style."""
+def render(
+    table: pd.DataFrame,
+    runs: pd.DataFrame,
+    style: str,
+    metric: str,
+    only_changed: bool = False,
+    chosen: Sequence[str] = (),
+) -> str:
+    """The comparison of `runs` in one of `STYLES`, with the columns `chosen`. Raises RequestError for another style."""
     if style not in STYLES:
         raise unknown("report format", style, STYLES)
     if style in DATA:
         return str(DATA[style](table.drop(columns=INTERNAL, errors="ignore")))
-    return "\n\n".join(map(TEXT[style], sheets(table, runs, metric, only_changed)))
+    return "\n\n".join(map(TEXT[style], sheets(table, runs, metric, only_changed, chosen)))
 
 
 def footer(lines: Sequence[str], style: str) -> str:
