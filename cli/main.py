@@ -397,6 +397,11 @@ def report(
         ),
     ] = "seeds",
     published: Annotated[bool, typer.Option("--published", help="Add published results on the same data.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="A LaTeX table for a paper, with a caption and notes on how to read it.")
+    ] = False,
+    caption: Annotated[str | None, typer.Option(metavar="LATEX", help="The caption of --paper.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="NAME", help="The label of --paper, as tab:plans.")] = None,
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
 ) -> None:
@@ -417,6 +422,9 @@ def report(
         bootstrap,
         interval,
         published,
+        paper,
+        caption,
+        label,
         html,
         strict,
     )
@@ -577,11 +585,19 @@ def plot(
     where: Where = None,
     last: Last = None,
     hide_failed: Annotated[bool, typer.Option("--hide-failed", help="Do not name runs that did not finish.")] = False,
+    width: Annotated[
+        str | None, typer.Option(metavar="WIDTH", help="Width of a file, as a paper's column, 3.25in: without titles.")
+    ] = None,
+    font_size: Annotated[
+        float | None, typer.Option(min=4, max=30, metavar="POINTS", help="Size of a file's text. Default: 9.")
+    ] = None,
 ) -> None:
     """Draw curves, differences, rates, location × kind, Monte-Carlo scores, decisions, spreads or searches."""
     from . import plot as command
 
-    raise typer.Exit(command.plot(kind, path, output, metric, baseline, location, where or [], last, hide_failed))
+    raise typer.Exit(
+        command.plot(kind, path, output, metric, baseline, location, where or [], last, hide_failed, width, font_size)
+    )
 
 
 @_command("ls", ASK)

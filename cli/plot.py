@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from .report import load, tasks
 
 
 def plot(kind: Drawing, path: str, output: str | None, metric: str | None, baseline: str | None,
-         location: str | None, conditions: list[str], span: str | None, hide_failed: bool) -> int:  # fmt: skip
+         location: str | None, conditions: list[str], span: str | None, hide_failed: bool,
+         width: str | None = None, font: float | None = None) -> int:  # fmt: skip
     """Draw in the terminal, or into the file `output`; return the exit code."""
+    if output is None and (width, font) != (None, None):
+        raise RequestError(f"--{'font-size' if width is None else 'width'} is for a file: add -o FIG.pdf.")
+    inches = None if width is None else _inches(width)
     if metric is not None and metric not in columns():
         raise unknown("metric", metric, columns())
     if location is not None and location not in LOCATIONS:
@@ -50,8 +55,21 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
 
         show(DRAWINGS[kind](table, runs, metric, terminal.width(), terminal.colours(), **options))
     else:
-        from rnndrop.report.figures import PLOTS, save
+        from rnndrop.report.figures import PLOTS, Page, save
 
-        save(PLOTS[kind](table, runs, metric, **options), Path(output))
+        page = Page(inches, font or Page.font)
+        save(PLOTS[kind](table, runs, metric, page=page, **options), Path(output))
         print(output)
     return 0
+
+
+UNITS = {"in": 1, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}
+
+
+def _inches(width: str) -> float:
+    """A width of `--width` in inches. Raises RequestError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(in|cm|mm|pt)", width.strip())
+    inches = float(found[1]) * UNITS[found[2]] if found else 0
+    if not 2 <= inches <= 20:
+        raise RequestError(f"--width {width} is no width from 2 to 20 inches, as 3.25in, 8.25cm or 234pt.")
+    return inches

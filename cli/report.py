@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions, lines, with_decisions
-from rnndrop.report.frames import load_runs
+from rnndrop.report.frames import is_file_of_runs, load_runs
 from rnndrop.report.select import last, sort, where, without_trials
 from rnndrop.report.sheet import failures, names
 from rnndrop.report.tables import DATA, footer, remarks, render
@@ -41,6 +42,9 @@ class Request:
     bootstrap: bool = False
     interval: Interval = "seeds"
     published: bool = False
+    paper: bool = False
+    caption: str | None = None
+    label: str | None = None
     html: str | None = None
     strict: bool = False
 
@@ -52,6 +56,11 @@ def report(request: Request) -> int:
     """
     if request.metric is not None and request.metric not in columns():
         raise unknown("metric", request.metric, columns())
+    if request.paper:
+        _check_paper(request)
+        request = replace(request, style="latex")
+    elif (request.caption, request.label) != (None, None):
+        raise RequestError(f"--{'label' if request.caption is None else 'caption'} is for --paper.")
     runs, skipped = load(request.paths, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs
@@ -82,8 +91,12 @@ def report(request: Request) -> int:
         if request.style in DATA:  # one table for programs, with the columns of both tasks
             tables = [pd.concat(tables, ignore_index=True)] if len(tables) > 1 else tables
             tables[0] = with_decisions(tables[0], found)
+        if request.paper:
+            from rnndrop.report.paper import render as typeset
         parts = [
-            render(
+            typeset(table, shown, metric, chosen, request.caption, request.label)
+            if request.paper
+            else render(
                 _only(table, metric, chosen) if request.style in DATA else table,
                 shown,
                 request.style,
@@ -100,6 +113,13 @@ def report(request: Request) -> int:
     if aside and lost:
         print("\n".join(lost), file=sys.stderr)
     return 1 if skipped and request.strict else 0
+
+
+def _check_paper(request: Request) -> None:
+    if request.style not in ("rich", "latex"):
+        raise RequestError(f"--paper prints LaTeX: leave out --format {request.style}.")
+    if request.html is not None:
+        raise RequestError("--paper prints LaTeX, and --html writes a page: leave out one.")
 
 
 def tasks(runs: pd.DataFrame) -> list[TaskSpec]:
@@ -150,6 +170,10 @@ def load(paths: list[str], conditions: list[str], span: str | None = None) -> tu
         warnings.simplefilter("always")
         try:
             runs = load_runs(*paths)
+            if files := [Path(path) for path in paths if is_file_of_runs(path)]:
+                from rnndrop.reproduction.measured import named
+
+                runs = reduce(named, files, runs)
         finally:
             for warning in caught:
                 print(f"warning: {warning.message}", file=sys.stderr)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnndrop.errors import RequestError
-from rnndrop.reproduction.committed import histories, settled, tidy, write
+from rnndrop.report.committed import histories, settled, tidy, write
 
 
 def main(arguments: Sequence[str]) -> int:

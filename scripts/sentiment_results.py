@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from rnndrop.report.committed import write
 from rnndrop.report.frames import load_runs
-from rnndrop.reproduction.committed import write
 from rnndrop.stats import Difference, difference, holm
 from rnndrop.store.records import read_history
 

@@ -34,6 +34,8 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each corpus and run id, the best `metric` of a corpus first; corpora are never ranked together.
 
+    Where `runs` have a column `row`, the rows are named by it, and no setting has a column.
+
     Runs of another task than the metric's are left out, and so are groups of which nothing has finished: they have
     nothing to compare, and must not add columns or lengthen names.
 
@@ -104,7 +106,8 @@ def _groups(runs: pd.DataFrame, metrics: Sequence[str], others: Sequence[str], i
     Each metric has a count of its own, since not every seed need have been sampled.
     """
     every = runs.groupby(GROUP, sort=False, dropna=False)
-    table = every[[*FIRSTS, "dropout", "settings", "overrides"]].first()
+    named = [name for name in ("row",) if name in runs]
+    table = every[[*FIRSTS, *named, "dropout", "settings", "overrides"]].first()
     for status in UNFINISHED:
         table[status] = (runs["status"] == status).groupby([runs[key] for key in GROUP], dropna=False).sum()
     done = runs[runs["status"] == "finished"]
@@ -126,6 +129,8 @@ def _groups(runs: pd.DataFrame, metrics: Sequence[str], others: Sequence[str], i
 
 def _add_settings(part: pd.DataFrame) -> pd.DataFrame:
     """Label the plans of one corpus, and give each further setting that varies a column of its own."""
+    if "row" in part and part["row"].notna().all():
+        return part.assign(dropout=part["row"])
     settings = list(part["settings"])
     names = varying(settings)
     labels = dropout_labels(settings, list(part["plan"]), list(part["overrides"]), names)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import wraps
 from itertools import cycle
 from pathlib import Path
@@ -31,6 +34,7 @@ PANELS = 9
 LINES = 8
 ROWS = 40
 DECISIONS = 3
+log = logging.getLogger("rnndrop")
 BAND = "#dfeee7"  # the margin within which plans are equal
 BEHIND = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}  # a label that stands before lines
 FORMATS = ("png", "svg", "pdf")
@@ -41,9 +45,6 @@ STYLE = {
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "font.size": 9,
     "legend.frameon": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "rnndrop",  # the same figure is the same file
@@ -53,15 +54,40 @@ STYLE = {
 }
 
 
+@dataclass(frozen=True)
+class Page:
+    """What a figure is drawn for: its width in inches, None for what suits a screen; its text's size in points.
+
+    A figure with a width has no title: a paper has captions.
+    """
+
+    width: float | None = None
+    font: float = 9
+
+
+SCREEN = Page()
+_page: ContextVar[Page] = ContextVar("page", default=SCREEN)
+
+
 def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Run `draw` under `STYLE`, and leave matplotlib's own settings as they were: others draw too."""
+    """Run `draw` under `STYLE`, for a `page` if one is given, and leave matplotlib's own settings as they were."""
 
     @wraps(draw)
-    def within(*arguments: Any, **options: Any) -> Any:
-        with need("matplotlib", "plots").rc_context(STYLE):
-            return draw(*arguments, **options)
+    def within(*arguments: Any, page: Page | None = None, **options: Any) -> Any:
+        token = _page.set(page or _page.get())
+        sizes = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), _page.get().font)
+        try:
+            with need("matplotlib", "plots").rc_context(STYLE | sizes):
+                return draw(*arguments, **options)
+        finally:
+            _page.reset(token)
 
     return within
+
+
+def _points(size: float) -> float:
+    """The size of a text that has `size` where most text has 9 points."""
+    return size * _page.get().font / 9
 
 
 @styled
@@ -79,7 +105,35 @@ def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4),
     matplotlib = need("matplotlib", "plots")
     matplotlib.use("Agg")
     pyplot = need("matplotlib.pyplot", "plots")
-    return pyplot.subplots(rows, columns, figsize=size, squeeze=False, **options)
+    return pyplot.subplots(rows, columns, figsize=(_page.get().width or size[0], size[1]), squeeze=False, **options)
+
+
+def _height(usual: float) -> float:
+    """The height of a single plot in inches: three quarters of a page's width."""
+    page = _page.get().width
+    return usual if page is None else 0.75 * page
+
+
+def _title(axis: Any, text: str, **options: Any) -> None:
+    """A title, but for a page: that has a caption."""
+    if _page.get().width is None:
+        axis.set_title(text, **options)
+
+
+def _wrapped(label: str, share: float, most: int = 2) -> str:
+    """A label on at most so many lines, within its share of the page's width; on one where the width is free."""
+    page = _page.get()
+    if page.width is None:
+        return _short(label)
+    letters = max(8, int(share * page.width * 72 / (0.52 * page.font)))
+    lines = textwrap.wrap(label, letters)
+    return "\n".join([*lines[: most - 1], _short(" ".join(lines[most - 1 :]), letters)] if lines[most - 1 :] else lines)
+
+
+def _beside(width: float, most: int) -> int:
+    """How many panels that want a width in inches stand beside each other."""
+    page = _page.get().width
+    return most if page is None else max(1, min(most, int(page / width)))
 
 
 @styled
@@ -96,9 +150,10 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
 @styled
 def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: str = "perplexity") -> Any:
     """A panel a curve; `floor`: the source's own perplexity, where it is known; `name`: of what is drawn."""
-    columns = min(3, len(shown))
+    columns = min(_beside(1.4, 3), len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure, axes = _axes(rows, columns, (2.6 * columns + 0.8, 2.1 * rows + 0.7), sharex=True, sharey=True)
+    height = 2.1 * rows + 0.7 if _page.get().width is None else 1.2 * rows + 0.9
+    figure, axes = _axes(rows, columns, (2.6 * columns + 0.8, height), sharex=True, sharey=True)
     low, top = min(min(curve.train) for curve in shown), max(max(curve.valid) for curve in shown)
     if near := bool(len(floor)) and series.floor_in_sight(floor[0], low, top):
         low = min(low, floor[0])
@@ -110,15 +165,15 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
         axis.errorbar(curve.epochs, valid, std, color=OKABE_ITO[1], marker="s", ms=2.5, capsize=2, label="valid ± std")
         if len(floor):
             _draw_floor(axis, floor[0], near, "floor (valid)")
-        axis.set_title(_short(curve.label))
+        axis.set_title(_wrapped(curve.label, 1 / columns))
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     axes[0, 0].set_xticks(series.epoch_ticks(max(curve.epochs[-1] for curve in shown), 6))
     axes[0, 0].set_ylim(low * 0.95, min(top, 3 * min(min(curve.valid) for curve in shown)) * 1.05)
-    figure.supxlabel("epoch", fontsize=9)
-    figure.supylabel(name, fontsize=9)
+    figure.supxlabel("epoch", fontsize=_points(9))
+    figure.supylabel(name, fontsize=_points(9))
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=4)
+    figure.legend(handles, names, loc="outside upper center", ncols=_beside(1.6, 4), columnspacing=1)
     return figure
 
 
@@ -134,30 +189,41 @@ def _draw_floor(axis: Any, floor: float, near: bool, name: str) -> None:
 def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Differences from the baseline with their 95 % intervals; filled where Holm's p is below .05."""
     rows = series.forest(table, metric)[:ROWS]
-    figure, ((axis,),) = _axes(size=(6.4, 0.27 * len(rows) + 1.3))
+    names = [_wrapped(row.label, 0.4) for row in rows]
+    lines = sum(name.count("\n") + 1 for name in names)
+    figure, ((axis,),) = _axes(size=(6.4, 0.27 * lines * _points(9) / 9 + 1.3))
     for place, row in enumerate(rows):
         sure = row.p < 0.05
         colour = "#555555" if not sure else OKABE_ITO[0] if row.change < 0 else OKABE_ITO[1]
         if not math.isnan(row.low):
             axis.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
         axis.plot(row.change, place, "o", color=colour, mfc=colour if sure else "white", ms=5)
-        axis.annotate(row.freedom, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
-    axis.annotate("df", (1.01, 1), xycoords="axes fraction", va="bottom", fontsize=8, color="#555555")
+        axis.annotate(row.freedom, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=_points(8))
+    axis.annotate("df", (1.01, 1), xycoords="axes fraction", va="bottom", fontsize=_points(8), color="#555555")
     axis.axvline(0, color="black", lw=0.8)
-    axis.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
+    axis.set_yticks(range(len(rows)), names)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.grid(axis="y", visible=False)
     how = "per cent, over all seeds, 95 % (Welch); filled: Holm p < .05"
-    axis.set_xlabel(f"{title(metric)} against {_short(series.against(table), 60)}\n{how}")
+    _below(figure, axis, f"{title(metric)} against {_short(series.against(table), 60)}", how)
     _note_missing(figure, int(table["change"].notna().sum()) - ROWS, "plans")
     return figure
+
+
+def _below(figure: Any, axis: Any, *lines: str) -> None:
+    """What the x axis has; across the whole figure where that is narrow."""
+    if _page.get().width is None:
+        axis.set_xlabel("\n".join(lines))
+    else:
+        parts = [part for line in lines for part in line.split("; ")]
+        figure.supxlabel("\n".join(_wrapped(part, 1, most=3) for part in parts), fontsize=_points(8))
 
 
 @styled
 def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | None = None) -> Any:
     """Perplexity against the rate at a location."""
     every = series.rates(table, metric, location)
-    figure, ((axis,),) = _axes(size=(6.4, 4.2))
+    figure, ((axis,),) = _axes(size=(6.4, _height(4.2)))
     for line, colour, mark in zip(every[:LINES], OKABE_ITO, MARKS, strict=False):
         spread = [0 if math.isnan(value) else value for value in line.std]
         axis.errorbar(
@@ -169,7 +235,7 @@ def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | 
         _draw_floor(axis, floor.iloc[0], series.floor_in_sight(floor.iloc[0], min(ends), max(ends)), "floor")
     axis.set_xlabel("rate p")
     axis.set_ylabel(f"{title(metric)} (± std over seeds)")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=_points(8))
     _note_missing(figure, len(every) - LINES, "lines")
     return figure
 
@@ -191,13 +257,21 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
         red, green, blue, _ = image.cmap(image.norm(value))
         ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
         text = f"{value:+.1f} %" if grid.relative_to else number(value)
-        axis.text(column, row, f"{text}\np={grid.p[row, column]:g}", ha="center", va="center", color=ink, fontsize=7.5)
+        axis.text(
+            column,
+            row,
+            f"{text}\np={grid.p[row, column]:g}",
+            ha="center",
+            va="center",
+            color=ink,
+            fontsize=_points(7.5),
+        )
     axis.set_xticks(range(len(grid.kinds)), grid.kinds)
     axis.set_yticks(range(len(grid.locations)), grid.locations)
     axis.grid(visible=False)
     what = f"{title(metric)} against {grid.relative_to}, per cent" if grid.relative_to else title(metric)
     figure.colorbar(image, ax=axis, label=what, shrink=0.9)
-    axis.set_title("each kind at the rate p that is best on valid")
+    _title(axis, "each kind at the rate p that is best on valid")
     return figure
 
 
@@ -205,7 +279,7 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Monte-Carlo against deterministic test perplexity; below the diagonal, averaging over masks helps."""
     rows = series.calibration(table, metric)
-    figure, ((axis,),) = _axes(size=(5.2, 4.6))
+    figure, ((axis,),) = _axes(size=(5.2, _height(4.6)))
     names = len(rows) <= LINES
     for row, colour, mark in zip(rows, cycle(OKABE_ITO), cycle(MARKS), strict=False):
         spread = [0 if math.isnan(value) else value for value in (row.plain_std, row.sampled_std)]
@@ -217,7 +291,7 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     name = task_by_metric(metric).title
     axis.set_xlabel(f"test {name}, deterministic")
     axis.set_ylabel(f"test {name}, Monte-Carlo")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=_points(8))
     return figure
 
 
@@ -225,21 +299,26 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
 def decisions(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Sequence[Decision] = ()) -> Any:
     """A column a decision: the evidence by seed up to what decides; below, the difference with its interval."""
     every = stories(found)
-    shown = every[:DECISIONS]
+    shown = every[: _beside(2.9, DECISIONS)]
     width = 6.4 if len(shown) == 1 else 4.4 * len(shown)
     figure, axes = _axes(2, len(shown), (width, 6.2), sharex="col", height_ratios=(3, 2))
     for (above, below), each in zip(axes.T, shown, strict=True):
         said = textwrap.wrap(each.said, 90 if len(shown) == 1 else 62)
-        above.set_title("\n".join(said), fontsize=8, loc="left")
+        _title(above, "\n".join(said), fontsize=_points(8), loc="left")
         _evidence(above, each)
         _differences(below, each)
         below.legend(
-            fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.28), ncols=2, handles=_key(each), handlelength=3
+            fontsize=_points(8),
+            loc="upper left",
+            bbox_to_anchor=(0, -0.28),
+            ncols=2,
+            handles=_key(each),
+            handlelength=3,
         )
     axes[0, 0].set_ylabel("evidence E")
     axes[1, 0].set_ylabel(f"change of {shown[0].metric}, %")
-    figure.supxlabel(" ", fontsize=7)  # room for the note
-    _note_missing(figure, len(every) - DECISIONS, "decisions")
+    figure.supxlabel(" ", fontsize=_points(7))  # room for the note
+    _note_missing(figure, len(every) - len(shown), "decisions")
     return figure
 
 
@@ -263,7 +342,7 @@ def _evidence(axis: Any, shown: Story) -> None:
     """What speaks for a difference and for equality, pair by pair, and where the one or the other sufficed."""
     axis.axhline(shown.bound, color="black", lw=0.8)
     axis.annotate(f"decides: E ≥ {shown.bound:.4g}", (0, shown.bound), (3, 2), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", va="bottom", fontsize=8)  # fmt: skip
+                  textcoords="offset points", va="bottom", fontsize=_points(8))  # fmt: skip
     for course in shown.courses:
         colour, mark = _colour(course.plan), _mark(course.plan)
         axis.plot(course.seeds, course.differ, color=colour, marker=mark, ms=4, lw=1.4)
@@ -318,14 +397,16 @@ def variance(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
                 axis.plot([100 * row.low, 100 * row.high], [place, place], color="black", lw=1)
                 end = row.high
             share = "" if row.share is None or place == 0 else f"{100 * row.share:.0f} %"
-            axis.annotate(share, (100 * end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+            axis.annotate(
+                share, (100 * end, place), (4, 0), textcoords="offset points", va="center", fontsize=_points(8)
+            )
         axis.set_yticks(range(len(plan.rows)), [f"{row.source}, n={row.n}" for row in plan.rows])
         axis.set_ylim(len(plan.rows) - 0.5, -0.5)
         axis.grid(axis="y", visible=False)
-        axis.set_title(_short(plan.label))
+        axis.set_title(_wrapped(plan.label, 0.7))
         axis.margins(x=0.12)
     how = "std of ln test score, %, of n finished runs\nline: its 95 % interval; number: share of the whole variance"
-    figure.supxlabel(how, fontsize=8)
+    figure.supxlabel(how, fontsize=_points(8))
     _note_missing(figure, len(every) - PANELS, "plans")
     return figure
 
@@ -336,12 +417,12 @@ def trials(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Sequence
     if not found:
         raise RequestError("No search in this folder. To make one: rnndrop tune …")
     shown = found[:PANELS]
-    columns = min(3, len(shown))
+    columns = min(_beside(2.4, 3), len(shown))
     rows = math.ceil(len(shown) / columns)
-    figure, axes = _axes(rows, columns, (max(5.6, 3.8 * columns), 3.6 * rows))
+    figure, axes = _axes(rows, columns, (max(5.6, 3.8 * columns), rows * _height(3.6 * columns) / columns))
     for axis, search in zip(axes.flat, shown, strict=False):
         draw_best_of(axis, search.curves)
-        axis.set_title(_short(search.about))
+        axis.set_title(_wrapped(search.about, 1 / columns)) if len(shown) > 1 else _title(axis, _short(search.about))
         axis.set_xlabel("trials n")
         axis.set_ylabel(f"expected best valid {search.name}")
     for axis in axes.flat[len(shown) :]:
@@ -358,7 +439,7 @@ def draw_best_of(axis: Any, curves: Mapping[str, Sequence[float]]) -> None:
     if len(curves) > LINES:
         axis.plot([], [], " ", label=f"{len(curves) - LINES} more plans not shown")
     axis.xaxis.get_major_locator().set_params(integer=True)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=_points(8))
 
 
 def _short(label: str, limit: int = 44) -> str:
@@ -366,13 +447,16 @@ def _short(label: str, limit: int = 44) -> str:
 
 
 def _note_missing(figure: Any, count: int, what: str) -> None:
-    if count > 0:
+    """Say what was left out: in the figure, or if it is for a page, in the log."""
+    if count > 0 and _page.get().width is not None:
+        log.warning("%d more %s are not in the figure: narrow with --where.", count, what)
+    elif count > 0:
         figure.text(
             0.995,
             0.005,
             f"{count} more {what} not shown: narrow with --where",
             ha="right",
-            fontsize=6.5,
+            fontsize=_points(6.5),
             color="#555555",
         )
 

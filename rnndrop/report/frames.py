@@ -80,10 +80,13 @@ class SkippedRecordWarning(UserWarning):
 def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFrame:
     """One row for each run and seed below `path` and `more`, with the columns and types of `column_types()`.
 
+    A path may also be a CSV that scripts/collect_results.py has written; a run that a folder has too is the folder's.
     Copies of a record count once; where they differ, one is used (`records.best`) and the others are left out. What is
     left out, a damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises
     RequestError where there is no record at all, or in one of several folders nothing to read.
     """
+    if files := [Path(each) for each in (path, *more) if is_file_of_runs(each)]:
+        return _with_files([each for each in (path, *more) if not is_file_of_runs(each)], files)
     runs, known, skipped = _Runs(), Pieces(), 0
     with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
         for folder, depth in _folders([path, *more]):
@@ -106,6 +109,19 @@ def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFr
                 SkippedRecordWarning, stacklevel=2,
             )  # fmt: skip
         return pd.DataFrame({name: _column(rows, name, kind) for name, kind in column_types().items()})
+
+
+def is_file_of_runs(path: str | Path) -> bool:
+    """Whether a path is to be read as a CSV of runs, and not as a folder of them."""
+    return Path(path).suffix == ".csv" and not Path(path).is_dir()
+
+
+def _with_files(folders: Sequence[str | Path], files: Sequence[Path]) -> pd.DataFrame:
+    from rnndrop.report.committed import collected
+
+    parts = [load_runs(*folders)] if folders else []
+    parts += [collected(file) for file in files]
+    return pd.concat(parts, ignore_index=True).drop_duplicates(["run_id", "seed"], ignore_index=True)
 
 
 def _folders(roots: list[str | Path]) -> list[tuple[Path, int]]:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from rnndrop.config.tasks import score, task_by_metric, task_of_row
 from rnndrop.errors import RequestError
+from rnndrop.report.committed import epochs
 from rnndrop.report.compare import context_columns
 from rnndrop.report.settings import brief, rule_words
 from rnndrop.store.records import read_history
@@ -87,7 +88,7 @@ def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
     found = []
     for folder in folders:
         try:
-            rows = read_history(Path(folder))
+            rows = epochs(Path(folder)) if Path(folder).parents[1].suffix == ".csv" else read_history(Path(folder))
         except (OSError, ValueError):
             continue
         task = task_of_row(rows[0]) if rows else None

@@ -86,6 +86,7 @@ class Sheet:
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)  # the part of the comparison that the rows show
 
 
 def sheets(
@@ -136,7 +137,7 @@ def _sheet(part: pd.DataFrame, runs: pd.DataFrame, metric: str, only_changed: bo
         rows.append(floor)
     done = runs[runs["status"] == "finished"]
     constants = "" if only_changed else _constants(ours, varied, done)
-    return Sheet(constants, columns, rows, _notes(part, ours, metric, done), caveats(runs))
+    return Sheet(constants, columns, rows, _notes(part, ours, metric, done), caveats(runs), part)
 
 
 def _mark(key: str, row: Any, metric: str, tone: str) -> str:
@@ -257,7 +258,7 @@ def _change(row: Any, baselines: set[str]) -> str:
     return f"{shown} {bounds} {stars(row['p_holm'])}".rstrip()
 
 
-_HOW = {
+HOW = {
     "seeds": "95 %, Welch's t of the logarithms",
     "text": "95 %, of the test text, for these runs",
     "both": "95 %, of seeds and test text together",
@@ -337,7 +338,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         tests, bounded = int(ours["p_holm"].notna().sum()), ours["change_low"].notna().any()
         notes.append(
             f"against {series.against(ours)}: change of {title(metric)} over all seeds"
-            + (f" [{_HOW[ours['interval'].iloc[0] if 'interval' in ours else 'seeds']}]" if bounded else "")
+            + (f" [{HOW[ours['interval'].iloc[0] if 'interval' in ours else 'seeds']}]" if bounded else "")
             + f", * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}" * bool(tests)
         )
     if metric.startswith("test") and ours[metric].notna().any():
@@ -375,14 +376,16 @@ def failures(runs: pd.DataFrame) -> list[str]:
         what = " ".join(of_identity(row["overrides"])) or row["dropout"]
         what = f"{what if len(what) <= 60 else what[:59] + '…'} seed {row['seed']}"
         reason = f": {row['end']}" if row["end"] else ""
-        lines.append(f"{row['status']}: {what}{reason}   {_show(row['folder'])}")
+        lines.append(f"{row['status']}: {what}{reason}   {_show(row['folder'])}".rstrip())
     more = len(lost) - len(lines)
     return [*lines, f"and {more} more that did not finish: rnndrop watch --once"] if more else lines
 
 
 def _show(folder: str) -> str:
-    """The command that shows a run."""
+    """The command that shows a run; empty for one of a CSV, of which no more is known."""
     place = Path(folder)
+    if place.parents[1].is_file():
+        return ""
     output = place.parent.parent.as_posix()
     given = [] if output == OUTPUT else ["--output", output]
     return shlex.join(["rnndrop", "show", f"{place.parent.name}/{place.name}", *given])

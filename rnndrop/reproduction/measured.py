@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from rnndrop.config.compose import choices
 from rnndrop.config.identity import run_id
 from rnndrop.report import series
-from rnndrop.report.compare import compare, settings_columns
+from rnndrop.report.committed import HISTORY, read
+from rnndrop.report.compare import compare
 from rnndrop.report.redefined import redefined
-from rnndrop.reproduction.committed import HISTORY, read
 from rnndrop.reproduction.outcomes import Outcome, outcomes, settle
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.scheduler import Job
@@ -82,13 +83,17 @@ class Measured:
 
         Runs of one row that were recorded under several run ids, by several versions of the program, are one group.
         """
-        row_of = {run_id(job.config): row for row, jobs in self.rows.items() for job in jobs}
-        ids = {(run_id(job.config), job.config.seed) for jobs in self.rows.values() for job in jobs}
-        keys = zip(self.runs["identity"], self.runs["seed"], strict=True)
-        runs = self.runs[[key in ids for key in keys]].drop_duplicates(["identity", "seed"], keep="last")
-        baseline = next((run for run, row in row_of.items() if row == self.reproduction.baseline), None)
-        found = compare(runs.assign(run_id=runs["identity"]), baseline=baseline if len(self.rows) > 1 else None)
-        return found.assign(row=[row_of[run] for run in found["run_id"]])
+        runs = self.named(self.runs.assign(run_id=self.runs["identity"])).drop_duplicates(
+            ["run_id", "seed"], keep="last"
+        )
+        baseline = self.reproduction.baseline if len(self.rows) > 1 else None
+        return compare(runs, baseline=baseline if baseline in self.rows else None)
+
+    def named(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Those of `runs` that a row counts, with its name as `row`: no run of a search is among them."""
+        row_of = {(run_id(job.config), job.config.seed): row for row, jobs in self.rows.items() for job in jobs}
+        rows = [row_of.get(key) for key in zip(runs["run_id"], runs["seed"], strict=True)]
+        return runs.assign(row=pd.Series(rows, index=runs.index, dtype="string")).dropna(subset=["row"])
 
     def figures(self) -> list[Path]:
         """The figures of its section, relative to the results."""
@@ -108,9 +113,7 @@ class Measured:
             if path.stem.endswith("-curves"):
                 figure = figures.draw_curves(self._curves())
             else:
-                table = self.compared.assign(dropout=self.compared["row"])
-                table = table.drop(columns=settings_columns(table))  # the rows' names tell them apart
-                figure = figures.forest(table, self.runs, "test_perplexity")
+                figure = figures.forest(self.compared, self.runs, "test_perplexity")
             figures.save(figure, results / path)
 
     def rise(self, identity: str) -> float | None:
@@ -133,3 +136,12 @@ class Measured:
                     series.curve(row, [[{str(k): v for k, v in each.items()} for each in one] for one in seeds])
                 )
         return made
+
+
+def named(runs: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """`runs`, those of the CSV `file` named and chosen as the reproduction does that the file is called after."""
+    measured = Measured.read(file.parent, file.stem, "full") if file.stem in choices("reproduce") else None
+    if measured is None or not measured.any:
+        return runs
+    own = runs["folder"].str.startswith(f"{file}/")
+    return pd.concat([runs[~own], measured.named(runs[own])]).sort_index()

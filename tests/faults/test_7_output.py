@@ -133,7 +133,7 @@ def test_7_5_folders_and_secrets_stay_out_of_what_is_shared(tmp_path: Path, monk
     from rnndrop import run
     from rnndrop.config.compose import compose
     from rnndrop.errors import RequestError
-    from rnndrop.reproduction.committed import tidy
+    from rnndrop.report.committed import tidy
 
     monkeypatch.setenv("SECRET", "hush")
     for key in ("label", "data.name", "dropout.name", "seed", "+label"):

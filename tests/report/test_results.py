@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from rnndrop.report.committed import HISTORY, TIDY, histories, read, settled, tidy, write
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
-from rnndrop.reproduction.committed import HISTORY, TIDY, histories, read, settled, tidy, write
 from tests.edited import as_json
 
 

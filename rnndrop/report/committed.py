@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ import pandas as pd
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import FILES, canonical, of_identity, run_id
 from rnndrop.config.tasks import task_of
-from rnndrop.report.frames import column_types, load_runs
+from rnndrop.errors import RequestError
+from rnndrop.report.frames import SkippedRecordWarning, column_types, load_runs
+from rnndrop.report.redefined import redefined
 from rnndrop.store.records import read_history
 
 SETTINGS = {"train_tokens": "data.train_tokens"}  # columns that are settings: null means all
@@ -136,6 +140,57 @@ def read(path: Path) -> pd.DataFrame:
         identity=[identity for identity, _ in found],
         task=pd.Series([task_of(settings).name for _, settings in found], dtype="string"),
     )
+
+
+def collected(path: Path) -> pd.DataFrame:
+    """The runs of a tidy CSV with the columns and types of `load_runs()`, under the run ids of today.
+
+    `folder` is FILE.csv/RUN_ID/seed-N, where nothing lies: `epochs` finds the history. Runs whose settings mean
+    something else by now are left out, and counted in a SkippedRecordWarning. Raises RequestError.
+    """
+    if not path.is_file():
+        raise RequestError(f"No file {path}.")
+    try:
+        runs = read(path)
+    except (ValueError, TypeError, KeyError) as error:
+        what = f"it has no column {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise RequestError(
+            f"{path} is no table of runs: {what}.\nThose that scripts/collect_results.py writes are."
+        ) from None
+    old = [redefined(run) is not None for run in runs.to_dict("records")]
+    if any(old):
+        what = f"{sum(old)} of {len(old)} runs: their settings mean something else by now"
+        warnings.warn(f"left out {path}: {what}", SkippedRecordWarning, stacklevel=3)
+        runs = runs[[not each for each in old]]
+    places = [f"{path}/{run}/seed-{seed}" for run, seed in zip(runs["run_id"], runs["seed"], strict=True)]
+    where = [
+        {key: row[name] for name, key in ENVIRONMENT.items() if not pd.isna(row[name])}
+        for row in runs.to_dict("records")
+    ]
+    runs = runs.assign(
+        run_id=runs["identity"].astype("string"),
+        folder=pd.Series(places, index=runs.index, dtype="string"),
+        environment=pd.Series(where, index=runs.index, dtype=object),
+    )
+    return runs.drop_duplicates(KEY, keep="last").reset_index(drop=True)[list(column_types())]
+
+
+def epochs(folder: Path) -> list[dict[str, Any]]:
+    """The history of a run of a CSV, by its `folder`; none where it has not been kept beside the CSV."""
+    file = folder.parent.parent
+    history = file.parent / "history" / file.name
+    return _histories(history, history.stat().st_mtime_ns).get((folder.parent.name, folder.name), [])
+
+
+@lru_cache(maxsize=4)
+def _histories(path: Path, changed: int) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    table = pd.read_csv(path, dtype={"run_id": str})
+    return {
+        (str(run), f"seed-{seed}"): [
+            {str(name): value for name, value in row.items()} for row in part.to_dict("records")
+        ]
+        for (run, seed), part in table.groupby(KEY)
+    }
 
 
 def _column(table: pd.DataFrame, name: str, kind: Any) -> pd.Series:
