@@ -17,12 +17,12 @@ from rnndrop.decisions.words import look_lines, margin, sentences
 from rnndrop.errors import RequestError
 from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.contest import Contest, Lasting, contest
-from rnndrop.sweeps.launchers import executor, split_launcher
+from rnndrop.sweeps.launchers import split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
 from .progress import console, tell_idle
 from .run import result_line
-from .sweep import Options, ask_to_cancel, carry_out, summary
+from .sweep import Options, ask_to_cancel, carry_out, executor_for, summary
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,8 @@ def _run(decided: Contest, launcher: dict[str, str], options: Options, telling: 
     """Train what the looks ask for, until nothing is open or a run has failed."""
     settled = settled_statuses(options.retry_failed, force=False)
     leaving = False  # of our own accord: then nobody needs to be asked
-    workers = Lasting(executor(launcher, options.jobs, lambda count: leaving or ask_to_cancel(count)))
+    every = (job for row in decided.jobs for job in row)
+    workers = Lasting(executor_for(launcher, every, options, lambda count: leaving or ask_to_cancel(count)))
     at_once = options.jobs if launcher.get("name", "").startswith("submitit") else workers.free
     console.print(_opening(decided), soft_wrap=True)
     race = telling.look()

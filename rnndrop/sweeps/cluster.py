@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,8 +28,9 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.extras import need
 from rnndrop.store import files, heartbeat, records
 from rnndrop.store.records import TICKET
+from rnndrop.sweeps.places import Places
 from rnndrop.sweeps.scheduler import Event, Job, failure
-from rnndrop.sweeps.workers import run_task, take_gpu
+from rnndrop.sweeps.workers import run_task, take_place, threads_each
 
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
@@ -57,6 +57,9 @@ class Scheduler(Protocol):
     def cancel(self, identity: str) -> None:
         """Have a job take a checkpoint and leave."""
 
+    def out_of_memory(self, identity: str) -> int:
+        """Of how many GPUs one had too little memory for a job that is gone and those beside it; else 0."""
+
 
 @dataclass
 class Submitted:
@@ -65,7 +68,7 @@ class Submitted:
     identity: str
     record_then: int  # the time of its record's file when it was given: a later one is its own …
     settled: Collection[str]  # … as is an earlier one with one of these statuses, by someone else
-    number: int = -1  # which of the processes of this machine it is
+    place: int = -1  # where it is, of the places of this machine
     beat_then: int = 0  # the heartbeat's time when last seen to change …
     beat_at: float = 0.0  # … and when that was
     gone_since: float | None = None
@@ -74,11 +77,17 @@ class Submitted:
 class Cluster:
     """`kind` is "slurm" or "local"; `settings` are those of Hydra's submitit launcher, as text.
 
-    `cancel` is asked with the number of jobs, when the sweep leaves, whether to cancel them.
+    `cancel` is asked with the number of jobs, when the sweep leaves, whether to cancel them. `gpus`: how many of this
+    machine's the local processes share; None for all.
     """
 
     def __init__(
-        self, kind: str, settings: dict[str, str], jobs: int, cancel: Callable[[int], bool] = lambda count: True
+        self,
+        kind: str,
+        settings: dict[str, str],
+        jobs: int,
+        cancel: Callable[[int], bool] = lambda count: True,
+        gpus: int | None = None,
     ) -> None:
         self.kind, self.cancel = kind, cancel
         for key in settings:
@@ -88,7 +97,8 @@ class Cluster:
         self.lost = values.pop(LOST, 60)
         self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in values.items()}
         self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
-        self.limit = jobs if kind == "local" or jobs > 1 else 10_000
+        self.places = Places(jobs if kind == "local" or jobs > 1 else 10_000)
+        self.gpus, self.threads = gpus, threads_each(jobs)
         self.submitted: dict[Job, Submitted] = {}
         self.scheduler: Scheduler = _Slurm() if kind == "slurm" else _Local()
         self._asked = 0.0
@@ -100,7 +110,7 @@ class Cluster:
     @property
     def free(self) -> int:
         """How many more jobs it takes now."""
-        return max(0, self.limit - len(self.submitted))
+        return max(0, len(self.places.open) - len(self.submitted))
 
     def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
         """Give the jobs to the scheduler, as one array; take those up that an earlier sweep has given."""
@@ -117,8 +127,10 @@ class Cluster:
             return
         output = Path(fresh[0].config.output).absolute()
         executor = self._executor(output / FOLDER)
-        taken = {submitted.number for submitted in self.submitted.values()}
-        numbers = list(islice((number for number in count() if number not in taken), len(fresh)))
+        taken = [submitted.place for submitted in self.submitted.values()]
+        for _ in fresh:
+            taken.append(self.places.next(taken))
+        places = taken[-len(fresh) :]
         try:
             with executor.batch():
                 handles = [
@@ -129,10 +141,10 @@ class Cluster:
                         job.overrides,
                         job.force,
                         frozenset(settled),
-                        _gpus(number) if self.kind == "local" else None,
+                        self._here(place) if self.kind == "local" else None,
                         job.rivals,
                     )
-                    for job, number in zip(fresh, numbers, strict=True)
+                    for job, place in zip(fresh, places, strict=True)
                 ]
         except Exception as error:  # whatever the scheduler's commands say
             if not self._works:
@@ -141,16 +153,19 @@ class Cluster:
             self._refused += fresh
             return
         self._works = True
-        for job, number, handle in zip(fresh, numbers, handles, strict=True):
+        for job, place, handle in zip(fresh, places, handles, strict=True):
             if isinstance(self.scheduler, _Local):
                 self.scheduler.handles[handle.job_id] = handle
             records.prepare(job.folder)
-            self._follow(job, handle.job_id, settled, number)
+            self._follow(job, handle.job_id, settled, place)
             with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
                 files.write_atomically(job.folder / TICKET, json.dumps({"launcher": self.kind, "id": handle.job_id}))
 
-    def _follow(self, job: Job, identity: str, settled: Collection[str], number: int = -1) -> None:
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number)
+    def _follow(self, job: Job, identity: str, settled: Collection[str], place: int = -1) -> None:
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, place)
+
+    def _here(self, place: int) -> Here:
+        return Here(os.environ.get(VISIBLE), place, self.places, self.gpus, self.threads)
 
     def _executor(self, folder: Path) -> Any:
         submitit = need("submitit", "slurm", "hydra/launcher=submitit_…")
@@ -203,6 +218,9 @@ class Cluster:
         if present is None or submitted.identity in present:
             submitted.gone_since = None if present is not None else submitted.gone_since
             return None
+        if gpus := self.scheduler.out_of_memory(submitted.identity):
+            self.places.gpus = gpus
+            return Event(job, "memory", self.places.short_of_memory(submitted.place))
         submitted.gone_since = submitted.gone_since or now
         if now - submitted.gone_since < GRACE:
             return None
@@ -237,6 +255,10 @@ class _Slurm:
         """Slurm sends SIGTERM, on which the job takes a checkpoint, and SIGKILL after KillWait."""
         subprocess.run(["scancel", identity], capture_output=True, timeout=30, check=False)
 
+    def out_of_memory(self, identity: str) -> int:
+        """A job of Slurm's has its GPU for itself, and records what that lacks."""
+        return 0
+
 
 class _Local:
     """Processes of this machine."""
@@ -257,10 +279,28 @@ class _Local:
         except subprocess.TimeoutExpired:
             process.kill()
 
+    def out_of_memory(self, identity: str) -> int:
+        """What the process has returned."""
+        handle = self.handles[identity]
+        return int(handle.result()) if handle.paths.result_pickle.exists() else 0
 
-def _gpus(number: int) -> tuple[str | None, int]:
-    """What process `number` of this machine needs to know of its GPUs: those that are visible, and its own number."""
-    return os.environ.get(VISIBLE), number
+
+@dataclass(frozen=True)
+class Here:
+    """What a process of this machine needs to know of its place."""
+
+    visible: str | None  # GPUs, to the sweep: submitit shows a process none, or the same first ones to all
+    place: int
+    places: Places
+    gpus: int | None
+    threads: int | None
+
+    def take(self) -> bool:
+        """Compute there from now on; whether others may compute on the same GPU."""
+        os.environ.pop(VISIBLE, None)
+        os.environ |= {} if self.visible is None else {VISIBLE: self.visible}
+        self.places.gpus = take_place(self.place, self.gpus, self.threads)
+        return len(self.places.beside(self.place)) > 1
 
 
 def run_remote(
@@ -269,22 +309,18 @@ def run_remote(
     overrides: list[str],
     force: bool,
     settled: Collection[str],
-    gpus: tuple[str | None, int] | None,
+    here: Here | None,
     rivals: Sequence[Path] = (),
-) -> str:
+) -> int:
     """What a job does, wherever it runs. Told that its time is up (SIGUSR2), it asks Slurm to be given again.
 
-    `gpus`, on this machine: what `_gpus` says of its process. submitit shows none, or the same first ones to all.
+    Returns 0; on this machine (`here`), if its GPU had too little memory for all runs there, the number of GPUs.
     """
     from rnndrop.runs.signals import Interrupted
 
     replace_unknown()
     os.chdir(folder)
-    if gpus:
-        visible, number = gpus
-        os.environ.pop(VISIBLE, None)
-        os.environ |= {} if visible is None else {VISIBLE: visible}
-        take_gpu(number)
+    shared = here is not None and here.take()
     if os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
         force = False  # it started afresh the first time
     if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
@@ -293,7 +329,7 @@ def run_remote(
         torch.set_num_threads(int(cores))
     try:
         while True:
-            kind, content = run_task(config, overrides, force, settled, lambda progress: None, rivals)
+            kind, content = run_task(config, overrides, force, settled, lambda progress: None, rivals, shared)
             if kind != "busy":
                 break
             time.sleep(1.0)
@@ -301,10 +337,10 @@ def run_remote(
         identity = os.environ.get("SLURM_JOB_ID")
         if stop.signum == getattr(signal, "SIGUSR2", None) and identity:
             subprocess.run(["scontrol", "requeue", identity], check=False)
-        return "interrupted"
+        return 0
     if kind == "refused":
         failure(config, overrides, content)
-    return kind
+    return here.places.gpus if here and kind == "memory" else 0
 
 
 def _record(job: Job) -> records.Record | None:

@@ -797,6 +797,6 @@ def test_5_7_a_job_takes_the_place_of_the_one_that_ended(tmp_path: Path) -> None
     try:
         cluster.scheduler.cancel(cluster.submitted.pop(first).identity)
         cluster.submit([third], frozenset())
-        assert [cluster.submitted[job].number for job in (second, third)] == [1, 0]
+        assert [cluster.submitted[job].place for job in (second, third)] == [1, 0]
     finally:
         cluster.stop()
