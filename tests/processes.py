@@ -97,6 +97,23 @@ def crowd_gpus() -> None:
     Execution.measure = measuring  # type: ignore[method-assign, assignment]
 
 
+HOOK = """
+import sys
+if {"submitit.core._submit", "--multiprocessing-fork"} & set(sys.orig_argv):
+    from tests.processes import crowd_gpus
+    crowd_gpus()
+"""
+
+
+def crowded(folder: Path, gpus: int, room: int, runs: int) -> dict[str, str]:
+    """The environment in which processes that are started anew call `crowd_gpus` first."""
+    hook = folder / "hook"
+    hook.mkdir(exist_ok=True)
+    (hook / "sitecustomize.py").write_text(HOOK)
+    paths = [str(hook), str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"CROWD": f"{hook} {gpus} {room} {runs}", "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def count_kills() -> None:
     """Have this process read in the file $KILLS how many processes the kernel has killed for want of memory."""
     from rnndrop.sweeps import workers

@@ -18,8 +18,8 @@ from rnndrop.sweeps.launchers import executor
 from rnndrop.sweeps.places import Places
 from rnndrop.sweeps.workers import processors, take_place, threads_each
 from scripts.kills import essences
-from tests.conftest import ROOT, TINY, Command
-from tests.processes import wait_until
+from tests.conftest import TINY, Command
+from tests.processes import crowded, wait_until
 from tests.warm import Warm
 
 
@@ -142,11 +142,9 @@ Crowd = Callable[..., Command]
 @pytest.fixture
 def crowd(rnndrop: Command, tmp_path: Path) -> Crowd:
     """The command with GPUs that have memory for `room` hidden units each."""
-    folder = tmp_path / "gpus"
-    folder.mkdir()
 
     def made(gpus: int, room: int, runs: int) -> Command:
-        return partial(rnndrop, before="tests.processes:crowd_gpus", CROWD=f"{folder} {gpus} {room} {runs}")
+        return partial(rnndrop, before="tests.processes:crowd_gpus", **crowded(tmp_path, gpus, room, runs))
 
     return made
 
@@ -201,15 +199,8 @@ def test_measurements_share_the_gpus_too(crowd: Crowd, rnndrop: Command, tmp_pat
 
 @pytest.mark.slow
 def test_processes_of_submitit_share_the_gpus_too(tmp_path: Path, crowd: Crowd) -> None:
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text(
-        "import sys\nif 'submitit.core._submit' in sys.orig_argv:\n"
-        "    from tests.processes import crowd_gpus\n    crowd_gpus()\n"
-    )
-    command = crowd(gpus=1, room=20, runs=2)
     grid = ["sweep", *TINY, "seed=range(2)", "hydra/launcher=submitit_local", "--jobs", "2"]
-    done = command(*grid, PYTHONPATH=os.pathsep.join([str(hook), str(ROOT)]))
+    done = crowd(gpus=1, room=20, runs=2)(*grid)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("GPU 0 has too little memory: 1 run at a time there from now on") == 1
     assert resumed(tmp_path) == [False, True]
