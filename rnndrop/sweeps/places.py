@@ -10,8 +10,13 @@ class Places:
     """`count` places for runs. Where they share GPUs, place i is on GPU i % `gpus`."""
 
     def __init__(self, count: int) -> None:
-        self.open = set(range(count))
+        self.count, self.closed = count, set[int]()
         self.gpus = 0  # or not known yet: the processes that compute count them
+
+    @property
+    def open(self) -> set[int]:
+        """Those that are left."""
+        return set(range(self.count)) - self.closed
 
     def beside(self, place: int) -> set[int]:
         """The open places on the GPU of this one, itself among them; none where there is no GPU."""
@@ -35,12 +40,12 @@ class Places:
         The last place of a GPU stays: a run there is alone, and what it lacks then is its own failure.
         """
         if len(self.beside(place)) > 1:
-            self.open.remove(place)
+            self.closed.add(place)
         return f"GPU {place % self.gpus} has too little memory: {_runs(len(self.beside(place)))} there from now on"
 
     def short_of_host_memory(self, place: int) -> str:
         """Close a place because the machine had too little memory for all of them; say what follows."""
-        self.open.remove(place)
+        self.closed.add(place)
         return f"the machine has too little memory: {_runs(len(self.open))} from now on"
 
 
