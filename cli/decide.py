@@ -16,12 +16,12 @@ from rnndrop.decisions.words import look_lines, margin, sentences
 from rnndrop.errors import RequestError
 from rnndrop.sweeps.contest import Contest, Lasting, contest
 from rnndrop.sweeps.deciding import Deciding
-from rnndrop.sweeps.launchers import executor, schedules, split_launcher
+from rnndrop.sweeps.launchers import schedules, split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
 from .progress import console, tell_idle
 from .run import result_line
-from .sweep import Options, ask_to_cancel, carry_out, summary
+from .sweep import Options, ask_to_cancel, carry_out, executor_for, summary
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def _tell(decided: Contest, look: Look, number: int) -> None:
 def _run(deciding: Deciding, launcher: dict[str, str], options: Options) -> Race:
     """Train what the looks ask for, until nothing is open or a run has failed."""
     leaving = False  # of our own accord: then nobody needs to be asked
-    workers = Lasting(executor(launcher, options.jobs, lambda count: leaving or ask_to_cancel(count)))
+    every = (job for row in deciding.contest.jobs for job in row)
+    workers = Lasting(executor_for(launcher, every, options, lambda count: leaving or ask_to_cancel(count)))
     at_once = options.jobs if schedules(launcher) else workers.free
     console.print(_opening(deciding.contest), soft_wrap=True)
 

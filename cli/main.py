@@ -135,6 +135,13 @@ Ranked = Annotated[
         autocompletion=_complete("metrics"),
     ),
 ]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many runs at a time.")]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="How many GPUs the runs share, the first ones. Default: all that are visible."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -176,7 +183,8 @@ def run(
 @_command("sweep", TRAIN)
 def sweep(
     overrides: Overrides = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many runs at a time.")] = 1,
+    jobs: Jobs = 1,
+    gpus: Gpus = None,
     as_json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
@@ -187,11 +195,10 @@ def sweep(
     """Run every combination of `key=a,b` and `key=range(…)`. Finished runs are skipped, interrupted ones resumed."""
     from . import sweep as command
 
-    options = command.Options(jobs, as_json, dry_run, retry_failed, fail_fast, force)
+    options = command.Options(jobs, as_json, dry_run, retry_failed, fail_fast, force, gpus=gpus)
     raise typer.Exit(command.sweep(overrides or [], options))
 
 
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="How many runs at a time.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")]
 Output = Annotated[str, typer.Option(metavar="FOLDER", help="Folder of the runs.")]
 
@@ -204,6 +211,7 @@ def ablate(
         Mode, typer.Option(metavar="drop|add", help="drop: leave one location out; add: one location alone.")
     ] = "drop",
     jobs: Jobs = 1,
+    gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
@@ -213,13 +221,16 @@ def ablate(
     from . import ablate as command
     from .sweep import Options
 
-    raise typer.Exit(command.ablate(plan, mode, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
+    raise typer.Exit(
+        command.ablate(plan, mode, overrides or [], Options(jobs, as_json, dry_run, retry_failed, gpus=gpus))
+    )
 
 
 @_command("variance", TRAIN)
 def variance(
     overrides: Overrides = None,
     jobs: Jobs = 1,
+    gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
@@ -229,7 +240,7 @@ def variance(
     from . import variance as command
     from .sweep import Options
 
-    raise typer.Exit(command.variance(overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
+    raise typer.Exit(command.variance(overrides or [], Options(jobs, as_json, dry_run, retry_failed, gpus=gpus)))
 
 
 @_command("decide", TRAIN)
@@ -250,6 +261,7 @@ def decide(
         typer.Option(metavar="STD,STD", help="For --plan-only: the std over seeds of two contestants, as 0.6%,4.9%."),
     ] = None,
     jobs: Jobs = 1,
+    gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed runs again.")] = False,
@@ -260,7 +272,7 @@ def decide(
     from .sweep import Options
 
     request = command.Request(margin, alpha, max_seeds, plan_only, pilot)
-    raise typer.Exit(command.decide(overrides or [], request, Options(jobs, as_json, dry_run, retry_failed)))
+    raise typer.Exit(command.decide(overrides or [], request, Options(jobs, as_json, dry_run, retry_failed, gpus=gpus)))
 
 
 @_command("reproduce", TRAIN)
@@ -271,6 +283,7 @@ def reproduce(
         Scale, typer.Option(metavar="full|small", help="full: as published; small: reduced, for two cores.")
     ] = "full",
     jobs: Jobs = 1,
+    gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
@@ -285,7 +298,9 @@ def reproduce(
 
     if committed:
         raise typer.Exit(command.committed(name, scale, overrides or [], as_json))
-    raise typer.Exit(command.reproduce(name, scale, overrides or [], Options(jobs, as_json, dry_run, retry_failed)))
+    raise typer.Exit(
+        command.reproduce(name, scale, overrides or [], Options(jobs, as_json, dry_run, retry_failed, gpus=gpus))
+    )
 
 
 @_command("tune", TRAIN)
@@ -305,6 +320,7 @@ def tune(
     ] = 3,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to its end.")] = False,
     jobs: Jobs = 1,
+    gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
@@ -318,7 +334,7 @@ def tune(
     from . import tune as command
     from .sweep import Options
 
-    options = Options(jobs, as_json, dry_run, retry_failed)
+    options = Options(jobs, as_json, dry_run, retry_failed, gpus=gpus)
     raise typer.Exit(command.tune(overrides or [], trials, seeds, not no_prune, options))
 
 
@@ -456,6 +472,7 @@ def evaluate(
     ] = False,
     where: Where = None,
     jobs: Jobs = 1,
+    gpus: Gpus = None,
     output: Output = "results/runs",
     as_json: Json = False,
 ) -> None:
@@ -468,7 +485,7 @@ def evaluate(
         return command.evaluate_together(arguments or [], where or [], output, as_json)
     from .sweep import Options
 
-    options = Options(jobs=jobs, as_json=as_json)
+    options = Options(jobs=jobs, as_json=as_json, gpus=gpus)
     raise typer.Exit(command.evaluate(arguments or [], where or [], output, mc, masks, embedding, options))
 
 

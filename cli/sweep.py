@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -44,6 +44,7 @@ class Options:
     fail_fast: bool = False
     force: bool = False
     quiet: bool = False  # no line a run on stdout
+    gpus: int | None = None
 
 
 def sweep(overrides: Sequence[str], options: Options) -> int:
@@ -62,7 +63,7 @@ def run_all(
 ) -> int:
     """Run jobs, or say what would run; return the exit code. `told`: what is said of a job instead of its scores."""
     settled = settled_statuses(options.retry_failed, options.force)
-    workers = executor(launcher or {}, options.jobs, ask_to_cancel)
+    workers = executor_for(launcher or {}, jobs, options)
     console.print(summary(jobs, settled, options.jobs))
     tell_idle([job.config for job in jobs])
     if skipped := sum(job.state in settled and job.state in ("failed", "diverged") for job in jobs):
@@ -89,6 +90,18 @@ def run_all(
     return 0 if all(job.state == "finished" and not job.problem for job in jobs) else 1
 
 
+def executor_for(
+    launcher: dict[str, str],
+    jobs: Iterable[Job],
+    options: Options,
+    cancel: Callable[[int], bool] | None = None,
+) -> Executor:
+    """What runs the jobs. Raises RequestError where it cannot run them as is asked; `cancel` as `executor` has it."""
+    if options.gpus and all(job.config.trainer.device == "cpu" for job in jobs):
+        raise RequestError(f"--gpus {options.gpus}: with trainer.device=cpu no run uses a GPU. Leave one of them out.")
+    return executor(launcher, options.jobs, cancel or ask_to_cancel, options.gpus)
+
+
 def carry_out(
     jobs: Sequence[Job],
     workers: Executor,
@@ -112,6 +125,8 @@ def carry_out(
                 _report(event.job, options, told=told)
             elif event.kind in ("died", "interrupted"):
                 console.print(f"{event.job.name}: its process died ({event.content}); the run will be resumed")
+            elif event.kind == "memory":
+                console.print(f"{event.job.name}: {event.content}; the run will be resumed", soft_wrap=True)
             if event.kind == "unreadable" or (event.kind == "refused" and event.job.problem):
                 console.print(f"{event.job.name}: {event.content}", soft_wrap=True)
             board.take(event)

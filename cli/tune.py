@@ -13,7 +13,7 @@ from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.contest import Lasting
-from rnndrop.sweeps.launchers import executor, split_launcher
+from rnndrop.sweeps.launchers import split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 from rnndrop.sweeps.search_file import PlanEntry, SearchFile, path_of, read, write
 from rnndrop.sweeps.tuning import FACTOR, SETTLED, Search, Study, search
@@ -21,7 +21,7 @@ from rnndrop.sweeps.tuning import FACTOR, SETTLED, Search, Study, search
 from .output import show
 from .progress import console, tell_idle
 from .run import result_line
-from .sweep import WOULD, Options, ask_to_cancel, carry_out, summary
+from .sweep import WOULD, Options, carry_out, executor_for, summary
 
 SHOWN = (1, 2, 5, 10, 20, 50, 100)  # trials of which the expected best is printed
 
@@ -92,7 +92,7 @@ def _check_longer(asked: Search) -> None:
 def _run(asked: Search, launcher: dict[str, str], options: Options) -> None:
     """Run the trials and then what they choose; the file is kept up to date."""
     settled = _settled(asked, options)
-    workers = Lasting(executor(launcher, options.jobs, ask_to_cancel))
+    workers = Lasting(executor_for(launcher, (trial.job for trial in asked.trials), options))
     owner = {trial.job: study for study in asked.studies for trial in study.trials}
     params = {trial.job: trial.params for trial in asked.trials}
 

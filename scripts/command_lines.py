@@ -53,7 +53,7 @@ COMMANDS: dict[str, list[str]] = {
 
 OPTIONS = {
     "run": ["--json"],
-    "sweep": ["--json", "--jobs", "--retry-failed", "--fail-fast", "--force"],
+    "sweep": ["--json", "--jobs", "--gpus", "--retry-failed", "--fail-fast", "--force"],
     "ablate": ["--json", "--jobs", "--mode"],
     "variance": ["--json", "--jobs"],
     "decide": ["--json", "--jobs", "--margin", "--alpha", "--max-seeds", "--plan-only", "--pilot", "--retry-failed"],

@@ -4,17 +4,19 @@
     python scripts/gpu_check.py --table gpu_check.json     # its tables, for docs/performance.md
 
 The parts, in this order: `environment`; `correctness`: the loss and the gradients of every cell under every plan, as on
-the CPU; `resume`: a run that is interrupted and goes on ends as one that was not; `benchmark`: steps of
-`scripts/bench_step.py`; `row`: a short training, on the GPU and on the CPU. Each part has a process and a limit of its
-own, and leaves the time that it does not need to the later ones. The JSON is written after each, with what is missing
-under `unfinished`. Everything is in float32, without TF32.
+the CPU; `resume`: a run that is interrupted and goes on ends as one that was not; `sharing`: two runs at a time where
+the GPU has memory for one, of which none is lost, and two for which it has too little (it is filled up for that, and
+nothing else may use it); `benchmark`: steps of `scripts/bench_step.py`; `row`: a short training, on the GPU and on the
+CPU. Each part has a process and a limit of its own, and leaves the time that it does not need to the later ones. The
+JSON is written after each, with what is missing under `unfinished`. Everything is in float32, without TF32.
 
-Exit code 1 if a check of the second or third part failed or did not come to its end, 2 without a GPU.
+Exit code 1 if a check of the second, third or fourth part failed or did not come to its end, 2 without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import logging
 import math
@@ -50,11 +52,14 @@ from rnndrop.store.files import write_atomically
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress
 from rnndrop.store.records import Record, read_history
+from rnndrop.sweeps.scheduler import plan_jobs, run_jobs
+from rnndrop.sweeps.workers import Workers
 from scripts.bench_step import BASELINE, PLANS, Size, measure, plans, summary
 
 TOLERANCE = 1e-3  # of a gradient: norm of the difference ÷ norm
 LAYERS, WORDS, WINDOW, BATCH = 2, 200, 6, 4  # of a check of gradients
 SEED = 0
+FITS, TOO_LARGE = 650, 2600  # H of a run for which the filled GPU has memory, and of one for which it has not
 LEAVING = 3.0  # seconds within which the process of a part that is through must have ended
 
 Found = dict[str, Any]  # a row of a part
@@ -72,6 +77,7 @@ class Extent:
     sizes: tuple[int, ...]  # H of the benchmark
     rounds: int
     resumed: tuple[str, ...]  # overrides of the run that is interrupted
+    shared: tuple[str, ...]  # overrides of the runs that share the GPU; their memory is that of a large batch
     trained: tuple[str, ...]  # overrides of the short training
 
 
@@ -86,6 +92,7 @@ FULL = Extent(
     sizes=(200, 650, 1500),
     rounds=9,
     resumed=("data.train_tokens=21000", "model.hidden=100", "trainer.epochs=3"),
+    shared=("trainer.batch_size=2000", "trainer.epochs=100", "trainer.checkpoint_epochs=10"),
     trained=("data.train_tokens=20000", "trainer.epochs=3"),
 )
 QUICK = Extent(
@@ -96,6 +103,7 @@ QUICK = Extent(
     sizes=(16,),
     rounds=2,
     resumed=("data.train_tokens=3000", "model.hidden=16", "trainer.epochs=3"),
+    shared=("trainer.batch_size=2000", "trainer.epochs=20", "trainer.checkpoint_epochs=10"),
     trained=("data.train_tokens=3000", "model.hidden=16", "trainer.epochs=1"),
 )
 
@@ -290,6 +298,53 @@ def leave(progress: Progress) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def sharing(device: torch.device, extent: Extent) -> Iterator[Found]:
+    """Two runs at a time on a GPU that is filled up until it has memory for one; and two that do not fit at all."""
+    if device.type != "cuda":
+        yield {"skipped": f"no GPU to share with --device {device.type}", "passed": True}
+        return
+    request = ["dropout=none", *extent.shared, "trainer.device=cuda"]
+    with tempfile.TemporaryDirectory() as folder:
+        alone = finished([*request, f"model.hidden={FITS}", "seed=0", f"output={folder}/alone"])
+        free, total = torch.cuda.mem_get_info()
+        context = total - free - torch.cuda.memory_reserved()  # what a process takes for itself
+        left = 2 * context + int(1.1 * torch.cuda.max_memory_reserved())
+        gc.collect()
+        torch.cuda.empty_cache()
+        ballast = torch.empty(max(0, torch.cuda.mem_get_info()[0] - left), dtype=torch.uint8, device=device)
+        found = shared([*request, f"model.hidden={FITS},{TOO_LARGE}", "seed=0,1", f"output={folder}/shared"], FITS)
+        del ballast
+    same = math.isclose(found["test_perplexity"] or 0.0, alone.metrics["test_perplexity"], rel_tol=1e-3)
+    yield {
+        **found,
+        "alone": alone.metrics["test_perplexity"],
+        "megabytes_left": left // 2**20,
+        "passed": found["passed"] and same,
+    }
+
+
+def shared(request: list[str], fits: int) -> Found:
+    """What becomes of a sweep with two runs at a time on one GPU: those with H=`fits` finish, the others fail alone."""
+    jobs, workers = plan_jobs(request), Workers(2, 1)
+    said = [event.content for event in run_jobs(jobs, workers, frozenset()) if event.kind in ("memory", "died")]
+    for line in said:
+        say(line)
+    records = [(job.config.model.hidden == fits, job.record) for job in jobs]
+    good = [record for small, record in records if small and record and record.status == "finished"]
+    bad = [record for small, record in records if not small and record and record.status == "failed"]
+    reasons = [(record.error or "").strip().splitlines()[-1] for record in bad]
+    return {
+        "test_perplexity": good[0].metrics["test_perplexity"] if good else None,
+        "resumed": sum(bool(record.timing["resumed_from_steps"]) for record in good),
+        "failed": reasons,
+        "said": said,
+        "passed": len(good) + len(bad) == len(jobs)
+        and all("out of memory" in reason for reason in reasons)
+        and len(workers.places.open) == 1
+        and not any("SIG" in line for line in said),
+    }
+
+
 def finished(request: list[str]) -> Record:
     """The record of a run. Raises RuntimeError where it has failed."""
     record = rnndrop.run(request)
@@ -330,18 +385,18 @@ class Part:
 PARTS = {
     "environment": Part(surroundings, 0.06, single=True),
     "correctness": Part(correctness, 0.42),
-    "resume": Part(resume, 0.54, single=True),
-    "benchmark": Part(benchmark, 0.80),
+    "resume": Part(resume, 0.52, single=True),
+    "sharing": Part(sharing, 0.70, single=True),
+    "benchmark": Part(benchmark, 0.86),
     "row": Part(row, 0.95),  # the rest is for the imports of this process
 }
-CHECKS = ("correctness", "resume")
+CHECKS = ("correctness", "resume", "sharing")
 
 
 def failures(result: Result) -> list[str]:
     """The names of the checks that failed or did not come to their end."""
     failed = [f"{row['cell']} {row['dropout']}" for row in result["correctness"] if not row["passed"]]
-    if result["resume"] and not result["resume"]["passed"]:
-        failed.append("resume")
+    failed += [name for name in ("resume", "sharing") if result[name] and not result[name]["passed"]]
     return failed + [f"{name}: {why}" for name, why in result["unfinished"].items() if name in CHECKS]
 
 
@@ -352,6 +407,7 @@ def tables(result: Result) -> str:
         "benchmark": lambda: _ratios(result["benchmark"]),
         "correctness": lambda: _correctness(result["correctness"]),
         "resume": lambda: _resume(result["resume"]),
+        "sharing": lambda: _sharing(result["sharing"]),
         "row": lambda: _row(result["row"]),
     }
     parts = [line() for name, line in lines.items() if result[name]]
@@ -388,6 +444,17 @@ def _resume(found: Found) -> str:
     (step,) = found["resumed_from_steps"] or [0]
     how = "exactly" if found["passed"] else f"but {found['resumed']!r}, and {found['again']!r} when simply repeated"
     return f"Resume: interrupted after step {step}, test perplexity {found['test_perplexity']!r}, {how}."
+
+
+def _sharing(found: Found) -> str:
+    if "skipped" in found:
+        return f"Sharing: not checked, {found['skipped']}."
+    verdict = "as it should be" if found["passed"] else "NOT as it should be"
+    return (
+        f"Sharing: {verdict}, with {found['megabytes_left']:,} MB left:"
+        f" {'; '.join(found['said'])}. {found['resumed']} resumed, test perplexity {found['test_perplexity']!r}"
+        f" (alone {found['alone']!r}), {len(found['failed'])} too large."
+    )
 
 
 def _row(rows: list[Found]) -> str:

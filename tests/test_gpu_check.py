@@ -13,7 +13,8 @@ from torch import Tensor
 
 from scripts import gpu_check
 from scripts.bench_step import BASELINE, plans
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY
+from tests.processes import crowded
 
 SCRIPT = str(ROOT / "scripts" / "gpu_check.py")
 
@@ -26,7 +27,7 @@ def test_all_parts_in_tiny_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     result = json.loads(output.read_text())
-    assert set(result["seconds"]) == {"environment", "correctness", "resume", "benchmark", "row"}
+    assert set(result["seconds"]) == {"environment", "correctness", "resume", "sharing", "benchmark", "row"}
     assert not result["failed"] and not result["unfinished"]
     assert result["environment"]["device"] == "cpu" and "host" not in result["environment"]
     assert [row["dropout"] for row in result["correctness"]] == ["none", "variational", "zoneout"]
@@ -38,6 +39,7 @@ def test_all_parts_in_tiny_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert gpu_check.main(["--table", str(output)]) == 0
     printed = capsys.readouterr().out
     assert f"| {BASELINE} " in printed and "H=16" in printed
+    assert "Sharing: not checked, no GPU to share with --device cpu." in printed
     assert "Correctness: 3 of 3" in printed and "exactly." in printed and "tok/s" in printed
 
 
@@ -64,7 +66,7 @@ def test_a_wrong_gradient_is_reported(monkeypatch: pytest.MonkeyPatch, fault: fl
 
     monkeypatch.setattr(gpu_check, "loss_and_gradients", wrong)
     rows = list(gpu_check.correctness(torch.device("cpu"), gpu_check.QUICK))
-    result = {"correctness": rows, "resume": {"passed": True}, "unfinished": {}}
+    result = {"correctness": rows, "resume": {"passed": True}, "sharing": {"passed": True}, "unfinished": {}}
     assert gpu_check.failures(result) == ["lstm variational"]
     assert rows[1]["parameter"] == "layers.1.weight_hh"
 
@@ -89,5 +91,17 @@ def test_a_part_out_of_time_is_stopped_and_the_others_are_reported(tmp_path: Pat
     result = gpu_check.check("cpu", gpu_check.QUICK, 0.1, output)
     assert result == json.loads(output.read_text())
     assert set(result["unfinished"]) == set(gpu_check.PARTS)
-    assert [name.partition(":")[0] for name in result["failed"]] == ["correctness", "resume"]
+    assert [name.partition(":")[0] for name in result["failed"]] == ["correctness", "resume", "sharing"]
     assert gpu_check.tables(result).startswith("Unfinished: environment (stopped after")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("room", [20, 40])
+def test_runs_that_share_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """With memory for one of H=12 at a time all is as it should be; with more, what should fail does not."""
+    for name, value in crowded(tmp_path, gpus=1, room=room, runs=2).items():
+        monkeypatch.setenv(name, value)
+    found = gpu_check.shared([*TINY, "model.hidden=12,30", "seed=0,1", f"output={tmp_path}/runs"], fits=12)
+    assert found["passed"] is (room == 20)
+    if room == 20:
+        assert found["resumed"] == 1 and len(found["failed"]) == 2 and found["test_perplexity"] > 1

@@ -29,6 +29,17 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+# What the libraries below torch say where its own allocator was not the one that asked.
+_NO_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether a GPU had too little memory."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    )
+
+
 _AMPERE = 8  # the first generation of NVIDIA's GPUs with TF32, as torch counts them
 
 

@@ -55,9 +55,10 @@ class Execution:
             "data": fingerprint,
         }
 
-    def record(self, observer: RunObserver, found: Record | None) -> Record:
+    def record(self, observer: RunObserver, found: Record | None, shared: bool = False) -> Record:
         """Train, measure, and write the record whatever happens; what led up to a finished record is removed.
 
+        `shared`: others may compute on the same GPU; that it has too little memory then is raised, and not recorded.
         `found` is the record that is there. A finished one stays, with its files, until this run has come to its end.
         """
         self.shown = found is None or found.status != "finished"
@@ -74,7 +75,9 @@ class Execution:
             raise
         except (RequestError, NotWrittenError):
             raise
-        except Exception:
+        except Exception as error:
+            if shared and environment.out_of_memory(error):
+                raise
             written = self._write(self._record("failed", error=traceback.format_exc()))
         finally:
             every.ended(written)

@@ -28,13 +28,15 @@ def run_one(
     force: bool = False,
     settled: Collection[str] = ("finished", "diverged"),
     wait: bool = True,
+    shared: bool = False,
 ) -> Record:
     """Run `config`, or return its record where that has one of the statuses `settled`; `observer` is told as it goes.
 
     What `config` asks for beyond the record of a finished run is measured and added to it. An interrupted or killed run
     goes on from its last checkpoint; `force` starts afresh. A failure keeps its traceback in the record. Where another
-    process works on the same run: wait for it, or raise BusyError. Torch's threads and precision are afterwards as
-    before. Raises RequestError, before anything is written, for a request that cannot be met, and Interrupted after a
+    process works on the same run: wait for it, or raise BusyError. `shared`: others may compute on the same GPU; that
+    it has too little memory then is raised, and not recorded. Torch's threads and precision are afterwards as before.
+    Raises RequestError, before anything is written, for a request that cannot be met, and Interrupted after a
     checkpoint.
     """
     folder, owned = folder_of(config), partial(owns, config)
@@ -60,7 +62,7 @@ def run_one(
             return _answer(config, folder, found)
         if force:
             checkpoint.discard(folder)
-        return (run or new()).record(observer or RunObserver(), found)
+        return (run or new()).record(observer or RunObserver(), found, shared)
 
 
 def _to_claim(config: Config, record: Record, folder: Path) -> bool:

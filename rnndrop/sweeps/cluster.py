@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,7 +38,7 @@ log = logging.getLogger("rnndrop")
 
 @dataclass(frozen=True)
 class Task:
-    """What the process of a job is told. `number`: which of the jobs it is that are there at the same time, from 0."""
+    """What the process of a job is told."""
 
     folder: str  # the sweep's own, from which paths count
     config: Config
@@ -47,7 +46,6 @@ class Task:
     force: bool
     settled: frozenset[str]
     rivals: tuple[Path, ...] = ()
-    number: int = 0
 
 
 class Backend(Protocol):
@@ -56,14 +54,24 @@ class Backend(Protocol):
     launcher: str
     """Its name in `LAUNCHERS`."""
 
-    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
-        """Give it `run_remote` of each task, and yield each job's id. Raises whatever it says where it takes none."""
+    @property
+    def most(self) -> int:
+        """How many jobs at a time it is to have."""
+
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
+        """Give it `run_remote` of each task, beside the jobs that it has; yield each job's id.
+
+        Raises whatever it says where it takes none.
+        """
 
     def present(self) -> set[str] | None:
         """The ids of the jobs that wait or run; None if it cannot be asked now."""
 
     def cancel(self, identities: Collection[str]) -> None:
         """Have jobs take a checkpoint and leave."""
+
+    def short_of_memory(self, identity: str) -> str:
+        """What follows where a job is gone because there was too little memory for it beside others; else nothing."""
 
     def cause(self, output: Path, identity: str) -> str:
         """Why a job is gone, or where that is said."""
@@ -76,22 +84,19 @@ class Submitted:
     identity: str
     record_then: int  # the time of its record's file when it was given: a later one is its own …
     settled: Collection[str]  # … as is an earlier one with one of these statuses, by someone else
-    number: int
     beat_then: int  # the heartbeat's time when last seen to change …
     beat_at: float | None = None  # … and when that was: before, the job may still wait
     gone_since: float | None = None
 
 
 class Cluster:
-    """At most `limit` jobs at a time in the hands of a scheduler. One without a heartbeat for `lost` seconds is lost.
+    """Jobs in the hands of a scheduler. One without a heartbeat for `lost` seconds is lost.
 
     `cancel` is asked with the number of jobs, when the sweep leaves, whether to cancel them.
     """
 
-    def __init__(
-        self, backend: Backend, limit: int, lost: float = 60, cancel: Callable[[int], bool] = lambda count: True
-    ) -> None:
-        self.backend, self.limit, self.lost, self.cancel = backend, limit, lost, cancel
+    def __init__(self, backend: Backend, lost: float = 60, cancel: Callable[[int], bool] = lambda count: True) -> None:
+        self.backend, self.lost, self.cancel = backend, lost, cancel
         self.submitted: dict[Job, Submitted] = {}
         self._asked = 0.0
         self._answered = time.monotonic()
@@ -102,7 +107,7 @@ class Cluster:
     @property
     def free(self) -> int:
         """How many more jobs it takes now."""
-        return max(0, self.limit - len(self.submitted))
+        return max(0, self.backend.most - len(self.submitted))
 
     def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
         """Give the jobs to the scheduler; take those up that an earlier sweep has given."""
@@ -117,15 +122,10 @@ class Cluster:
                 fresh.append(job)
         if not fresh:
             return
-        taken = {submitted.number for submitted in self.submitted.values()}
-        numbers = islice((number for number in count() if number not in taken), len(fresh))
-        here = str(Path.cwd())
-        tasks = [
-            Task(here, job.config, job.overrides, job.force, frozenset(settled), job.rivals, number)
-            for job, number in zip(fresh, numbers, strict=True)
-        ]
-        identities = self.backend.submit(_output(fresh[0]), tasks)
-        for index, (job, task) in enumerate(zip(fresh, tasks, strict=True)):
+        here, others = str(Path.cwd()), [submitted.identity for submitted in self.submitted.values()]
+        tasks = [Task(here, job.config, job.overrides, job.force, frozenset(settled), job.rivals) for job in fresh]
+        identities = self.backend.submit(_output(fresh[0]), tasks, others)
+        for index, job in enumerate(fresh):
             try:
                 identity = next(identities)
             except Exception as error:  # whatever the scheduler's commands say
@@ -139,14 +139,14 @@ class Cluster:
                 return
             self._works, self._complaint = True, ""
             records.prepare(job.folder)
-            self._follow(job, identity, settled, task.number, fresh=True)
+            self._follow(job, identity, settled, fresh=True)
             with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
                 ticket = {"launcher": self.backend.launcher, "id": identity}
                 files.write_atomically(job.folder / TICKET, json.dumps(ticket))
 
-    def _follow(self, job: Job, identity: str, settled: Collection[str], number: int = -1, fresh: bool = False) -> None:
+    def _follow(self, job: Job, identity: str, settled: Collection[str], fresh: bool = False) -> None:
         beat = _time(job.folder / heartbeat.HEARTBEAT) if fresh else 0  # of one that died before
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, number, beat)
+        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, beat)
 
     def poll(self, seconds: float) -> Iterable[Event]:
         """Look into the run folders, and now and then at the scheduler."""
@@ -190,6 +190,8 @@ class Cluster:
         if present is None or submitted.identity in present:
             submitted.gone_since = None if present is not None else submitted.gone_since
             return None
+        if words := self.backend.short_of_memory(submitted.identity):
+            return Event(job, "memory", words)
         submitted.gone_since = submitted.gone_since or now
         if now - submitted.gone_since < GRACE:
             return None
@@ -210,19 +212,23 @@ class Cluster:
         self.submitted.clear()
 
 
-def run_remote(task: Task) -> None:
-    """What the process of a job does, wherever it runs. Interrupted passes through."""
+def run_remote(task: Task, shared: bool = False) -> str:
+    """What the process of a job does, wherever it runs; how it ended, as `run_task` says. Interrupted passes through.
+
+    `shared`: others may compute on its GPU.
+    """
     replace_unknown()
     os.chdir(task.folder)
     while True:
         kind, content = run_task(
-            task.config, task.overrides, task.force, task.settled, lambda progress: None, task.rivals
+            task.config, task.overrides, task.force, task.settled, lambda progress: None, task.rivals, shared
         )
         if kind != "busy":
             break
         time.sleep(1.0)
     if kind == "refused":
         failure(task.config, task.overrides, content)
+    return kind
 
 
 def read_settings(launcher: str, settings: dict[str, str], known: Collection[str]) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class Ray:
 
     launcher = "ray"
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], most: int) -> None:
+        self.most = most
         self.address = settings.get("address") or "auto"
         self.needs = {"num_cpus": 1, **{key: value for key, value in settings.items() if key != "address"}}
         for key, value in self.needs.items():
@@ -64,7 +65,7 @@ class Ray:
         self._process: SpawnProcess | None = None
         self._connected = False  # whether the cluster has ever answered: if not, the request is wrong
 
-    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
         """Have an actor created for each task; their names."""
         (output / FOLDER).mkdir(parents=True, exist_ok=True)
         for task in tasks:
@@ -87,6 +88,10 @@ class Ray:
             self._ask("leave", list(identities))
         except RequestError as error:
             log.warning("Jobs could not be cancelled, and may go on running: %s", error)
+
+    def short_of_memory(self, identity: str) -> str:
+        """Nothing: how many share a GPU is asked of Ray, and a run that lacks memory has failed."""
+        return ""
 
     def cause(self, output: Path, identity: str) -> str:
         """What Ray says of the end of an actor, or where the output of its process is."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.sweeps.cluster import Task, run_remote
-from rnndrop.sweeps.workers import take_gpu
+from rnndrop.sweeps.places import Places
+from rnndrop.sweeps.workers import take_place, threads_each
 
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -37,11 +38,11 @@ class _Submitit:
         self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
         need("submitit", "slurm", "hydra/launcher=submitit_…")
 
-    def _give(self, output: Path, tasks: Sequence[Task], function: Callable[..., None], *more: Any) -> list[Any]:
-        """Give the jobs as one array; submitit's handles."""
+    def _give(self, output: Path, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Give calls, a function and its arguments, as one array of jobs; submitit's handles."""
         executor = self._executor(output / FOLDER)
         with executor.batch():
-            return [executor.submit(function, task, *more) for task in tasks]
+            return [executor.submit(*call) for call in calls]
 
     def _executor(self, folder: Path) -> Any:
         submitit = need("submitit", "slurm", "hydra/launcher=submitit_…")
@@ -60,12 +61,13 @@ class _Submitit:
 class Slurm(_Submitit):
     """Slurm, asked through its commands: they need no accounting."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], most: int) -> None:
         super().__init__("slurm", settings)
+        self.most = most
 
-    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
         """Give it the jobs; their ids."""
-        yield from (handle.job_id for handle in self._give(output, tasks, _run_on_slurm))
+        yield from (handle.job_id for handle in self._give(output, [(_run_on_slurm, task) for task in tasks]))
 
     def present(self) -> set[str] | None:
         """The ids of the jobs that wait or run."""
@@ -81,19 +83,46 @@ class Slurm(_Submitit):
         for identity in identities:
             subprocess.run(["scancel", identity], capture_output=True, timeout=30, check=False)
 
+    def short_of_memory(self, identity: str) -> str:
+        """Nothing: a job of Slurm's has its GPU for itself, and records what that lacks."""
+        return ""
+
 
 class Local(_Submitit):
-    """Processes of this machine."""
+    """Processes of this machine, at most `count`, which share the first `gpus` of its GPUs (None: all)."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], count: int, gpus: int | None = None) -> None:
         super().__init__("local", settings)
+        self.places, self.gpus, self.threads = Places(count), gpus, threads_each(count)
         self.handles: dict[str, Any] = {}
+        self.at: dict[str, int] = {}  # the place of each
 
-    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+    @property
+    def most(self) -> int:
+        """As many as there are places left."""
+        return len(self.places.open)
+
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
         """Start the processes; their ids."""
-        for handle in self._give(output, tasks, _run_here, os.environ.get(VISIBLE)):
-            self.handles[handle.job_id] = handle
+        taken = [self.at[identity] for identity in others]
+        for _ in tasks:
+            taken.append(self.places.next(taken))
+        places = taken[len(others) :]
+        visible = os.environ.get(VISIBLE)
+        here = [Here(visible, place, self.places, self.gpus, self.threads) for place in places]
+        handles = self._give(output, [(_run_here, task, place) for task, place in zip(tasks, here, strict=True)])
+        for handle, place in zip(handles, places, strict=True):
+            self.handles[handle.job_id], self.at[handle.job_id] = handle, place
             yield handle.job_id
+
+    def short_of_memory(self, identity: str) -> str:
+        """What the process has returned says of how many GPUs one had too little memory for it and those beside it."""
+        handle = self.handles[identity]
+        with suppress(Exception):  # it has ended otherwise
+            if handle.paths.result_pickle.exists() and (gpus := handle.result()):
+                self.places.gpus = gpus
+                return self.places.short_of_memory(self.at[identity])
+        return ""
 
     def present(self) -> set[str]:
         """The ids of those that run."""
@@ -114,15 +143,32 @@ class Local(_Submitit):
 # ---- in the process of a job ---------------------------------------------------------------------------------------
 
 
-def _run_here(task: Task, visible: str | None) -> None:
-    """Take one of the GPUs that are `visible` to the sweep: submitit shows none, or the same first ones to all."""
+@dataclass(frozen=True)
+class Here:
+    """What a process of this machine needs to know of its place."""
+
+    visible: str | None  # GPUs, to the sweep: submitit shows a process none, or the same first ones to all
+    place: int
+    places: Places
+    gpus: int | None
+    threads: int | None
+
+    def take(self) -> bool:
+        """Compute there from now on; whether others may compute on the same GPU."""
+        os.environ.pop(VISIBLE, None)
+        os.environ |= {} if self.visible is None else {VISIBLE: self.visible}
+        self.places.gpus = take_place(self.place, self.gpus, self.threads)
+        return len(self.places.beside(self.place)) > 1
+
+
+def _run_here(task: Task, here: Here) -> int:
+    """Returns 0 or, if a GPU had too little memory for all runs there, how many GPUs there are."""
     from rnndrop.runs.signals import Interrupted
 
-    os.environ.pop(VISIBLE, None)
-    os.environ |= {} if visible is None else {VISIBLE: visible}
-    take_gpu(task.number)
+    shared, kind = here.take(), ""
     with suppress(Interrupted):
-        run_remote(task)
+        kind = run_remote(task, shared)
+    return here.places.gpus if kind == "memory" else 0
 
 
 def _run_on_slurm(task: Task) -> None:

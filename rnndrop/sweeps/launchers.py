@@ -36,10 +36,16 @@ def split_launcher(overrides: Sequence[str]) -> tuple[dict[str, str], list[str]]
     return launcher, rest
 
 
-def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] = lambda count: True) -> Executor:
+def executor(
+    launcher: dict[str, str],
+    jobs: int,
+    cancel: Callable[[int], bool] = lambda count: True,
+    gpus: int | None = None,
+) -> Executor:
     """Build what `launcher` describes. Raises RequestError for a setting that it does not have.
 
-    `cancel` is asked, when a sweep leaves, whether so many jobs of a cluster shall be cancelled.
+    `cancel` is asked, when a sweep leaves, whether so many jobs of a cluster shall be cancelled. `gpus`: how many of
+    this machine's the runs share; None for all that are visible.
     """
     from rnndrop.sweeps.workers import Workers, processors
 
@@ -47,8 +53,10 @@ def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] 
     name = settings.pop("name", "basic")
     if name not in ("submitit_slurm", "ray"):
         _check_processes("--jobs ", jobs)
+    if schedules(launcher) and gpus:
+        _check_gpus(name, gpus, jobs)
     if schedules(launcher):
-        return _cluster(name, settings, jobs, cancel)
+        return _cluster(name, settings, jobs, cancel, gpus)
     if name == "joblib" and "n_jobs" in settings:
         text = settings.pop("n_jobs")
         if not re.fullmatch("-1|[1-9][0-9]{0,8}", text):
@@ -57,7 +65,9 @@ def executor(launcher: dict[str, str], jobs: int, cancel: Callable[[int], bool] 
         _check_processes("hydra.launcher.n_jobs=", jobs)
     for key in settings:
         raise unknown(f"setting of hydra/launcher={name}", key, ["n_jobs"] if name == "joblib" else [])
-    return Workers(jobs)
+    if gpus:
+        _check_gpus(name, gpus, jobs)
+    return Workers(jobs, gpus)
 
 
 def schedules(launcher: dict[str, str]) -> bool:
@@ -65,19 +75,45 @@ def schedules(launcher: dict[str, str]) -> bool:
     return launcher.get("name") in ("submitit_local", "submitit_slurm", "ray")
 
 
-def _cluster(name: str, settings: dict[str, str], jobs: int, cancel: Callable[[int], bool]) -> Executor:
+def _cluster(
+    name: str, settings: dict[str, str], jobs: int, cancel: Callable[[int], bool], gpus: int | None
+) -> Executor:
     from rnndrop.sweeps import cluster, cluster_ray, cluster_submitit
 
     known = cluster_ray.SETTINGS if name == "ray" else cluster_submitit.SETTINGS
     values = cluster.read_settings(name, settings, known)
     lost = values.pop(cluster.LOST, 60)
     if name == "submitit_local":
-        return cluster.Cluster(cluster_submitit.Local(values), jobs, lost, cancel)
-    backend = cluster_ray.Ray(values) if name == "ray" else cluster_submitit.Slurm(values)
-    return cluster.Cluster(backend, jobs if jobs > 1 else QUEUES, lost, cancel)
+        return cluster.Cluster(cluster_submitit.Local(values, jobs, gpus), lost, cancel)
+    most = jobs if jobs > 1 else QUEUES
+    backend = cluster_ray.Ray(values, most) if name == "ray" else cluster_submitit.Slurm(values, most)
+    return cluster.Cluster(backend, lost, cancel)
 
 
 def _check_processes(name: str, count: int) -> None:
     """Raise RequestError for more processes than a machine of so many processors bears."""
     if count > (most := max(64, 16 * (os.cpu_count() or 1))):
         raise RequestError(f"{name}{count}: of {os.cpu_count()} processors at most {most} processes can be asked.")
+
+
+def _check_gpus(name: str, gpus: int, jobs: int) -> None:
+    """Raise RequestError where so many runs at a time cannot share so many GPUs of this machine."""
+    if name == "submitit_slurm":
+        raise RequestError(
+            f"--gpus {gpus} is for the GPUs of this machine. On Slurm each run asks for its own:"
+            " hydra.launcher.gpus_per_node=1"
+        )
+    if jobs < gpus:
+        raise RequestError(
+            f"--gpus {gpus}: {jobs} run{'s' * (jobs > 1)} at a time use{'s' * (jobs == 1)} no more than {jobs}. Give"
+            f" --jobs {gpus}, or more for several runs on each GPU."
+        )
+    import torch
+
+    if gpus > (count := torch.cuda.device_count()):
+        limited = os.environ.get("CUDA_VISIBLE_DEVICES")
+        seen = f" (CUDA_VISIBLE_DEVICES={limited})" if limited is not None else ""
+        found = f"{count} GPU{'s' * (count != 1)}" if count else "no GPU"
+        raise RequestError(
+            f"--gpus {gpus}: torch finds {found} here{seen}. Without --gpus the runs share all that it finds."
+        )

@@ -58,7 +58,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Event:
-    """What an executor has to say of a job: progress, done, busy, interrupted, or died, refused, unreadable and why."""
+    """What an executor says of a job: progress, done, busy, interrupted, or died, memory, refused, unreadable and why.
+
+    memory: there was too little for it and those beside it, and the executor takes fewer at a time from now on.
+    """
 
     job: Job
     kind: str
@@ -149,9 +152,10 @@ def run_jobs(
 ) -> Generator[Event]:
     """Run the jobs that are not settled; yield what happens. Every job's `state` and `record` are kept up to date.
 
-    A job whose process dies goes back into the queue and on from its checkpoint; after `DEATHS` deaths without any
-    progress it is recorded as failed. Leaving the iterator early, by whatever exception, stops the executor. Raises
-    RequestError, before anything runs, for a cell of the user's own that cannot be had.
+    A job whose process dies, or that found too little memory beside others, goes back into the queue and on from its
+    checkpoint; after `DEATHS` deaths without any progress it is recorded as failed. Leaving the iterator early, by
+    whatever exception, stops the executor. Raises RequestError, before anything runs, for a cell of the user's own that
+    cannot be had.
     """
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
@@ -210,6 +214,8 @@ def _take_in(event: Event) -> None:
         job.state, job.problem = "unreadable", event.content
     elif event.kind == "busy":
         job.state = "busy"
+    elif event.kind == "memory":
+        job.state = "waiting"
     else:  # died, or was told to leave by someone else: it goes on from its checkpoint
         job.deaths = job.deaths + 1 if _newest(job) == job.seen_checkpoint else 1
         job.state = "waiting"

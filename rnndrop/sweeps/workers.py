@@ -1,7 +1,8 @@
 """Worker processes of this machine, which stay alive between runs: torch and the corpus are loaded once.
 
-A worker that dies takes one job with it, no more; another takes its place. A worker whose sweep dies takes a
-checkpoint and leaves.
+A worker that dies takes one job with it, no more; another takes its place. One whose run shares a GPU and finds too
+little memory there leaves with all that it holds, and its place is closed. A worker whose sweep dies takes a checkpoint
+and leaves.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
+from rnndrop.sweeps.places import Places
 from rnndrop.sweeps.scheduler import Event, Job
 
 if TYPE_CHECKING:
@@ -29,34 +31,38 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 TELL_EVERY = 0.25  # seconds between two messages of progress
+OUT_OF_MEMORY = 75  # exit code of a worker whose run may go on where it has more of it: EX_TEMPFAIL
 SPAWN = get_context("spawn")
 
 
 class Workers:
-    """`count` worker processes that share the processors (and GPUs) of this machine. An Executor."""
+    """`count` worker processes that share the processors and the first `gpus` GPUs (None: all) here. An Executor."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.threads = None if count == 1 else max(1, processors() // count)
+    def __init__(self, count: int, gpus: int | None = None) -> None:
+        self.places, self.gpus, self.threads = Places(count), gpus, threads_each(count)
         self.workers: list[_Worker] = []
         self.warned: set[str] = set()  # what one of them has said, no other needs to say again
+        self._killed = 0  # by the kernel, for want of memory, when the last job was handed out
 
     @property
     def free(self) -> int:
-        """How many workers have nothing to do."""
-        return self.count - sum(worker.job is not None for worker in self.workers)
+        """How many more jobs it takes now."""
+        return len(self.places.open) - len(self._taken)
+
+    @property
+    def _taken(self) -> set[int]:
+        return {worker.place for worker in self.workers if worker.job is not None}
 
     def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
         """Hand each job to an idle worker; start those that are missing."""
+        self._killed = killed_for_memory()
         for job in jobs:
-            idle = next((worker for worker in self.workers if worker.job is None), None)
-            if idle is None:
-                taken = {worker.index for worker in self.workers}
-                idle = _Worker(
-                    next(index for index in range(self.count) if index not in taken), self.threads, self.warned
-                )
-                self.workers.append(idle)
-            idle.start(job, settled)
+            started = {worker.place: worker for worker in self.workers}
+            place = self.places.next(self._taken, started)
+            if place not in started:
+                started[place] = _Worker(place, self.places, self.gpus, self.threads, self.warned)
+                self.workers.append(started[place])
+            started[place].start(job, settled)
 
     def poll(self, seconds: float) -> Iterable[Event]:
         """What the workers have said, and which of them have died."""
@@ -69,8 +75,17 @@ class Workers:
                 self.workers.remove(worker)
                 events += worker.received()
                 if worker.job is not None:
-                    events.append(Event(worker.job, "died", _cause(worker.process.exitcode)))
+                    events.append(self._ended(worker.job, worker))
         return events
+
+    def _ended(self, job: Job, worker: _Worker) -> Event:
+        """What the end of a worker at work says."""
+        code = worker.process.exitcode
+        if code == OUT_OF_MEMORY:
+            return Event(job, "memory", self.places.short_of_memory(worker.place))
+        if code == -signal.SIGKILL and len(self.places.open) > 1 and killed_for_memory() > self._killed:
+            return Event(job, "memory", self.places.short_of_host_memory(worker.place))
+        return Event(job, "died", _cause(code))
 
     def stop(self) -> None:
         """Have the workers take a checkpoint and leave; if this is interrupted, kill them."""
@@ -91,7 +106,9 @@ class Workers:
 class _Worker:
     """One process and the job it works on."""
 
-    index: int
+    place: int
+    places: Places  # all there are; it says how many GPUs they share
+    gpus: int | None
     threads: int | None
     warned: set[str]
     job: Job | None = None
@@ -100,14 +117,15 @@ class _Worker:
 
     def __post_init__(self) -> None:
         self.pipe, theirs = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=_work, args=(theirs, self.index, self.threads, os.getpid()), daemon=True)
+        arguments = (theirs, self.place, self.gpus, self.threads, os.getpid())
+        self.process = SPAWN.Process(target=_work, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
 
     def start(self, job: Job, settled: Collection[str]) -> None:
         self.job = job
         with suppress(BrokenPipeError):  # it has died: `poll` will see that
-            self.pipe.send((job.config, job.overrides, job.force, frozenset(settled), job.rivals))
+            self.pipe.send((job.config, job.overrides, job.force, frozenset(settled), job.rivals, self.places))
 
     def received(self) -> list[Event]:
         events = []
@@ -119,6 +137,8 @@ class _Worker:
                         logging.getLogger("rnndrop").handle(content)
                     if content.levelno >= logging.WARNING:
                         self.warned.add(content.msg)
+                elif kind == "gpus":
+                    self.places.gpus = content
                 elif self.job is not None:
                     events.append(Event(self.job, kind, content))
                     if kind != "progress":
@@ -139,6 +159,20 @@ def processors() -> int:
     return min(available, int(wanted)) if wanted.isdigit() and int(wanted) else available
 
 
+def threads_each(count: int) -> int | None:
+    """How many threads each of `count` processes has; None, as torch would have it, for one alone."""
+    return None if count == 1 else max(1, processors() // count)
+
+
+def killed_for_memory() -> int:
+    """How many processes the kernel has killed for want of memory since it started; 0 where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text("ascii").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
 def _cause(exitcode: int | None) -> str:
     if exitcode is None or exitcode >= 0:
         return f"exit code {exitcode}"
@@ -149,39 +183,61 @@ def _cause(exitcode: int | None) -> str:
 # ---- in the worker -----------------------------------------------------------------------------------------------
 
 
-def _work(pipe: Connection[Any, Any], index: int, threads: int | None, parent: int) -> None:
-    """Run jobs until the pipe closes."""
+def _work(pipe: Connection[Any, Any], place: int, gpus: int | None, threads: int | None, parent: int) -> None:
+    """Run jobs until the pipe closes, or a run finds too little memory beside others."""
     replace_unknown()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches the sweep too, and that decides
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
     log = logging.getLogger("rnndrop")
     log.setLevel(logging.INFO)
     log.addHandler(_ToPipe(pipe))
     leave_with(parent)
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
-    take_gpu(index)
+    counted = take_place(place, gpus, threads)
 
     def tell(content: dict[str, Any]) -> None:
         with suppress(OSError):  # a sweep that has gone must not hurt the run; a signal follows
             pipe.send(("progress", content))
 
+    kind = ""
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
-        while True:
-            config, overrides, force, settled, rivals = pipe.recv()
-            pipe.send(run_task(config, overrides, force, settled, tell, rivals))
+        pipe.send(("gpus", counted))
+        while kind != "memory":
+            config, overrides, force, settled, rivals, places = pipe.recv()
+            places.gpus = counted
+            shared = len(places.beside(place)) > 1
+            kind, content = run_task(config, overrides, force, settled, tell, rivals, shared)
+            if kind != "memory":
+                pipe.send((kind, content))
+            _give_back_memory()
     gc.freeze()  # or Python looks for cycles among all that torch has before it leaves: a second and more
+    if kind == "memory":
+        sys.exit(OUT_OF_MEMORY)
 
 
-def take_gpu(index: int) -> None:
-    """Compute on the GPU whose turn it is for process number `index` of this machine, where there are any."""
+def take_place(place: int, gpus: int | None, threads: int | None) -> int:
+    """Make this process compute at a place: with so many threads, on a GPU of its own or its share of one.
+
+    Returns how many GPUs take turns: all, or the first `gpus`. They are counted and taken as torch numbers them, after
+    it is imported, which CUDA_VISIBLE_DEVICES may limit in any of its spellings (numbers, UUIDs, parts of a GPU).
+    """
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
 
-    if torch.cuda.is_available():
-        torch.cuda.set_device(index % torch.cuda.device_count())
+    if threads:
+        torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        return 0
+    count = min(gpus or torch.cuda.device_count(), torch.cuda.device_count())
+    torch.cuda.set_device(place % count)
+    return count
+
+
+def _give_back_memory() -> None:
+    """Leave the GPU memory of a run that is over to the runs beside it."""
+    import torch
+
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
 
 
 def run_task(
@@ -191,11 +247,17 @@ def run_task(
     settled: Collection[str],
     tell: Callable[[dict[str, Any]], None],
     rivals: Sequence[Path] = (),
+    shared: bool = False,
 ) -> tuple[str, Any]:
-    """Run one job; return how it ended, as the kind and content of an Event. Interrupted passes through."""
+    """Run one job; return how it ended, as the kind and content of an Event. Interrupted passes through.
+
+    `shared`: others may compute on its GPU. If that has too little memory then, the kind is "memory", and the run goes
+    on from its checkpoint elsewhere or later.
+    """
     import traceback
 
     from rnndrop.errors import NotWrittenError, RequestError
+    from rnndrop.runs.environment import out_of_memory
     from rnndrop.runs.pruning import Pruning
     from rnndrop.runs.runner import run_one
     from rnndrop.store.files import UnreadableError
@@ -212,15 +274,15 @@ def run_task(
 
     try:
         observer = Observers([Watching(watch), *([Pruning(rivals)] if rivals else [])])
-        return "done", run_one(config, overrides, observer, force, settled, wait=False)
+        return "done", run_one(config, overrides, observer, force, settled, wait=False, shared=shared)
     except BusyError:
         return "busy", None
     except UnreadableError as error:
         return "unreadable", str(error)
     except (RequestError, NotWrittenError) as error:
         return "refused", str(error)
-    except Exception:
-        return "refused", traceback.format_exc()
+    except Exception as error:
+        return ("memory", None) if shared and out_of_memory(error) else ("refused", traceback.format_exc())
 
 
 def leave_with(parent: int) -> None:

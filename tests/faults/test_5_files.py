@@ -769,7 +769,7 @@ def test_5_7_local_jobs_take_turns_on_the_gpus(
             given.append((function, arguments))
             return Handle()
 
-    cluster = Cluster(backend := Local(asked), 3)
+    cluster = Cluster(backend := Local(asked, 3))
     monkeypatch.setattr(backend, "_executor", lambda folder: Executor())
     cluster.submit(plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1,2"]), frozenset())
 
@@ -793,11 +793,11 @@ def test_5_7_local_jobs_take_turns_on_the_gpus(
 @pytest.mark.e2e
 def test_5_7_a_job_takes_the_place_of_the_one_that_ended(tmp_path: Path) -> None:
     first, second, third = plan_jobs([*QUICK, f"output={tmp_path}", "seed=0,1,2"])
-    cluster = Cluster(backend := Local({}), 2)
+    cluster = Cluster(backend := Local({}, 2))
     cluster.submit([first, second], frozenset())
     try:
         backend.cancel([cluster.submitted.pop(first).identity])
         cluster.submit([third], frozenset())
-        assert [cluster.submitted[job].number for job in (second, third)] == [1, 0]
+        assert [backend.at[cluster.submitted[job].identity] for job in (second, third)] == [1, 0]
     finally:
         cluster.stop()

@@ -28,7 +28,7 @@ both_ways = pytest.mark.parametrize("compiled", WAYS)
 
 def assert_equal(cell: str, masks: LayerMasks, compiled: bool, **how: Any) -> None:
     def ours(*arguments: Any) -> Any:
-        return run_linear(*arguments, compiled)
+        return run_linear(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], compiled)
 
     within = 1e-4 if how else 1e-9
     for mine, truth in zip(outcome(ours, cell, masks, **how), outcome(unroll, cell, masks, **how), strict=True):

@@ -19,14 +19,14 @@ from tests.conftest import TINY
 class Pretended:
     """A scheduler whose jobs wait until the test lets them do something."""
 
-    launcher = "pretended"
+    launcher, most = "pretended", 10
 
-    def __init__(self, most: int = 100) -> None:
-        self.most, self.given, self.cancelled = most, 0, list[str]()
+    def __init__(self, room: int = 100) -> None:
+        self.room, self.given, self.cancelled = room, 0, list[str]()
 
-    def submit(self, output: Path, tasks: Sequence[Task]) -> Iterator[str]:
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
         for _ in tasks:
-            if self.given == self.most:
+            if self.given == self.room:
                 raise OSError("no room")
             self.given += 1
             yield str(self.given)
@@ -36,6 +36,9 @@ class Pretended:
 
     def cancel(self, identities: Collection[str]) -> None:
         self.cancelled += identities
+
+    def short_of_memory(self, identity: str) -> str:
+        return ""
 
     def cause(self, output: Path, identity: str) -> str:
         return ""
@@ -51,7 +54,7 @@ def polled(cluster: Cluster) -> list[str]:
 
 
 def test_a_job_that_waits_is_not_lost_for_the_heartbeat_of_the_one_before(jobs: list[Job]) -> None:
-    cluster = Cluster(backend := Pretended(), 1, lost=1e-6)
+    cluster = Cluster(backend := Pretended(), lost=1e-6)
     beat = jobs[0].folder / heartbeat.HEARTBEAT
     records.prepare(jobs[0].folder)
     write_atomically(beat, "{}")  # its node has died
@@ -62,12 +65,12 @@ def test_a_job_that_waits_is_not_lost_for_the_heartbeat_of_the_one_before(jobs: 
 
 
 def test_what_a_scheduler_takes_is_known_to_the_next_sweep_when_it_takes_no_more(jobs: list[Job]) -> None:
-    backend = Pretended(most=2)
-    cluster = Cluster(backend, 10)
+    backend = Pretended(room=2)
+    cluster = Cluster(backend)
     cluster.submit(jobs, frozenset())
     assert polled(cluster) == ["busy"]  # it is tried again
     tickets = [json.loads((job.folder / records.TICKET).read_text()) for job in jobs[:2]]
     assert tickets == [{"launcher": "pretended", "id": number} for number in ("1", "2")]
-    backend.most = 3
-    Cluster(backend, 10).submit(jobs, frozenset())
+    backend.room = 3
+    Cluster(backend).submit(jobs, frozenset())
     assert backend.given == 3
