@@ -208,7 +208,8 @@ class Cluster:
             for job in self.submitted:
                 (job.folder / TICKET).unlink(missing_ok=True)
         elif self.submitted:
-            log.warning("%d jobs go on running; the same command picks them up again.", len(self.submitted))
+            left = "1 job goes" if len(self.submitted) == 1 else f"{len(self.submitted)} jobs go"
+            log.warning("%s on running; the same command picks up what runs.", left)
         self.submitted.clear()
 
 

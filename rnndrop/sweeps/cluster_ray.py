@@ -1,11 +1,10 @@
 """Ray as the scheduler of a `Cluster`: each job is a detached actor, which starts the job's process on its node.
 
-Detached, because those outlive the sweep, wait in the cluster until there is room, are started again on another node
-when theirs dies, even where no sweep is there to see it, and are found by their names;
-Ray's tasks end with the program that gave them, and its job server needs the dashboard. A process of its own for the
-job, because Ray has its own ways with signals, and a job must write a checkpoint when it is told to leave. And one for
-what speaks to Ray beside the sweep: Ray writes on the streams from C++, waits for most of a minute where no cluster is,
-and may end the process in which it is.
+Detached, because those outlive the sweep, wait in the cluster until there is room, start again on another node when
+theirs dies, even where no sweep is there to see it, and are found by their names. Ray's tasks end with the program
+that gave them, and its job server needs the dashboard. A process of its own for the job, because Ray has its own ways
+with signals, and a job must write a checkpoint when it is told to leave. And one for what speaks to Ray beside the
+sweep: Ray writes on the streams from C++, waits for most of a minute where no cluster is, and may end its process.
 """
 
 from __future__ import annotations
