@@ -10,6 +10,7 @@ import pytest
 
 from rnndrop.display.digits import number
 from tests.conftest import SMALL, Command
+from tests.edited import as_json
 from tests.reviews import SMALL as RATED
 from tests.reviews import write
 
@@ -95,7 +96,9 @@ def test_a_rate_changes_the_ratings_of_reviews_too(rnndrop: Command, tmp_path: P
     assert usual["test_rmse_mc"] != other["test_rmse_mc"] and other["mc"]["rate"] == 0.5
 
 
-def test_all_seeds_are_measured_and_what_is_measured_is_skipped(rnndrop: Command, names: list[str]) -> None:
+def test_all_seeds_are_measured_and_what_is_measured_is_skipped(
+    rnndrop: Command, names: list[str], tmp_path: Path
+) -> None:
     other = json.loads(rnndrop("run", *SMALL, "trainer.keep_weights=false", "--json").stdout)["run_id"]
     arguments = ["eval", "--where", "status=finished", "--mc", "2", "--jobs", "2"]
     done = rnndrop(*arguments)
@@ -107,5 +110,12 @@ def test_all_seeds_are_measured_and_what_is_measured_is_skipped(rnndrop: Command
     assert [each["metrics"]["mc"]["samples"] for each in json.loads(again.stdout)] == [2, 2]
     (row,) = json.loads(rnndrop("report", "--where", "recurrent.p=0.4", "--format", "json").stdout)
     assert row["test_perplexity_mc"] and row["test_perplexity_mc_std"] is not None  # of both seeds
+    old = tmp_path / "results/runs/0123abcd/seed-0"
+    old.parent.mkdir()
+    (tmp_path / "results/runs" / names[0]).rename(old)
+    content = json.loads((old / "record.json").read_text())
+    (old / "record.json").write_text(as_json({**content, "run_id": "0123abcd"}))
+    done = rnndrop("eval", "--where", "recurrent.p=0.4", "--mc", "2")
+    assert done.returncode == 1 and "0123abcd/seed-0 has a run id of before, of eight digits: it is" in done.stderr
     done = rnndrop(*arguments, "evaluation.window=3")
     assert done.returncode == 2 and "evaluation.window=3: several runs" in done.stderr
