@@ -79,7 +79,7 @@ CELLS = _table(
              bias_inside=True, library="gru"),  # r acts on bias_hh too
     CellSpec("rnn", "rnndrop.recurrent.rnn", "h", "Elman network (Elman 1990).",
              without=("update",), library="rnn_tanh"),
-    CellSpec("slstm", "rnndrop.recurrent.slstm", "ifzo", "sLSTM of xLSTM, with one head (Beck et al. 2024).", memories=4),
+    CellSpec("slstm", "rnndrop.recurrent.slstm", "ifzo", "sLSTM, with one head (Beck et al. 2024).", memories=4),
     CellSpec("minlstm", "rnndrop.recurrent.minlstm", "fih", "minLSTM (Feng et al. 2024).", linear=True),
     CellSpec("mingru", "rnndrop.recurrent.mingru", "zh", "minGRU (Feng et al. 2024).", linear=True),
     CellSpec("rglru", "rnndrop.recurrent.rglru", "rix", "RG-LRU of Griffin (De et al. 2024).",
