@@ -262,6 +262,15 @@ A combination without a meaning is refused. `rnndrop masks dropout=PLAN` draws t
 
 {SYMBOLS}.
 
+## Cells
+
+{_cells()}
+
+A **linear** cell has gates of x(t) alone, and its memory is h = a ⊙ h′ + b with a and b of x(t): all steps of a window are
+one [scan](performance.md#linear-cells). It has no recurrent product, so that `recurrent` and `weight_hh` are refused; every other
+mask keeps the scan. The equations of a cell, with their numbers in its paper, are in its file. [A cell of your own](guide/cells.md)
+is a file too.
+
 ## Kinds
 
 {_kinds()}
@@ -363,6 +372,10 @@ These two act on a memory, which is carried from step to step. A scale on what i
   window reads that, as if there had been no cut.
 - Zoneout on `cell`: the LSTM's h sees the candidate c = f ⊙ c′ + i ⊙ g, not the held c (Krueger et al. 2017, section
   3.2). Its h on `state` is kept and read alike.
+- The linear cells `mingru`, `minlstm` and `rglru` have h as their memory, as a GRU. That of `qrnn` is c, its h = o ⊙ c: what is read of c
+  is m ⊙ c, with zoneout what is held (Bradbury et al. 2017, section 2.1), and h is carried nowhere.
+- sLSTM: h is masked as an LSTM's. A mask of zeros on `cell` empties c and h, and the normaliser n goes on; zoneout holds c and n
+  together, which are one quotient, and h sees the candidates of both.
 - `recurrent` masks h(t−1) only where it enters the gates: neither the LSTM's c nor the z ⊙ h(t−1) of the GRU sees it.
 
 ## More than a rule
@@ -431,6 +444,21 @@ def _locations() -> str:
         for place in LOCATIONS.values()
     ]
     return _table(("location", "acts on", "a mask can vary over", "lengths", "aliases", "cells"), rows)
+
+
+def _cells() -> str:
+    rows = [
+        (
+            f"`{cell.name}`",
+            cell.about.removesuffix("."),
+            " ".join(cell.gates),
+            "linear" if cell.linear else "",
+            " ".join(f"`{place}`" for place in cell.without) or "–",
+            f"[{cell.name}.py](../{cell.module.replace('.', '/')}.py)",
+        )
+        for cell in CELLS.values()
+    ]
+    return _table(("`model.cell`", "what it is", "gates", "", "has no", "equations"), rows)
 
 
 def _cells_with(place: str) -> str:

@@ -79,12 +79,12 @@ CELLS = _table(
              bias_inside=True, library="gru"),  # r acts on bias_hh too
     CellSpec("rnn", "rnndrop.recurrent.rnn", "h", "Elman network (Elman 1990).",
              without=("update",), library="rnn_tanh"),
-    CellSpec("slstm", "rnndrop.recurrent.slstm", "ifzo", "sLSTM: exponential gates (Beck et al. 2024).", memories=4),
-    CellSpec("minlstm", "rnndrop.recurrent.minlstm", "fih", "minLSTM: linear (Feng et al. 2024).", linear=True),
-    CellSpec("mingru", "rnndrop.recurrent.mingru", "zh", "minGRU: linear (Feng et al. 2024).", linear=True),
-    CellSpec("rglru", "rnndrop.recurrent.rglru", "rix", "RG-LRU of Griffin: linear (De et al. 2024).",
+    CellSpec("slstm", "rnndrop.recurrent.slstm", "ifzo", "sLSTM, with one head (Beck et al. 2024).", memories=4),
+    CellSpec("minlstm", "rnndrop.recurrent.minlstm", "fih", "minLSTM (Feng et al. 2024).", linear=True),
+    CellSpec("mingru", "rnndrop.recurrent.mingru", "zh", "minGRU (Feng et al. 2024).", linear=True),
+    CellSpec("rglru", "rnndrop.recurrent.rglru", "rix", "RG-LRU of Griffin (De et al. 2024).",
              linear=True, diagonals=1),
-    CellSpec("qrnn", "rnndrop.recurrent.qrnn", "zfo", "QRNN of filter width 1: linear (Bradbury et al. 2017).",
+    CellSpec("qrnn", "rnndrop.recurrent.qrnn", "zfo", "QRNN with filters of width 1 (Bradbury et al. 2017).",
              without=("state",), linear=True),
 )  # fmt: skip
 """A new cell is one row here and a module."""

@@ -81,7 +81,7 @@ LOCATIONS = _locations(
     Location("hidden", "what passes from one recurrent layer to the next", _GATED, aliases="AWD dropouth; Gal i",
              layers=2),
     Location("recurrent", "h(t-1), where it enters the gates", _GATED, aliases="Gal h"),
-    Location("update", "the candidate g of an LSTM, n of a GRU", _ACTIVATION),
+    Location("update", "the candidate, as g of an LSTM and n of a GRU", _ACTIVATION),
     Location("cell", "the memory: c of an LSTM, h of a GRU or Elman RNN", _ACTIVATION, _MEMORY),
     Location("state", "the new h before it is handed on", _ACTIVATION, _MEMORY),
     Location("carry", "the memory that is handed to the next window", ("batch",), ("initial",)),

@@ -37,9 +37,7 @@ def trained(
 ) -> Encoder:
     """The model of a finished run with its best weights. Raises RequestError where they, corpus or cell are others."""
     if (theirs := record.model.get("cell")) and theirs.get("sha256") != cell_of(config).source:
-        raise RequestError(
-            f"{folder} was trained with another source of {config.model.cell} than the one that is here."
-        )
+        raise RequestError(f"The source of {config.model.cell} here is not the one that {folder} was trained with.")
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model: Encoder = task_named(config.task).build(config, corpus, device)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import CELLS, CellSpec
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.ops import matmul
 from rnndrop.recurrent import engine, kernels, rglru
@@ -27,8 +27,10 @@ both_ways = pytest.mark.parametrize("compiled", WAYS)
 
 
 def assert_equal(cell: str, masks: LayerMasks, compiled: bool, **how: Any) -> None:
-    def ours(*arguments: Any) -> Any:
-        return run_linear(arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], compiled)
+    def ours(
+        spec: CellSpec, x: Tensor, memory: tuple[Tensor, ...], weights: LayerWeights, masks: LayerMasks
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return run_linear(spec, x, memory, weights, masks, compiled)
 
     within = 1e-4 if how else 1e-9
     for mine, truth in zip(outcome(ours, cell, masks, **how), outcome(unroll, cell, masks, **how), strict=True):
