@@ -109,9 +109,17 @@ def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4),
 
 
 def _height(usual: float) -> float:
-    """The height of a single plot in inches: three quarters of a page's width."""
+    """The height of a single plot in inches: nine tenths of a page's width, legend and all."""
     page = _page.get().width
-    return usual if page is None else 0.75 * page
+    return usual if page is None else min(usual, 0.9 * page)
+
+
+def _legend(figure: Any, axis: Any) -> None:
+    """The names of the lines; on a page below the plot, where they hide none."""
+    if _page.get().width is None:
+        axis.legend(fontsize=_points(8))
+    else:
+        figure.legend(loc="outside lower center", ncols=_beside(1.6, 4), fontsize=_points(8), columnspacing=1)
 
 
 def _title(axis: Any, text: str, **options: Any) -> None:
@@ -234,8 +242,8 @@ def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | 
         ends = [value for line in every[:LINES] for value in line.mean]
         _draw_floor(axis, floor.iloc[0], series.floor_in_sight(floor.iloc[0], min(ends), max(ends)), "floor")
     axis.set_xlabel("rate p")
-    axis.set_ylabel(f"{title(metric)} (± std over seeds)")
-    axis.legend(fontsize=_points(8))
+    axis.set_ylabel(" \n"[_page.get().width is not None].join([title(metric), "(± std over seeds)"]))
+    _legend(figure, axis)
     _note_missing(figure, len(every) - LINES, "lines")
     return figure
 
@@ -244,7 +252,9 @@ def rates(table: pd.DataFrame, runs: pd.DataFrame, metric: str, location: str | 
 def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     """Location × kind: each at the rate that is best on valid, as the change from no dropout where that ran."""
     grid = series.heatmap(table, metric)
-    figure, ((axis,),) = _axes(size=(1.15 * len(grid.kinds) + 3.4, 0.5 * len(grid.locations) + 1.8))
+    narrow = _page.get().width is not None
+    height = 0.5 if not narrow else 0.045 * _page.get().font
+    figure, ((axis,),) = _axes(size=(1.15 * len(grid.kinds) + 3.4, height * len(grid.locations) + 1.8))
     if grid.relative_to:
         bound = max(series.NARROW, float(np.nanmax(np.abs(grid.value))))
         limits = {"cmap": "PuOr_r", "vmin": -bound, "vmax": bound}
@@ -267,10 +277,11 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
             fontsize=_points(7.5),
         )
     axis.set_xticks(range(len(grid.kinds)), grid.kinds)
+    axis.tick_params("x", rotation=30 if narrow else 0)
     axis.set_yticks(range(len(grid.locations)), grid.locations)
     axis.grid(visible=False)
     what = f"{title(metric)} against {grid.relative_to}, per cent" if grid.relative_to else title(metric)
-    figure.colorbar(image, ax=axis, label=what, shrink=0.9)
+    figure.colorbar(image, ax=axis, label=what, shrink=0.9, location="bottom" if narrow else "right")
     _title(axis, "each kind at the rate p that is best on valid")
     return figure
 
@@ -291,7 +302,7 @@ def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     name = task_by_metric(metric).title
     axis.set_xlabel(f"test {name}, deterministic")
     axis.set_ylabel(f"test {name}, Monte-Carlo")
-    axis.legend(fontsize=_points(8))
+    _legend(figure, axis)
     return figure
 
 
