@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,16 @@ def test_a_decision_is_that_of_the_command(request_: list[str], warm_command: Co
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
     with pytest.raises(RequestError, match="--margin"):
         rnndrop.decide(asked, margin=-2.0)
+
+
+def test_a_script_needs_no_guard(request_: list[str], tmp_path: Path) -> None:
+    """Its sweep runs in other processes, which would otherwise begin by running the script."""
+    script = tmp_path / "mine.py"
+    script.write_text(
+        f"import rnndrop\nprint([each.status for each in rnndrop.sweep({[*request_, 'seed=0,1']}, jobs=2)])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "['finished', 'finished']\n", done.stderr
 
 
 def test_a_trained_model(request_: list[str]) -> None:

@@ -28,7 +28,7 @@ from uuid import uuid4
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.sweeps.cluster import Task, check_number, run_remote
-from rnndrop.sweeps.workers import SPAWN, leave_with
+from rnndrop.sweeps.workers import SPAWN, leave_with, spawned
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -118,8 +118,7 @@ class Ray:
     def _start(self) -> None:
         self._pipe, theirs = SPAWN.Pipe()
         arguments = (theirs, self.address, self.needs, os.getpid())
-        self._process = SPAWN.Process(target=_speak, args=arguments, daemon=True)
-        self._process.start()
+        self._process = spawned(_speak, arguments)
         theirs.close()
         unused = self._answer(CONNECT)
         if unused and not self._connected:

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection, get_context
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.schema import Config
@@ -118,8 +119,7 @@ class _Worker:
     def __post_init__(self) -> None:
         self.pipe, theirs = SPAWN.Pipe()
         arguments = (theirs, self.place, self.gpus, self.threads, os.getpid())
-        self.process = SPAWN.Process(target=_work, args=arguments, daemon=True)
-        self.process.start()
+        self.process = spawned(_work, arguments)
         theirs.close()
 
     def start(self, job: Job, settled: Collection[str]) -> None:
@@ -150,6 +150,22 @@ class _Worker:
             with suppress(ProcessLookupError):
                 os.kill(self.process.pid, signal.SIGTERM)
         self.pipe.close()
+
+
+def spawned(target: Callable[..., None], arguments: tuple[Any, ...]) -> SpawnProcess:
+    """A process that has begun, and that ends with this one.
+
+    It needs nothing of the program that asks, which spawned processes begin by importing: a script without
+    `if __name__ == "__main__"` would ask again, and so on.
+    """
+    process = SPAWN.Process(target=target, args=arguments, daemon=True)
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = program
+    return process
 
 
 def processors() -> int:
