@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import choices
 from tests.conftest import TINY, Command
 
@@ -79,6 +80,7 @@ def test_ls_and_version(rnndrop: Command) -> None:
     }  # fmt: skip
     assert {name: of[name] for name in expected} == expected
     everything = rnndrop("ls").stdout
+    assert re.findall(r"^    (\w+) .*\(.* \d{4}\)\.$", everything, re.MULTILINE) == list(CELLS)  # one line each
     assert "ptb" in everything
     assert "@package" not in everything
     assert rnndrop("--version").stdout.startswith("rnndrop ")

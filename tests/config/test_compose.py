@@ -7,6 +7,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import checked
 from rnndrop.errors import RequestError
@@ -15,7 +16,7 @@ REQUESTS = [
     [],
     ["dropout=variational", "dropout.recurrent.p=0.2", "seed=3"],
     ["dropout.recurrent.p=0.2", "dropout=variational", "dropout.recurrent.p=0.4"],
-    ["model=[gru,medium]", "model.hidden=7", "trainer.clip=null"],
+    ["model=[large,medium]", "model.hidden=7", "trainer.clip=null"],
     ["experiment=zaremba_small", "trainer.epochs=1", "seed=1"],
     ["data=text", "data.file='a file.txt'", "data.split=[.8,.1,.1]"],
     ["dropout.recurrent={kind: locked, p: .25}", "dropout.recurrent.varies=[batch,feature]"],
@@ -34,6 +35,15 @@ def test_same_as_hydra(overrides: list[str]) -> None:
     tree.pop("experiment", None)
     assert mine == checked({str(key): value for key, value in tree.items()})
     assert compose(overrides) == mine
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_is_an_option_of_model(cell: str) -> None:
+    assert compose([f"model={cell}"]) == compose([f"model.cell={cell}"])
+    assert compose([f"model=[{cell},medium]"]) == compose(["model=medium", f"model.cell={cell}"])
+    assert compose(["model.cell=rnn", f"model={cell}"]).model.cell == "rnn"  # what is chosen comes before what is set
+    recipe = compose(["experiment=zaremba_medium", f"model={cell}"]).model
+    assert (recipe.cell, recipe.hidden) == (cell, 200)  # in place of its own choice, as with any other option
 
 
 @pytest.mark.parametrize(
