@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shlex
 import shutil
@@ -66,6 +67,14 @@ class _Steered:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(getattr(sys, self._name), name)
+
+
+class Messages(logging.Handler):
+    """Writes messages to what stderr is at the time: while rich draws there, above what it draws."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        print(lines(self.format(record)), file=sys.stderr)
 
 
 def console(stream: str = "stdout") -> Console:
