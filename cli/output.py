@@ -59,14 +59,18 @@ class _Steered:
         """What rich writes to while it draws: then the stream in `sys` is a proxy of its own."""
         return self
 
-    def write(self, text: str) -> int:
+    @property
+    def _stream(self) -> Any:
         stream = getattr(sys, self._name)
-        stream = getattr(stream, "rich_proxied_file", stream)
+        return getattr(stream, "rich_proxied_file", stream)
+
+    def write(self, text: str) -> int:
+        stream = self._stream
         written: int = stream.steer(text) if isinstance(stream, _Output) else stream.write(text)
         return written
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(sys, self._name), name)
+        return getattr(self._stream, name)
 
 
 class Messages(logging.Handler):
