@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from rnndrop.errors import NotWrittenError, RequestError, unknown
 from rnndrop.values import Drawing, Interval, Listed, Masks, Mode, Scale, Style
 
-from .output import OutputError, discard, guard
+from .output import Messages, OutputError, discard, guard
 
 # How long a waiting thread spins before it sleeps. Without a bound, training crawls when another program shares the
 # cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
@@ -655,7 +655,7 @@ def main() -> None:
     """Entry point: a wrong request is one message and exit code 2; an interrupt is 130."""
     guard()
     messages = logging.getLogger("rnndrop")  # what the library has to say goes to stderr
-    handler = logging.StreamHandler()
+    handler = Messages()
     handler.addFilter(_said_once())
     messages.addHandler(handler)
     messages.setLevel(logging.INFO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shlex
 import shutil
@@ -58,14 +59,26 @@ class _Steered:
         """What rich writes to while it draws: then the stream in `sys` is a proxy of its own."""
         return self
 
-    def write(self, text: str) -> int:
+    @property
+    def _stream(self) -> Any:
         stream = getattr(sys, self._name)
-        stream = getattr(stream, "rich_proxied_file", stream)
+        return getattr(stream, "rich_proxied_file", stream)
+
+    def write(self, text: str) -> int:
+        stream = self._stream
         written: int = stream.steer(text) if isinstance(stream, _Output) else stream.write(text)
         return written
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(getattr(sys, self._name), name)
+        return getattr(self._stream, name)
+
+
+class Messages(logging.Handler):
+    """Writes messages to what stderr is at the time: while rich draws there, above what it draws."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        print(lines(self.format(record)), file=sys.stderr)
 
 
 def console(stream: str = "stdout") -> Console:

@@ -113,7 +113,8 @@ def carry_out(
 ) -> None:
     """Run jobs and show where they stand; leave early where `enough`, asked when a job has come to its end, says so."""
     stop, board = Stop(), Board(jobs, settled)
-    live = Live(console=console, transient=True, auto_refresh=False)
+    # Lines on stdout go above what is drawn, but only where they go to a terminal, too.
+    live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
     events = closing(run_jobs(jobs, workers, settled, options.fail_fast))
     plain = (
         nullcontext() if console.is_terminal else each(TOLD_EVERY, lambda: console.print(board.line, soft_wrap=True))

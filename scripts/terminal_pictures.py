@@ -52,28 +52,32 @@ class Picture:
     """What is typed at 80 columns and at 120, and the words on the screen at which it is drawn; without, at its end."""
 
     commands: tuple[str, str]
-    until: str = ""
+    until: tuple[str, str] = ("", "")
     stop: bool = False  # with Ctrl-C, once it is drawn: it would go on for ever
-    beside: str = ""  # a command that is at work meanwhile
-    height: int = 200  # lines: so many that nothing scrolls, unless what is shown depends on it
+    beside: tuple[str, str] = ("", "")  # a command that is at work meanwhile
+    height: int = 90  # lines: so many that nothing scrolls, unless what is shown depends on it
 
 
 PICTURES = {
     "help": Picture(("rnndrop -h", "rnndrop report -h")),
-    "run": Picture((f"rnndrop run dropout=variational {SMALL}", f"rnndrop run dropout=awd {SMALL}")),
+    "run": Picture(
+        (f"rnndrop run dropout=variational {SMALL}", f"rnndrop run dropout=awd {SMALL}"),
+        until=(r"epoch +5/6 ━.*left", ""),
+    ),
     "sweep": Picture(
         (f"rnndrop sweep dropout=none,naive,variational 'seed=range(3)' --jobs 2 {SMALL}",
          f"rnndrop sweep dropout=none,naive,variational,awd 'seed=range(3)' --jobs 2 {SMALL}"),
-        until=r" [4-9]\d%  ",
+        until=(r" [4-9]\d%  .*left",) * 2,
     ),
     "report": Picture(("rnndrop report --baseline none",) * 2),
     "decide": Picture((f"rnndrop decide dropout=naive,none --max-seeds 6 --jobs 2 {SMALL}",
                        f"rnndrop decide dropout=awd,none --max-seeds 6 --jobs 2 {SMALL}")),
     "watch": Picture(
         ("rnndrop watch",) * 2,
-        until=r"running +\w+/seed-\d+ .* \d/6 .*\d",
+        until=(r"running +\w+/\d+ .* [2-6]/6 .*left|running +\w+/\d+ .* [2-6]/6 .* 0:",) * 2,
         stop=True,
-        beside=f"rnndrop sweep dropout=locked_gates,zoneout 'seed=range(3)' --jobs 2 {SMALL}",
+        beside=(f"rnndrop sweep dropout=locked,zoneout --jobs 2 {SMALL}",
+                f"rnndrop sweep dropout=locked,zoneout 'seed=range(3)' --jobs 2 {SMALL}"),
         height=24,
     ),
 }  # fmt: skip
@@ -156,11 +160,11 @@ def svg(lines: list[list[Any]], columns: int, colours: dict[str, str]) -> str:
                     f'<rect x="{PAD + at * CELL:g}" y="{PAD + row * LINE}" width="{len(text) * CELL:g}" '
                     f'height="{LINE}" fill="{colours.get(ground) or f"#{ground}"}"/>'
                 )
-            if text.strip():
+            if shown := text.rstrip():
                 own = f' fill="{colours.get(colour) or f"#{colour}"}"' if colour != "default" else ""
                 own += ' font-weight="bold"' * bold + ' opacity=".6"' * dim
                 x, y = PAD + at * CELL, PAD + row * LINE + 13
-                body.append(f'<text x="{x:g}" y="{y}" textLength="{len(text) * CELL:g}"{own}>{escape(text)}</text>')
+                body.append(f'<text x="{x:g}" y="{y}" textLength="{len(shown) * CELL:g}"{own}>{escape(shown)}</text>')
             at += len(text)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}">'
@@ -186,12 +190,11 @@ def main(arguments: list[str]) -> int:
         where, colours = given.where or Path(scratch), LIGHT if given.light else DARK
         for name in given.names or PICTURES:
             picture = PICTURES[name]
-            with _at_work(picture.beside, where):
-                taken = [
-                    (columns, capture(command, columns, picture.height, where, picture.until, picture.stop))
-                    for columns, command in zip((80, 120), picture.commands, strict=True)
-                ]
-            for columns, lines in taken:
+            for columns, command, until, beside in zip(
+                (80, 120), picture.commands, picture.until, picture.beside, strict=True
+            ):
+                with _at_work(beside, where):
+                    lines = capture(command, columns, picture.height, where, until, picture.stop)
                 given.into.mkdir(parents=True, exist_ok=True)
                 path = given.into / f"{name}-{columns}.svg"
                 path.write_text(svg(lines, columns, colours), "utf-8")

@@ -9,14 +9,20 @@ import struct
 import termios
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 from tests.conftest import Command
 
 
 def on_a_terminal(
-    rnndrop: Command, arguments: list[str], columns: int = 200, lines: int = 50, **environment: str
+    rnndrop: Command,
+    arguments: list[str],
+    columns: int = 200,
+    lines: int = 50,
+    stdout: Path | None = None,
+    **environment: str,
 ) -> tuple[int, bytes]:
-    """The exit code of a command whose standard streams are a terminal, and what it wrote to it."""
+    """The exit code of a command whose standard streams are a terminal, and what it wrote to it; `stdout`: a file."""
     leader, follower = pty.openpty()
     fcntl.ioctl(leader, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
@@ -31,6 +37,9 @@ def on_a_terminal(
         said = pool.submit(read)
         try:
             streams = dict.fromkeys((0, 1, 2), os.ttyname(follower))
+            if stdout:
+                stdout.touch()
+                streams[1] = str(stdout)
             done = rnndrop(*arguments, streams=streams, **{"COLUMNS": "", "TERM": "xterm", **environment})
         finally:
             os.close(follower)

@@ -88,3 +88,17 @@ def test_a_sweep_on_a_terminal_draws_one_bar(rnndrop: Command) -> None:
     text = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", said.decode())
     assert code == 0 and "\N{REPLACEMENT CHARACTER}" not in text
     assert "2 runs: 2 new" in text and "2 of 2 runs" in text and "2 ran now (2 finished)" in text
+
+
+def test_results_of_a_sweep_go_to_a_file_though_the_bar_is_on_a_terminal(rnndrop: Command, tmp_path: Path) -> None:
+    results = tmp_path / "results.txt"
+    code, said = on_a_terminal(rnndrop, ["sweep", "dropout=none,naive", *TINY], stdout=results)
+    assert code == 0 and "━━━".encode() in said
+    assert len(re.findall(r"✓ valid [\d.]+", results.read_text())) == 2 and "✓".encode() not in said
+
+
+def test_messages_stand_above_the_bar(rnndrop: Command) -> None:
+    _, said = on_a_terminal(rnndrop, ["sweep", "dropout=none", *TINY], 90)
+    assert on_a_terminal(rnndrop, ["run", "dropout=none", *TINY], 90)[1].endswith(b"seed-0\r\n")
+    for line in re.split(rb"\r\n|\r|\x1b\[2K", said):
+        assert "━".encode() not in line or b"Compiling" not in line
