@@ -31,7 +31,7 @@ GONE = {"trainer.tensorboard": "tracker=[tensorboard]"}
 """Settings that records of before have, none of which changed what a run computes, with what is typed instead."""
 
 ELSEWHERE = frozenset(
-    ("seed", "output", "label", "tracker", "data.root", "trainer.device", "trainer.threads",
+    ("seed", "output", "label", "tracker", "data.root", "trainer.device", "trainer.deterministic", "trainer.threads",
      "trainer.checkpoint_epochs", "trainer.checkpoint_seconds", "trainer.keep_weights", *GONE)
 )  # fmt: skip
 """Settings that do not change what a run computes."""

@@ -7,6 +7,7 @@ leaves it there is the run it was (`rnndrop.config.identity`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -64,6 +65,20 @@ class CellName(OneOf):
     def __call__(self, name: str) -> str:
         """The name. Raises ValueError."""
         return name if is_own(name) else super().__call__(name)
+
+
+@dataclass(frozen=True)
+class DeviceName(OneOf):
+    """A check that it is a kind of device, or one GPU of several."""
+
+    also: str = ", or cuda:N"
+
+    def __call__(self, name: str) -> str:
+        """The name. Raises ValueError."""
+        return name if re.fullmatch(r"cuda:\d{1,3}", name) else super().__call__(name)
+
+
+DEVICES = dict.fromkeys(("auto", "cpu", "cuda", "mps"))
 
 
 class Settings(BaseModel):
@@ -336,7 +351,7 @@ class TrainerSettings(Settings):
         "Epochs without a better valid score after which training ends; null: it always lasts trainer.epochs.",
         "trainer.patience=3",
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = _setting(
+    device: Annotated[str, AfterValidator(DeviceName(DEVICES))] = _setting(
         "Where to compute; auto: on a GPU if there is one, else on the CPU.", "trainer.device=cpu"
     )
     precision: Literal["float32", "tf32", "bf16"] = _setting(
@@ -344,6 +359,11 @@ class TrainerSettings(Settings):
         "products, tf32 on NVIDIA GPUs from Ampere on.",
         "trainer.precision=bf16",
         default="float32",
+    )
+    deterministic: bool = _setting(
+        "Whether only operations are used that give the same bits each time; those that have no such way fail.",
+        "trainer.deterministic=true",
+        default=False,
     )
     threads: Positive | None = _setting("CPU threads; null: torch's default.", "trainer.threads=2")
     checkpoint_epochs: Positive | None = _setting(

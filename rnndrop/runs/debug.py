@@ -98,7 +98,7 @@ def one_batch(config: Config) -> OneBatch:
     """
     bare = compose([])
     config = config.model_copy(update={"dropout": bare.dropout, "twin": bare.twin})
-    with environment.computing(config.trainer.precision, config.trainer.threads):
+    with environment.computing(config.trainer):
         stepping = _Stepping(config, 1)
         taken = stepping.step()
         first = taken.loss / taken.targets
@@ -111,7 +111,7 @@ def one_batch(config: Config) -> OneBatch:
 
 def profiled(config: Config) -> Profile:
     """Time the phases of `TIMED` training steps, and then the operators in as many more. Raises RequestError."""
-    with environment.computing(config.trainer.precision, config.trainer.threads):
+    with environment.computing(config.trainer):
         stepping = _Stepping(config, WARM + 2 * TIMED)
         for _ in range(WARM):
             stepping.step()

@@ -102,7 +102,7 @@ def _data(config: Config) -> str:
 
 def _step(config: Config) -> str:
     """Train on two steps; time the second."""
-    with environment.computing(config.trainer.precision, config.trainer.threads):
+    with environment.computing(config.trainer):
         return _timed_step(config)
 
 

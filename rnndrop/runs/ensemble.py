@@ -57,7 +57,7 @@ def _scores(folder: Path, overrides: Sequence[str]) -> dict[str, tuple[float, np
     """A run's perplexity by split, and -ln p (N,) of its tokens."""
     _, config, model, corpus = load(folder, device=device_of(overrides))
     config, scores = evaluated(config, overrides), {}
-    with environment.computing(config.trainer.precision, config.trainer.threads):
+    with environment.computing(config.trainer):
         for split in SPLITS:
             value, nll = task_named(config.task).score(model, config, corpus, split)
             assert nll is not None  # of every task that predicts tokens

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from rnndrop.config.cells import cell_named
+from rnndrop.config.schema import TrainerSettings
 from rnndrop.errors import RequestError
 from rnndrop.ops import matmul
 from rnndrop.recurrent import engine, kernels
@@ -24,8 +26,11 @@ def device(name: str) -> torch.device:
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(each for each, present in here.items() if present)
-    if not here[name]:
+    kind, _, index = name.partition(":")
+    if not here[kind]:
         raise RequestError(f"trainer.device={name}: this machine has {' '.join(n for n, yes in here.items() if yes)}.")
+    if index and int(index) >= (count := torch.cuda.device_count()):
+        raise RequestError(f"trainer.device={name}: torch finds {count} GPUs here, cuda:0 to cuda:{count - 1}.")
     return torch.device(name)
 
 
@@ -69,15 +74,22 @@ def check_precision(name: str, device: torch.device, cell: str) -> None:
 
 
 @contextmanager
-def computing(precision: str, threads: int | None) -> Iterator[None]:
-    """Compute as `trainer.precision` says and with so many threads (None: those there are); afterwards as before."""
+def computing(settings: TrainerSettings) -> Iterator[None]:
+    """Compute as `precision`, `threads`, `deterministic` and a GPU's number in `device` say; afterwards as before."""
     found, restore, rounded = torch.get_num_threads(), _precision_as_it_is(), matmul.rounds()
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    number = settings.device.partition(":")[2]
     try:
-        if threads:
-            torch.set_num_threads(threads)
-        set_precision(precision)
-        yield
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        set_precision(settings.precision)
+        if settings.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which its products need for that
+            torch.use_deterministic_algorithms(True)
+        with torch.cuda.device(int(number)) if number else nullcontext():  # our kernels start on the current one
+            yield
     finally:
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
         torch.set_num_threads(found)
         restore()
         matmul.round_factors(rounded)

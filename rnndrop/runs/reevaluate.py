@@ -78,7 +78,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
         )
     record, config, model, corpus = load(folder, device=device_of(overrides))
     config = evaluated(config, overrides)
-    with environment.computing(config.trainer.precision, config.trainer.threads):
+    with environment.computing(config.trainer):
         found = task_named(config.task).measure(model, config, corpus, asked(config))
     with locked(folder, wait=True):
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile

@@ -49,7 +49,7 @@ def run_one(
         return _answer(config, folder, known)  # needs neither the corpus nor a folder that can be written
     new = partial(Execution, config, overrides, folder)
     run = None if answered else new()  # a request that cannot be met leaves nothing behind
-    with claimed(folder, wait), environment.computing(config.trainer.precision, config.trainer.threads):
+    with claimed(folder, wait), environment.computing(config.trainer):
         found = records.own_record_or_aside(folder, owned)
         if not force and found and records.settles(found, settled):
             if claims(config, found):

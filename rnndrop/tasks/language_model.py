@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnndrop import data
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import cell_named
 from rnndrop.config.schema import Config, DataSettings, TrainerSettings
 from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
@@ -207,14 +207,14 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
 
 def _check_window(rows: int, config: Config) -> None:
     """Raise RequestError for holes longer than a column, of so many rows, and for a window that no memory holds."""
-    batch, cell = config.trainer.batch_size, CELLS[config.model.cell]
+    batch, cell = config.trainer.batch_size, cell_named(config.model.cell)
     for own in config.twin_plan.active:
         if own.block is not None and own.block > rows:
             raise RequestError(
                 f"dropout.{own.location}.block={own.block}: no hole is longer than a column of the text, {rows:,} steps"
                 f" with trainer.batch_size={batch}. Give at most that."
             )
-    if config.trainer.device in ("auto", "cuda") and torch.cuda.is_available():
+    if config.trainer.device not in ("cpu", "mps") and torch.cuda.is_available():
         return  # a GPU says itself that it has no room
     steps = min(config.trainer.window, rows)
     kept = 4 * steps * batch * config.model.layers * (len(cell.gates) + 1) * config.model.hidden  # bytes

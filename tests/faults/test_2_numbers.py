@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnndrop
+from rnndrop.config.compose import compose
+from rnndrop.config.identity import run_id
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.dropout.functional import locked_dropout
 from rnndrop.dropout.masks import LayerMasks, MemoryMask, draw, draw_masks, evaluation_masks
@@ -220,6 +224,11 @@ def test_2_6_on_a_gpu_that_is_refused_which_it_does_not_have(
             environment.check_precision(name, torch.device("cuda"), "lstm")
 
 
+def computing(precision: str, threads: int | None, deterministic: bool = False) -> Any:
+    given = {"precision": precision, "threads": threads, "deterministic": deterministic}
+    return environment.computing(compose([]).trainer.model_copy(update=given))
+
+
 def test_2_6_bf16_is_refused_where_the_steps_of_a_cell_cannot_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matmul, "has_bf16", lambda: True)
     monkeypatch.setattr(engine, "compiles", lambda cell, bf16: False)
@@ -231,7 +240,7 @@ def test_2_6_records_of_such_runs_can_still_be_read_and_evaluated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(environment, "check_precision", lambda name, device, cell: None)  # as it was
-    with environment.computing("float32", None):
+    with computing("float32", None):
         record = rnndrop.run([*TINY, "trainer.epochs=1", "trainer.precision=tf32", f"output={tmp_path}"])
         monkeypatch.undo()
         assert len(rnndrop.load_runs(tmp_path)) == 1
@@ -245,24 +254,69 @@ def test_2_10_threads_and_precision_are_as_they_were_before_a_computation() -> N
 
     before = now()
     other = 1 if before[0] > 1 else 2
-    with environment.computing("tf32", other):
+    with computing("tf32", other):
         assert now() == (other, "high", True)
-        with environment.computing("float32", None):
+        with computing("float32", None):
             assert now() == (other, "highest", False)
         assert now() == (other, "high", True)
     assert now() == before
-    with pytest.raises(KeyboardInterrupt), environment.computing("tf32", other):
+    with pytest.raises(KeyboardInterrupt), computing("tf32", other):
         raise KeyboardInterrupt
     assert now() == before
+
+
+def test_2_10_what_has_no_deterministic_way_fails_where_that_is_asked_for() -> None:
+    x = torch.rand(8, requires_grad=True)
+    assert not torch.are_deterministic_algorithms_enabled()
+    with computing("float32", None, deterministic=True), pytest.raises(RuntimeError, match="deterministic"):
+        torch.nn.functional.max_unpool1d(x.view(1, 8), torch.arange(8).view(1, 8), 1)
+    assert not torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)  # by the program that asks
+    try:
+        with computing("float32", None):
+            pass
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_2_10_a_deterministic_run_is_the_same_run(tmp_path: Path) -> None:
+    plain, strict = (
+        rnndrop.run([*TINY, "dropout=awd", f"output={tmp_path / name}", f"trainer.deterministic={name}"])
+        for name in ("false", "true")
+    )
+    assert strict.status == "finished" and strict.run_id == plain.run_id and strict.metrics == plain.metrics
+
+
+def test_2_10_one_gpu_of_several_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+
+    @contextmanager
+    def current(index: int) -> Iterator[None]:
+        used.append(index)
+        yield
+
+    monkeypatch.setattr("torch.cuda.device", current)
+    assert environment.device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(RequestError, match="torch finds 2 GPUs here, cuda:0 to cuda:1"):
+        environment.device("cuda:2")
+    settings = compose(["trainer.device=cuda:1"]).trainer
+    assert run_id(compose(["trainer.device=cuda:1"])) == run_id(compose([]))
+    with environment.computing(settings):
+        assert used == [1]
+    with pytest.raises(RequestError, match="or cuda:N"):
+        compose(["trainer.device=cuda:one"])
 
 
 def test_2_10_a_user_who_set_the_precision_of_a_library_finds_it_again() -> None:
     cudnn: Any = torch.backends.cudnn
     libraries = (torch.backends.cuda.matmul, cudnn.rnn, cudnn.conv)
-    with environment.computing("float32", None):
+    with computing("float32", None):
         for library, precision in zip(libraries, ("tf32", "tf32", "ieee"), strict=True):
             library.fp32_precision = precision
-        with environment.computing("float32", None):
+        with computing("float32", None):
             pass
         assert [library.fp32_precision for library in libraries] == ["tf32", "tf32", "ieee"]
 
