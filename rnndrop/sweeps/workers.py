@@ -223,7 +223,7 @@ def _work(pipe: Connection[Any, Any], place: int, gpus: int | None, threads: int
             kind, content = run_task(config, overrides, force, settled, tell, rivals, shared)
             if kind != "memory":
                 pipe.send((kind, content))
-            _give_back_memory()
+                _give_back_memory()
     gc.freeze()  # or Python looks for cycles among all that torch has before it leaves: a second and more
     if kind == "memory":
         sys.exit(OUT_OF_MEMORY)
