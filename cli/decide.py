@@ -20,6 +20,7 @@ from rnndrop.sweeps.contest import Contest, Lasting, contest
 from rnndrop.sweeps.launchers import executor, split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
+from .output import entry
 from .progress import console, tell_idle
 from .run import result_line
 from .sweep import Options, ask_to_cancel, carry_out, summary
@@ -61,7 +62,7 @@ def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
     if options.as_json:
         print(decision.to_json(), end="")
     else:
-        print("\n".join([*sentences(decision), str(path)]))
+        print("\n".join([*(entry("", each) for each in sentences(decision)), str(path)]))
     if any(job.state == "unreadable" for job in every):
         return 2
     return 1 if race.diverged or race.going_on else 0
