@@ -19,6 +19,7 @@ from rnndrop.sweeps.deciding import Deciding
 from rnndrop.sweeps.launchers import schedules, split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
+from .output import entry
 from .progress import console, tell_idle
 from .run import result_line
 from .sweep import Options, ask_to_cancel, carry_out, executor_for, summary
@@ -55,7 +56,7 @@ def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
     if options.as_json:
         print(decision.to_json(), end="")
     else:
-        print("\n".join([*sentences(decision), str(deciding.path)]))
+        print("\n".join([*(entry("", each) for each in sentences(decision)), str(deciding.path)]))
     if any(job.state == "unreadable" for job in every):
         return 2
     return 1 if race.diverged or race.going_on else 0

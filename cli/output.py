@@ -85,7 +85,13 @@ def console(stream: str = "stdout") -> Console:
     """A console of rich's on stdout or stderr, for which text is text: neither markup nor an emoji's name."""
     from rich.console import Console
 
-    return Console(file=_Steered(stream), markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]
+    class Folding(Console):
+        """A line that is to stay whole does so where a program reads it; on a terminal it is folded between words."""
+
+        def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+            super().print(*objects, soft_wrap=bool(soft_wrap) and not self.is_terminal, **options)
+
+    return Folding(file=_Steered(stream), markup=False, emoji=False, highlight=False)  # type: ignore[arg-type]
 
 
 def entry(name: str, about: str) -> str:

@@ -186,6 +186,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--into", type=Path, default=IMAGES, help="folder of the pictures")
     parser.add_argument("--light", action="store_true", help="on a light terminal")
     given = parser.parse_args(arguments)
+    drawn: dict[Path, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         where, colours = given.where or Path(scratch), LIGHT if given.light else DARK
         for name in given.names or PICTURES:
@@ -195,10 +196,11 @@ def main(arguments: list[str]) -> int:
             ):
                 with _at_work(beside, where):
                     lines = capture(command, columns, picture.height, where, until, picture.stop)
-                given.into.mkdir(parents=True, exist_ok=True)
-                path = given.into / f"{name}-{columns}.svg"
-                path.write_text(svg(lines, columns, colours), "utf-8")
-                print(f"{path}: {len(lines)} lines")
+                drawn[given.into / f"{name}-{columns}.svg"] = svg(lines, columns, colours)
+                print(f"{name}-{columns}: {len(lines)} lines", flush=True)
+    given.into.mkdir(parents=True, exist_ok=True)
+    for path, text in drawn.items():  # at the end: until then the tree is as committed, which records note
+        path.write_text(text, "utf-8")
     return 0
 
 

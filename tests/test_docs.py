@@ -149,3 +149,13 @@ def test_the_readme_counts_what_was_published_as_the_catalogue_does() -> None:
     assert f"lists {len(CATALOGUE)} regularisers, how each of {len(HERE)} is asked for" in text
     changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
     assert f"{len(HERE)} of {len(CATALOGUE)} published regularisers" in changes
+
+
+def test_there_are_pictures_of_the_terminal_in_both_widths_and_they_are_small() -> None:
+    found = list((ROOT / "docs" / "images" / "terminal").iterdir())
+    names = ("help", "run", "sweep", "report", "decide", "watch")
+    assert {path.name for path in found} == {f"{name}-{columns}.svg" for name in names for columns in (80, 120)}
+    assert sum(path.stat().st_size for path in found) < 1_000_000
+    for path in found:
+        text = path.read_text("utf-8")
+        assert "\N{REPLACEMENT CHARACTER}" not in text and "Traceback" not in text and "/home/" not in text
