@@ -1,4 +1,4 @@
-"""One self-contained page: the table, the curves, the differences, decisions, searches, and how each row came about.
+"""One self-contained page: the table, curves, differences, rates, decisions, searches, and how each row came about.
 
 The libraries come from installed packages (plotly's own JavaScript; DataTables as itables ships it), their licence
 notes with them, so the page asks the network for nothing. All data go through JSON and are written as text.
@@ -24,8 +24,8 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import untracked
-from rnndrop.config.tasks import TASKS, score, task_by_metric
+from rnndrop.config.identity import canonical, untracked
+from rnndrop.config.tasks import TASKS, task_by_metric
 from rnndrop.decisions.document import Decision
 from rnndrop.decisions.words import sentences
 from rnndrop.errors import RequestError
@@ -36,11 +36,16 @@ from rnndrop.report.compare import compare, placed
 from rnndrop.report.decided import story
 from rnndrop.report.searched import Searched
 from rnndrop.report.settings import Settings, show, varying
-from rnndrop.report.sheet import Sheet, failures, sheets, title
+from rnndrop.report.sheet import Column, Sheet, lost, sheets, title
 from rnndrop.report.spread import bars
 
 FOREST = 60  # rows of the forest plot
 DRAWN = 12  # decisions that are drawn, and searches; of further decisions there are the words
+LOST = 200  # unfinished runs that are named
+ERROR = 6000  # characters of an error, its end
+AXES, LINES = 3, 8  # as many settings must vary, over as many rows, for all of them to be drawn side by side
+THEME = 'document.documentElement.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches)'
+"""Run before anything is drawn: a dark page never shows white first."""
 LIBRARIES = {
     "plotly": ("plotly", "package_data/plotly.min.js"),
     "datatables": ("itables", "html/dt_bundle.js"),
@@ -67,6 +72,7 @@ def write_page(
         own.joinpath("page.html").read_text(encoding="utf-8")
     )
     css, script = (own.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    unfinished = int((runs["status"] != "finished").sum())
     text = template.render(
         plotly=parts["plotly"],
         datatables=base64.b64encode(parts["datatables"].encode()).decode(),
@@ -74,10 +80,12 @@ def write_page(
         css=css,
         script=script,
         of_maps=re.findall(r'getElementById\("([0-9a-f]{64})"\)', parts["plotly"]),
-        scripts=_hashes(parts["plotly"], script),
+        theme=THEME,
+        scripts=_hashes(THEME, parts["plotly"], script),
         styles=_hashes(parts["datatables_css"], css, ""),
         data=embedded(page_data(table, runs, metric, decisions, searches)),
         runs=len(runs),
+        unfinished=unfinished,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("rnndrop"),
     )
@@ -145,8 +153,24 @@ def page_data(
         "environments": environments,
         "decisions": [_decision(each, number < DRAWN) for number, each in enumerate(decisions)],
         "searches": [asdict(each) for each in searches if each.name == name][:DRAWN],
-        "failures": failures(runs),
+        "lost": _lost(runs),
+        "defaults": {name: show(value) for name, value in _defaults().items()},
     }
+
+
+def _defaults() -> Settings:
+    """The settings of a plain run, those that count."""
+    from rnndrop.config.compose import compose
+
+    return canonical(compose([]).model_dump(mode="json"))
+
+
+def _lost(runs: pd.DataFrame) -> dict[str, Any]:
+    """The runs that did not finish; many end in one error, which is there once."""
+    every = lost(runs)
+    errors: dict[str, int] = {}
+    rows = [{**asdict(each), "error": errors.setdefault(each.error[-ERROR:], len(errors))} for each in every[:LOST]]
+    return {"rows": rows, "errors": list(errors), "more": len(every) - len(rows)}
 
 
 def _table(
@@ -162,24 +186,36 @@ def _table(
     own_runs = runs[runs["data_sha256"].isna() if pd.isna(sha) else runs["data_sha256"] == sha]
     for row in own_runs[own_runs["run_id"].isin(settings)].sort_values("seed").to_dict("records"):
         by_run.setdefault(row["run_id"], []).append(row)
-    names = dict(zip(ours["run_id"], series.labels(ours), strict=True))
+    labels = series.labels(ours)
+    names = dict(zip(ours["run_id"], zip(labels, series.distinct(labels), strict=True), strict=True))
+    order = _order(sheet.columns, metric)
     floor = part["floor_perplexity_valid"].dropna()
     return {
         "constants": sheet.constants,
-        "columns": [{"title": column.header, "left": column.left} for column in sheet.columns],
+        "columns": [
+            {"title": column.header, "left": column.left, "first": column.key in _first(metric)}
+            for column in (sheet.columns[at] for at in order)
+        ],
         "rows": [
-            {"cells": row.cells, "values": row.values, "tone": row.tone, "run": row.run_id}
+            {
+                "cells": [row.cells[at] for at in order],
+                "values": [row.values[at] for at in order],
+                "tone": row.tone,
+                "run": row.run_id,
+            }
             for row in sheet.rows
             if row.tone != "floor"
         ],
-        "floor": next((row.cells for row in sheet.rows if row.tone == "floor"), None),
+        "floor": next(([row.cells[at] for at in order] for row in sheet.rows if row.tone == "floor"), None),
         "floor_valid": floor.iloc[0] if len(floor) else None,
         "notes": sheet.notes,
         "warnings": sheet.warnings,
         "common": {name: show(value) for name, value in common.items()},
         "groups": {
             run: {
-                "label": names[run],
+                "label": names[run][0],
+                "brief": names[run][1],
+                "curve": _curve(own),
                 "settings": {key: show(value) for key, value in settings[run].items() if key in differing},
                 "reproduce": reproduce(own[0]["overrides"], [row["seed"] for row in own]),
                 "runs": [_run(row, environments) for row in own],
@@ -187,8 +223,23 @@ def _table(
             for run, own in by_run.items()
         },
         "forest": _forest(ours, metric) if "change" in part else None,
+        "rates": _rates(ours, metric),
+        "axes": _axes(ours, metric),
         "spread": _spread(ours, own_runs),
     }
+
+
+def _first(metric: str) -> tuple[str, ...]:
+    """The keys of the columns that stand first: what a row is, of how many seeds, what it scored, against what."""
+    return "dropout", "n", metric, "change"
+
+
+def _order(columns: list[Column], metric: str) -> list[int]:
+    """Where each column of the page stands in the sheet."""
+    first = _first(metric)
+    return sorted(
+        range(len(columns)), key=lambda at: first.index(key) if (key := columns[at].key) in first else len(first)
+    )
 
 
 def _decision(decision: Decision, drawn: bool) -> dict[str, Any]:
@@ -217,14 +268,45 @@ def _forest(ours: pd.DataFrame, metric: str) -> dict[str, Any]:
     """The differences, and what they are of."""
     rows = series.forest(ours, metric)[:FOREST]
     about = f"{title(metric)} against {series.against(ours)}" if rows else ""
+    names = series.distinct([each.label for each in rows])
     return {
-        "rows": [{**asdict(each), "df": each.freedom} for each in rows],
+        "rows": [{**asdict(each), "df": each.freedom, "brief": name} for each, name in zip(rows, names, strict=True)],
         "about": about,
     }
 
 
+def _rates(ours: pd.DataFrame, metric: str) -> dict[str, Any] | None:
+    """The score against the rate of each location, where any ran at two."""
+    with suppress(RequestError):
+        return {"title": title(metric), "lines": [asdict(line) for line in series.rates(ours, metric)]}
+    return None
+
+
+def _axes(ours: pd.DataFrame, metric: str) -> dict[str, Any] | None:
+    """All that varies beside the score, where much does."""
+    scored = ours[ours[metric].notna()]
+    found = series.axes(scored) if len(scored) else []
+    if len(found) < AXES or len(scored) < LINES:
+        return None
+    return {
+        "axes": [asdict(axis) for axis in found],
+        "runs": list(scored["run_id"]),
+        "score": {"name": title(metric), "values": scored[metric].astype(float).tolist()},
+    }
+
+
+def _curve(own: list[dict[Any, Any]]) -> dict[str, Any] | None:
+    """The mean learning curve of a group's finished runs, and its spread."""
+    seeds = series.histories(row["folder"] for row in own if row["status"] == "finished")
+    if not seeds:
+        return None
+    found = series.curve("", seeds)
+    numbers = {name: [_rounded(value) for value in getattr(found, name)] for name in ("train", "valid", "valid_std")}
+    return {**numbers, "epochs": found.epochs, "seeds": found.seeds}
+
+
 def _run(row: dict[Any, Any], environments: list[dict[str, Any]]) -> dict[str, Any]:
-    """One seed: what it came to, its curve, and where it was computed (an index, for most are alike)."""
+    """One seed: what it came to, and where it was computed (an index, for most are alike)."""
     environment = {
         **{key: value for key, value in row["environment"].items() if key not in ("git_revision", "git_dirty")},
         "revision": revision(row["git_revision"], row["git_dirty"]),
@@ -232,16 +314,13 @@ def _run(row: dict[Any, Any], environments: list[dict[str, Any]]) -> dict[str, A
     if environment not in environments:
         environments.append(environment)
     metric = TASKS[row["task"]].metric
-    history = next(iter(series.histories([row["folder"]])), [])
     return {
         "seed": row["seed"],
         "status": row["status"],
         "valid": row[f"valid_{metric}"],
         "test": row[f"test_{metric}"],
         "folder": row["folder"],
-        "error": None if pd.isna(row["error"]) else row["error"].strip().splitlines()[-1:],
         "environment": environments.index(environment),
-        "curve": [[_rounded(score(epoch, split)) for epoch in history] for split in ("train", "valid")],
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from rnndrop.config.tasks import score, task_by_metric, task_of_row
+from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError
 from rnndrop.report.committed import epochs
 from rnndrop.report.compare import context_columns
@@ -19,19 +20,21 @@ from rnndrop.report.settings import brief, rule_words
 from rnndrop.store.records import read_history
 
 NARROW = 5.0  # per cent: the least that the colours of a heat map span on either side, so that a trifle looks pale
+PLAN = ""  # the part of a label that is the plan's name
 Rules = tuple[tuple[str, str, float], ...]
 """The active rules of a plan: (location, kind, p)."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A group's learning curve, the mean over its seeds; lists of one length."""
+    """A group's learning curve, the mean over `seeds`; lists of one length."""
 
     label: str
     epochs: list[int]
     train: list[float]
     valid: list[float]
     valid_std: list[float]
+    seeds: int
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,19 @@ class Point:
 class Line:
     """Perplexity against the rate of one location, all else equal."""
 
+    location: str
     label: str
     p: list[float]
     mean: list[float]
     std: list[float]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What each row of a comparison has of one setting that varies: a rate, another number, or a word."""
+
+    name: str
+    values: list[float | str]
 
 
 @dataclass(frozen=True)
@@ -118,7 +130,7 @@ def curve(label: str, seeds: list[list[dict[str, Any]]]) -> Curve:
     )
     std = valid.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(length)
     epochs = [int(row["epoch"]) for row in seeds[0][:length]]
-    return Curve(label, epochs, train.mean(0).tolist(), valid.mean(0).tolist(), std.tolist())
+    return Curve(label, epochs, train.mean(0).tolist(), valid.mean(0).tolist(), std.tolist(), len(seeds))
 
 
 def labels(table: pd.DataFrame) -> list[str]:
@@ -129,6 +141,74 @@ def labels(table: pd.DataFrame) -> list[str]:
     names = [name for name in ("dropout", *context_columns(table)) if table[name].nunique() > 1] or ["dropout"]
     rows = zip(*(table[name] for name in names), strict=True)
     return [" · ".join(_word(*each) for each in zip(names, row, strict=True) if each[1] != "null") for row in rows]
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names of `labels` with no more parts than tell them apart: `variational input.p=0.2 …`."""
+    every = [_parts(name) for name in names]
+    kept = list(dict.fromkeys(key for parts in every for key in parts))
+    unlike = len(set(names))
+
+    def told(keys: Iterable[str]) -> int:
+        return len({tuple(parts.get(key) for key in keys) for parts in every})
+
+    for key in reversed(kept):
+        without = [each for each in kept if each != key]
+        if key != PLAN and told(without) == unlike:
+            kept = without
+    return [_short(name, parts, kept) for name, parts in zip(names, every, strict=True)]
+
+
+def _short(name: str, parts: Mapping[str, str], kept: Collection[str]) -> str:
+    if all(key in kept for key in parts):
+        return name
+    told = [text for key, text in parts.items() if key in kept]
+    return f"{_joined(told or list(parts.values())[:1])}\N{NO-BREAK SPACE}…"
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Parts in one line: `KEY=VALUE` after a space, all else after a dot."""
+    return "".join(f"{(' ' if '=' in text else ' · ') * (at > 0)}{text}" for at, text in enumerate(texts))
+
+
+def _parts(name: str) -> dict[str, str]:
+    """The parts of a label by what they are of: of `input locked .2 · hidden=100`, `input locked` and `hidden`."""
+    found: dict[str, str] = {}
+    for number, chunk in enumerate(name.split(" · ")):
+        words = [word for word in chunk.split() if "=" not in word]
+        rule, rate = " ".join(words[:-1]), words[-1] if words else None
+        if rate is not None:
+            found[rule if rule and _number(rate) is not None else f"word {number}" if number else PLAN] = " ".join(
+                words
+            )
+        found.update((word.partition("=")[0], word) for word in chunk.split() if "=" in word)
+    return found
+
+
+def _number(text: object) -> float | None:
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
+
+
+def axes(table: pd.DataFrame, most: int = 8) -> list[Axis]:
+    """What varies in a comparison, to draw side by side: the plan's name, the rates of locations, other settings.
+
+    A setting whose values are words is left out where it has more than `most`.
+    """
+    settings: list[dict[str, Any]] = list(table["settings"])
+    found = [Axis("plan", [str(each.get("dropout.name")) for each in settings])]
+    found += [Axis(place, [float(each.get(f"dropout.{place}.p") or 0) for each in settings]) for place in LOCATIONS]
+    for name in context_columns(table):
+        numbers = [_number(value) for value in table[name]]
+        whole = None not in numbers
+        found.append(Axis(brief(name), [each for each in numbers if each is not None] if whole else list(table[name])))
+    return [
+        axis
+        for axis in found
+        if len(set(axis.values)) > 1 and (not isinstance(axis.values[0], str) or len(set(axis.values)) <= most)
+    ]
 
 
 def _word(name: str, value: object) -> str:
@@ -209,9 +289,13 @@ def rates(table: pd.DataFrame, metric: str, location: str | None = None) -> list
         if len(values) >= 2:
             p = sorted(values)
             extra = [" ".join(f"{each[0]} {each[1]} {each[2]:g}" for each in rest)] if rest else []
-            extra += [str(word) for name, word in zip(context, where, strict=True) if table[name].nunique() > 1]
+            extra += [
+                _word(name, word)
+                for name, word in zip(context, where, strict=True)
+                if table[name].nunique() > 1 and word != "null"
+            ]
             label = " · ".join([f"{place} {kind}", *extra])
-            made.append(Line(label, p, [values[each][0] for each in p], [values[each][1] for each in p]))
+            made.append(Line(place, label, p, [values[each][0] for each in p], [values[each][1] for each in p]))
     if not made:
         raise RequestError(
             "No location ran at two rates with all else equal. Try: rnndrop sweep dropout.recurrent.kind=locked "

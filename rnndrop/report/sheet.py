@@ -363,21 +363,50 @@ def _over_samples(ours: pd.DataFrame, metric: str) -> str:
     return "" if pd.isna(error) else f"; over the samples of one run ± {number(error, like=ours[name].max())}"
 
 
-def failures(runs: pd.DataFrame) -> list[str]:
-    """The runs that did not finish: what each was, its last words, and what shows the rest.
+@dataclass(frozen=True)
+class Lost:
+    """A run that did not finish: what it was, its last words, its whole error, and the command that shows it."""
 
-    At most `FAILURES_NAMED` of them, those with different last words first.
+    run_id: str
+    seed: int
+    status: str
+    what: str
+    end: str
+    error: str
+    show: str
+
+
+def lost(runs: pd.DataFrame) -> list[Lost]:
+    """The runs that did not finish, those with different last words first."""
+    found = runs[runs["status"] != "finished"]
+    ends = found["error"].fillna("").map(lambda text: (str(text).strip().splitlines() or [""])[-1])
+    found = found.assign(end=ends, again=ends.duplicated()).sort_values("again", kind="stable")
+    return [
+        Lost(
+            row["run_id"],
+            row["seed"],
+            row["status"],
+            " ".join(of_identity(row["overrides"])) or row["dropout"],
+            row["end"],
+            _word(row["error"]).strip(),
+            _show(row["folder"]),
+        )
+        for row in found.to_dict("records")
+    ]
+
+
+def failures(runs: pd.DataFrame) -> list[str]:
+    """The runs that did not finish, a line each: what it was, its last words, and what shows the rest.
+
+    At most `FAILURES_NAMED` of them.
     """
-    lost = runs[runs["status"] != "finished"]
-    ends = lost["error"].fillna("").map(lambda text: (str(text).strip().splitlines() or [""])[-1])
-    lost = lost.assign(end=ends, again=ends.duplicated()).sort_values("again", kind="stable")
+    every = lost(runs)
     lines = []
-    for row in lost.head(FAILURES_NAMED).to_dict("records"):
-        what = " ".join(of_identity(row["overrides"])) or row["dropout"]
-        what = f"{what if len(what) <= 60 else what[:59] + '…'} seed {row['seed']}"
-        reason = f": {row['end']}" if row["end"] else ""
-        lines.append(f"{row['status']}: {what}{reason}   {_show(row['folder'])}".rstrip())
-    more = len(lost) - len(lines)
+    for each in every[:FAILURES_NAMED]:
+        what = f"{each.what if len(each.what) <= 60 else each.what[:59] + '…'} seed {each.seed}"
+        reason = f": {each.end}" if each.end else ""
+        lines.append(f"{each.status}: {what}{reason}   {each.show}".rstrip())
+    more = len(every) - len(lines)
     return [*lines, f"and {more} more that did not finish: rnndrop watch --once"] if more else lines
 
 

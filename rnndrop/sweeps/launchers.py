@@ -98,10 +98,12 @@ def _check_processes(name: str, count: int) -> None:
 
 def _check_gpus(name: str, gpus: int, jobs: int) -> None:
     """Raise RequestError where so many runs at a time cannot share so many GPUs of this machine."""
-    if name == "submitit_slurm":
+    if name in ("submitit_slurm", "ray"):
+        where, how = (
+            ("On Slurm", "gpus_per_node=1") if name != "ray" else ("On Ray", "num_gpus=1, or 0.5 for two on one")
+        )
         raise RequestError(
-            f"--gpus {gpus} is for the GPUs of this machine. On Slurm each run asks for its own:"
-            " hydra.launcher.gpus_per_node=1"
+            f"--gpus {gpus} is for the GPUs of this machine. {where} each run asks for its own: hydra.launcher.{how}"
         )
     if jobs < gpus:
         raise RequestError(

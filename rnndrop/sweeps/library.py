@@ -25,18 +25,19 @@ def sweep(
     jobs: int = 1,
     retry_failed: bool = False,
     force: bool = False,
+    gpus: int | None = None,
     progress: bool = True,
 ) -> list[Record]:
     """Run every combination: `rnndrop.sweep(["dropout=none,naive", "seed=range(3)"], jobs=2)`. Raises RequestError.
 
-    `jobs` run at a time, each in a process of its own. The records come in the order of the grid, with those of runs
+    `jobs` run at a time, each in a process of its own, on the first `gpus` GPUs (None: all). The records come in the order of the grid, with those of runs
     that had finished before; failed and diverged ones are among them. `progress`: a bar in a notebook or on a terminal.
     Interrupted, the runs write a checkpoint, and the same call goes on.
     """
     launcher, rest = split_launcher(overrides)
     planned, settled = plan_jobs(rest), settled_statuses(retry_failed, force)
     _check_readable(planned)
-    workers = executor(launcher, jobs)
+    workers = executor(launcher, jobs, gpus=gpus)
     todo = [job for job in planned if job.state not in settled]
     with _bar(progress, "sweep", len(todo)) as told:
         _carry_out(todo, workers, settled, told, lambda: False)
@@ -51,6 +52,7 @@ def decide(
     max_seeds: int = 20,
     jobs: int = 1,
     retry_failed: bool = False,
+    gpus: int | None = None,
     progress: bool = True,
 ) -> Decision:
     """Train seed after seed until a plan is better, worse or equal within `margin`, as `rnndrop decide` does.
@@ -62,7 +64,7 @@ def decide(
     decided = contest(rest, Rule(alpha, math.log1p(margin) if margin > -1 else math.nan), max_seeds)
     _check_readable([job for row in decided.jobs for job in row])
     deciding = Deciding(decided, settled_statuses(retry_failed, force=False), lambda look, number: None)
-    workers = Lasting(executor(launcher, jobs))
+    workers = Lasting(executor(launcher, jobs, gpus=gpus))
     with _bar(progress, " against ".join(decided.names)) as told:
         try:
             for round_ in deciding.rounds(jobs if schedules(launcher) else workers.free):

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.page import embedded, page_data, reproduce, write_page
+from rnndrop.report.series import distinct
 from rnndrop.sweeps.search_file import PlanEntry, SearchFile
 from tests.conftest import Command
 from tests.invented import write_run
@@ -33,7 +35,7 @@ FILTER = """
 const box = document.querySelector('.dt-search input'); box.value = 'naive';
 box.dispatchEvent(new Event('input', {bubbles: true})); box.dispatchEvent(new Event('keyup'))"""
 HOVER = "document.querySelectorAll('.plot').forEach(plot => Plotly.Fx.hover(plot, [{curveNumber: 0, pointNumber: 0}]))"
-NAMES = "return [...document.querySelectorAll('tbody td.open')].map(td => td.textContent)"
+NAMES = "return [...document.querySelectorAll('tbody td.open .full')].map(name => name.textContent)"
 
 
 def page(folder: Path, path: Path) -> Path:
@@ -67,10 +69,10 @@ def test_a_curve_toggles_and_a_row_opens(hundred: Path, tmp_path: Path, chromium
     count = "return document.querySelector('.curves .plot').data.length"
     before = chromium.execute_script(count)
     chromium.execute_script("document.querySelector('td input[type=checkbox]').click()")
-    assert chromium.execute_script(count) == before - 2 * 5  # train and valid of five seeds
+    assert chromium.execute_script(count) == before - 3  # the mean of valid, its band, and train
     chromium.execute_script("document.querySelector('td input[type=checkbox]').click()")
     assert chromium.execute_script(count) == before
-    chromium.execute_script("document.querySelector('td.open').click()")
+    chromium.execute_script("document.querySelector('td.open button').click()")
     detail = chromium.execute_script("return document.querySelector('.detail').textContent")
     assert "rnndrop sweep dropout=variational seed=0,1,2,3,4" in detail and "dropout.recurrent.p" in detail
     assert "torch 2.13.0" in detail and "seed-4" in detail
@@ -177,8 +179,163 @@ def test_the_command_of_a_row() -> None:
 
 def test_zero_is_on_the_axis_of_differences_and_epochs_are_whole(few: Path, tmp_path: Path, chromium: Any) -> None:
     opened(chromium, page(few, tmp_path / "report.html"))
-    layout = "return document.querySelector('.{} .plot').layout.xaxis.{}"
-    low, high = chromium.execute_script(layout.format("forest", "range"))
+    layout = "return document.querySelector('.{} .plot').layout.{}"
+    low, high = chromium.execute_script(layout.format("forest", "xaxis.range"))
     assert low < -27 and high > 0
-    assert chromium.execute_script(layout.format("curves", "dtick")) % 1 == 0
+    (line,) = chromium.execute_script(layout.format("forest", "shapes"))
+    assert line["x0"] == line["x1"] == 0
+    assert chromium.execute_script(layout.format("curves", "xaxis.dtick")) % 1 == 0
     assert "against none" in chromium.execute_script("return document.querySelector('.forest figcaption').textContent")
+
+
+EDGES = """return [...document.querySelectorAll(arguments[0])].map(cell => {
+  const {left, right} = cell.getBoundingClientRect(); return [cell.textContent, left, right]})"""
+FURTHER = "const button = document.querySelector('.further'); return button.hidden ? '' : button.textContent"
+SCROLL = """const done = arguments[0], box = document.querySelector('.dt-layout-full');
+box.scrollLeft = box.scrollWidth; setTimeout(done, 300)"""
+
+
+def test_a_narrow_window_shows_what_matters_and_that_there_is_more(
+    hundred: Path, tmp_path: Path, chromium: Any
+) -> None:
+    opened(chromium, page(hundred, tmp_path / "report.html"), 400)
+    heads = chromium.execute_script(EDGES, "thead th")
+    assert [text for text, _, _ in heads[:4]] == ["dropout", "n", "test", "against baseline"]
+    cells = chromium.execute_script(EDGES, "tbody tr td:nth-child(-n+4)")
+    assert len(cells) == 4 * 20 and all(0 <= left < right <= 400 for _, left, right in cells)
+    assert all(right <= left + 1 for (_, _, right), (_, left, _) in pairwise(cells[:4]))
+    beyond = sum(right > 400 for _, _, right in heads)
+    assert beyond and chromium.execute_script(FURTHER) == f"{beyond} more columns ›"
+    chromium.execute_async_script(SCROLL)
+    name, *_, last = chromium.execute_script(EDGES, "tbody tr:first-child td")
+    assert name[1] == cells[0][1] and last[2] <= 400
+    assert chromium.execute_script(FURTHER) == ""
+    assert chromium.execute_script("return document.documentElement.scrollWidth") <= 400
+
+
+def test_curves_are_means_with_a_band_and_fill_the_axis(few: Path, tmp_path: Path, chromium: Any) -> None:
+    valid: list[list[float]] = []
+    for path in few.glob("*/seed-*/history.jsonl"):
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        if "variational" in (path.parent / "record.json").read_text("utf-8"):
+            valid.append([row["valid_perplexity"] for row in rows])
+        for row in rows:
+            row["train_perplexity"] = 1.0  # learned by heart at once
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    opened(chromium, page(few, tmp_path / "report.html"), 400)
+    plot = "return document.querySelector('.curves .plot').{}"
+    traces = chromium.execute_script(plot.format("data.map(({name, x, y}) => ({name, x, y}))"))
+    assert [trace["name"] for trace in traces] == 3 * ["band", "valid", "train"]
+    mean = [sum(values) / len(valid) for values in zip(*valid, strict=True)]
+    assert traces[1]["y"] == pytest.approx(mean, rel=1e-4)
+    half = len(mean)
+    assert traces[0]["y"][0] > mean[0] > traces[0]["y"][-1] and len(traces[0]["y"]) == 2 * half
+    low, _ = chromium.execute_script(plot.format("layout.yaxis.range"))
+    assert low > 0.5 * min(mean)
+
+    legend = "return document.querySelector('.curves {}').getBoundingClientRect().{}"
+    assert chromium.execute_script(legend.format(".legend", "top")) >= chromium.execute_script(
+        legend.format(".plot svg", "bottom")
+    )
+    chromium.execute_script("document.querySelector('.curves .legend button').click()")
+    assert chromium.execute_script(plot.format("data.length")) == 2 * 3
+    assert chromium.get_log("browser") == []
+
+
+def lost(folder: Path) -> Path:
+    """Three plans: one whose runs finished, one of which some did, one of which none did."""
+    for seed in range(2):
+        write_run(folder, ["dropout=none"], seed, 100 + seed)
+    write_run(folder, ["dropout=naive"], 0, 110)
+    write_run(folder, ["dropout=naive"], 1, status="diverged", metrics={}, error="the loss of step 4 is nan")
+    for plan in ("naive", "zoneout"):
+        write_run(
+            folder, [f"dropout={plan}"], 2, status="failed", metrics={}, error="Traceback\n  a line\nOSError: full"
+        )
+    return page(folder, folder / "report.html")
+
+
+def test_a_row_leads_to_the_reason_why_its_runs_did_not_finish(tmp_path: Path, chromium: Any) -> None:
+    opened(chromium, lost(tmp_path))
+    assert "3 did not finish" in chromium.execute_script("return document.querySelector('header').textContent")
+    links = "return [...document.querySelectorAll('tbody td:nth-child(2) a')].map(link => link.textContent)"
+    assert chromium.execute_script(links) == ["1/3 †"]
+    chromium.execute_script("document.querySelector('tbody td:nth-child(2) a').click()")
+    told = "return document.querySelector(':target').textContent"
+    assert "diverged dropout=naive seed 1: the loss of step 4 is nan" in chromium.execute_script(told)
+    chromium.execute_script("document.querySelectorAll('td.open button')[1].click()")
+    chromium.execute_script("document.querySelectorAll('.detail a')[1].click()")
+    reason = chromium.execute_script(told)
+    assert "failed dropout=naive seed 2: OSError: full" in reason and "  a line" in reason and "rnndrop show" in reason
+    every = chromium.execute_script("return document.querySelector('#failures').textContent")
+    assert "dropout=zoneout seed 2" in every
+    assert chromium.get_log("browser") == []
+
+
+def test_details_begin_with_what_differs_from_the_defaults(tmp_path: Path, chromium: Any) -> None:
+    write_run(tmp_path, ["model.hidden=100", "dropout=naive"], 0, 100)
+    write_run(tmp_path, ["model.hidden=100"], 0, 110)
+    opened(chromium, page(tmp_path, tmp_path / "report.html"))
+    chromium.execute_script("document.querySelector('td.open button').click()")
+    rows = "return [...document.querySelectorAll('.detail > :nth-child(2) tr')].map(row => row.textContent)"
+    changed = chromium.execute_script(rows)
+    assert "model.hidden100instead of 200" in changed and "dropout.namenaiveinstead of none" in changed
+    assert not any("trainer." in row for row in changed)
+    others = chromium.execute_script("return document.querySelector('.detail details').textContent")
+    assert "trainer.epochs" in others and "model.hidden" not in others
+
+
+KEPT = "return [...document.querySelectorAll('.axes path.kept')].length"
+PRESS = """[...document.querySelectorAll('.axes g.value')].find(value => value.ariaLabel === arguments[0])
+.dispatchEvent(new Event('click'))"""
+
+
+def test_rates_are_drawn_by_location_and_side_by_side(hundred: Path, tmp_path: Path, chromium: Any) -> None:
+    opened(chromium, page(hundred, tmp_path / "report.html"), 1000)
+    names = chromium.execute_script("return [...document.querySelectorAll('.rates option')].map(each => each.value)")
+    assert "recurrent" in names and "input" in names
+    chromium.execute_script("""const select = document.querySelector('.rates select'); select.value = 'recurrent';
+                               select.dispatchEvent(new Event('change'))""")
+    data = chromium.execute_script("return document.querySelector('.rates .plot').data.map(({x}) => x)")
+    assert [0, 0.1, 0.2, 0.3] in data
+
+    assert chromium.execute_script(KEPT) == 20
+    titles = chromium.execute_script(
+        "return [...document.querySelectorAll('.axes .title')].map(each => each.textContent)"
+    )
+    assert {"input", "recurrent", "output"} < set(titles) and titles[-1] == "test perplexity"
+    chromium.execute_script(PRESS, "input 0.3")
+    assert chromium.execute_script(KEPT) < 20
+    said = chromium.execute_script("return document.querySelector('.axes .said').textContent")
+    assert said.startswith(f"{chromium.execute_script(KEPT)} of 20 rows; the best of them is ")
+    chromium.execute_script(PRESS, "input 0.3")
+    assert chromium.execute_script(KEPT) == 20
+    assert chromium.get_log("browser") == []
+
+
+def test_the_dark_page_is_dark_everywhere(hundred: Path, tmp_path: Path, chromium: Any) -> None:
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    opened(chromium, page(hundred, tmp_path / "report.html"), 1000)
+    light = """return [...document.querySelectorAll('body *')].filter(each => {
+        const parts = getComputedStyle(each).backgroundColor.match(/[\\d.]+/g).map(Number);
+        return parts[3] !== 0 && Math.min(...parts.slice(0, 3)) > 90}).map(each => each.outerHTML.slice(0, 80))"""
+    assert chromium.execute_script(light) == []
+    dark = "return getComputedStyle(document.querySelector(arguments[0])).colorScheme"
+    assert {chromium.execute_script(dark, name) for name in (".dt-search input", ".dt-layout-full")} == {"dark"}
+    ink = "return getComputedStyle(document.querySelector('.curves .xtick text')).fill"
+    assert chromium.execute_script(ink) == "rgb(232, 232, 232)"
+
+
+def test_short_names_tell_rows_apart() -> None:
+    nbsp = "\N{NO-BREAK SPACE}…"
+    rates = [f"variational input.p={p} hidden.p={p} · twin.loss=mse" for p in (0.2, 0.4)]
+    assert distinct([*rates, "none", "naive"]) == [
+        f"variational input.p=0.2{nbsp}", f"variational input.p=0.4{nbsp}", "none", "naive"
+    ]  # fmt: skip
+    assert distinct(["input locked .2 · output locked .4", "input locked .2 · output locked .5"]) == [
+        f"output locked .4{nbsp}", f"output locked .5{nbsp}"
+    ]  # fmt: skip
+    assert distinct(["none · lstm 2×200", "none · gru 2×200"]) == ["none · lstm 2×200", "none · gru 2×200"]
+    assert distinct(["none", "none · hidden=100"]) == ["none", "none · hidden=100"]
+    assert distinct([]) == [] and distinct(["naive input.p=0.5"]) == [f"naive{nbsp}"]

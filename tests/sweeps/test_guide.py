@@ -14,7 +14,7 @@ from tests.conftest import ROOT, SMALL, Command
 
 SETTINGS = ("run", "sweep", "ablate", "variance", "tune", "doctor")  # the commands that take them
 LESS = {"--trials": "2", "--mc": "2"}
-ELSEWHERE = {"hydra/launcher=submitit_slurm"}  # test_slurm.py runs it, where it can
+ELSEWHERE = {"hydra/launcher=submitit_slurm", "hydra/launcher=ray"}  # test_slurm.py and test_ray.py, where they can
 
 
 def commands(page: str) -> list[list[str]]:
