@@ -99,11 +99,9 @@ def _check_processes(name: str, count: int) -> None:
 def _check_gpus(name: str, gpus: int, jobs: int) -> None:
     """Raise RequestError where so many runs at a time cannot share so many GPUs of this machine."""
     if name in ("submitit_slurm", "ray"):
-        where, how = (
-            ("On Slurm", "gpus_per_node=1") if name != "ray" else ("On Ray", "num_gpus=1, or 0.5 for two on one")
-        )
+        how = "num_gpus=1, or 0.5 for two on one" if name == "ray" else "gpus_per_node=1"
         raise RequestError(
-            f"--gpus {gpus} is for the GPUs of this machine. {where} each run asks for its own: hydra.launcher.{how}"
+            f"--gpus {gpus} is for the GPUs of this machine. On a cluster each run asks for its own: hydra.launcher.{how}"
         )
     if jobs < gpus:
         raise RequestError(

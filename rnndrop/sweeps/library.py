@@ -30,9 +30,9 @@ def sweep(
 ) -> list[Record]:
     """Run every combination: `rnndrop.sweep(["dropout=none,naive", "seed=range(3)"], jobs=2)`. Raises RequestError.
 
-    `jobs` run at a time, each in a process of its own, on the first `gpus` GPUs (None: all). The records come in the order of the grid, with those of runs
-    that had finished before; failed and diverged ones are among them. `progress`: a bar in a notebook or on a terminal.
-    Interrupted, the runs write a checkpoint, and the same call goes on.
+    `jobs` run at a time, each in a process of its own, on the first `gpus` GPUs (None: all). The records come in the
+    order of the grid, with those of runs that had finished before; failed and diverged ones are among them. `progress`:
+    a bar in a notebook or on a terminal. Interrupted, the runs write a checkpoint, and the same call goes on.
     """
     launcher, rest = split_launcher(overrides)
     planned, settled = plan_jobs(rest), settled_statuses(retry_failed, force)
