@@ -101,7 +101,8 @@ def _check_gpus(name: str, gpus: int, jobs: int) -> None:
     if name in ("submitit_slurm", "ray"):
         how = "num_gpus=1, or 0.5 for two on one" if name == "ray" else "gpus_per_node=1"
         raise RequestError(
-            f"--gpus {gpus} is for the GPUs of this machine. On a cluster each run asks for its own: hydra.launcher.{how}"
+            f"--gpus {gpus} is for the GPUs of this machine. On a cluster each run asks for its own:"
+            f" hydra.launcher.{how}"
         )
     if jobs < gpus:
         raise RequestError(
