@@ -157,6 +157,8 @@ def collected(path: Path) -> pd.DataFrame:
         raise RequestError(
             f"{path} is no table of runs: {what}.\nThose that scripts/collect_results.py writes are."
         ) from None
+    if runs.empty:
+        raise RequestError(f"No runs in {path}.")
     old = [redefined(run) is not None for run in runs.to_dict("records")]
     if any(old):
         what = f"{sum(old)} of {len(old)} runs: their settings mean something else by now"

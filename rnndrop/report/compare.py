@@ -34,7 +34,7 @@ def compare(
 ) -> pd.DataFrame:
     """One row for each corpus and run id, the best `metric` of a corpus first; corpora are never ranked together.
 
-    Where `runs` have a column `row`, the rows are named by it, and no setting has a column.
+    Where `runs` have a column `row` that tells those of a corpus apart, it names them, and no setting has a column.
 
     Runs of another task than the metric's are left out, and so are groups of which nothing has finished: they have
     nothing to compare, and must not add columns or lengthen names.
@@ -129,7 +129,7 @@ def _groups(runs: pd.DataFrame, metrics: Sequence[str], others: Sequence[str], i
 
 def _add_settings(part: pd.DataFrame) -> pd.DataFrame:
     """Label the plans of one corpus, and give each further setting that varies a column of its own."""
-    if "row" in part and part["row"].notna().all():
+    if "row" in part and part["row"].notna().all() and part["row"].is_unique:
         return part.assign(dropout=part["row"])
     settings = list(part["settings"])
     names = varying(settings)

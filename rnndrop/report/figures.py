@@ -114,12 +114,13 @@ def _height(usual: float) -> float:
     return usual if page is None else min(usual, 0.9 * page)
 
 
-def _legend(figure: Any, axis: Any) -> None:
+def _legend(figure: Any, axis: Any, handles: Sequence[Any] | None = None) -> None:
     """The names of the lines; on a page below the plot, where they hide none."""
     if _page.get().width is None:
         axis.legend(fontsize=_points(8))
     else:
-        figure.legend(loc="outside lower center", ncols=_beside(1.6, 4), fontsize=_points(8), columnspacing=1)
+        figure.legend(handles=handles or axis.get_legend_handles_labels()[0], loc="outside lower center",
+                      ncols=_beside(1.6, 4), fontsize=_points(8), columnspacing=1)  # fmt: skip
 
 
 def _title(axis: Any, text: str, **options: Any) -> None:
@@ -312,23 +313,25 @@ def decisions(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Seque
     every = stories(found)
     shown = every[: _beside(2.9, DECISIONS)]
     width = 6.4 if len(shown) == 1 else 4.4 * len(shown)
-    figure, axes = _axes(2, len(shown), (width, 6.2), sharex="col", height_ratios=(3, 2))
+    figure, axes = _axes(
+        2, len(shown), (width, 6.2 if _page.get().width is None else 4.8), sharex="col", height_ratios=(3, 2)
+    )
     for (above, below), each in zip(axes.T, shown, strict=True):
         said = textwrap.wrap(each.said, 90 if len(shown) == 1 else 62)
         _title(above, "\n".join(said), fontsize=_points(8), loc="left")
         _evidence(above, each)
         _differences(below, each)
-        below.legend(
-            fontsize=_points(8),
-            loc="upper left",
-            bbox_to_anchor=(0, -0.28),
-            ncols=2,
-            handles=_key(each),
-            handlelength=3,
-        )
+        if _page.get().width is not None and len(shown) == 1:
+            _legend(figure, below, _key(each))
+        else:
+            below.legend(
+                fontsize=_points(8), loc="upper left", bbox_to_anchor=(0, -0.28), handles=_key(each), handlelength=3,
+                ncols=2 if _page.get().width is None else 1,
+            )  # fmt: skip
     axes[0, 0].set_ylabel("evidence E")
     axes[1, 0].set_ylabel(f"change of {shown[0].metric}, %")
-    figure.supxlabel(" ", fontsize=_points(7))  # room for the note
+    if _page.get().width is None:
+        figure.supxlabel(" ", fontsize=7)  # room for the note
     _note_missing(figure, len(every) - len(shown), "decisions")
     return figure
 

@@ -38,7 +38,9 @@ def read_blocks(folder: str | Path) -> np.ndarray | None:
     """The blocks of a run folder; None where there are none that can be read, or not those of its record."""
     try:
         content, record = read_file(Path(folder) / TEST_NLL) or b"", read_record(Path(folder))
-        if record is None or not record.names(TEST_NLL, content):
+        if record is None:
+            return None
+        if not record.names(TEST_NLL, content):
             log.warning("%s: its %s is not that of its record, and is left out.", folder, TEST_NLL)
             return None
         blocks = np.load(io.BytesIO(content), allow_pickle=False)

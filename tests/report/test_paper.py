@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -154,6 +155,13 @@ def test_the_rows_of_committed_results_are_named_and_no_search_counts(rnndrop: C
     column = lines[0].index("dropout"), lines[0].index("n")
     assert {row[column[0]] for row in lines[1:]} >= {"none", "naive", "zoneout", "variational_untied"}
     assert {row[column[1]] for row in lines[1:]} == {"2"}, "seed 0 chose the rates"
+
+
+def test_rows_of_two_reproductions_with_one_name_are_told_apart(rnndrop: Command) -> None:
+    paths = [RESULTS / f"{name}.csv" for name in ("low_data", "new_rows")]
+    lines = rnndrop("report", *paths, "--format", "json").stdout
+    names = [row["dropout"] for row in json.loads(lines)]
+    assert len(names) == 25 and "naive" not in names and "naive input.p=0.5 hidden.p=0.5" in " ".join(names)
 
 
 def pdf_text(path: Path) -> str:
