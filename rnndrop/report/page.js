@@ -107,18 +107,19 @@ function span(curves) {
 
 function drawCurves(place, table, chosen) {
   const shown = [...chosen].filter(([run]) => !hidden(place).has(run)), traces = [];
+  const range = span(shown.map(([run]) => table.groups[run].curve)), floor = table.floor_valid;
+  const above = (run) => range && Math.min(...table.groups[run].curve.valid.filter((value) => value !== null)) > range[1];
   shown.forEach(([run, slot]) => {
     const { label, curve } = table.groups[run], { colour, mark } = look(slot), x = curve.epochs;
     const seeds = `${curve.seeds} seed${curve.seeds > 1 ? "s" : ""}`, several = curve.seeds > 1;
     const shared = { type: "scatter", x, showlegend: false };
     const hover = `${plain(label)}<br>epoch %{x} · ${seeds}<br>`;
-    if (several) traces.push({ ...band(x, curve.valid, curve.valid_std, colour), name: "band" });
+    if (several && !above(run)) traces.push({ ...band(x, curve.valid, curve.valid_std, colour), name: "band" });
     traces.push({ ...shared, name: "valid", mode: "lines+markers", y: curve.valid, line: { color: colour, width: 2 }, marker: { size: x.length > 30 ? 1 : 6, symbol: mark },
       customdata: curve.valid_std, hovertemplate: hover + `valid %{y:.5g}${several ? " ± %{customdata:.2g}" : ""}<extra></extra>` });
     traces.push({ ...shared, name: "train", mode: x.length > 1 ? "lines" : "markers", y: curve.train, line: { color: colour, width: 1, dash: "dash" },
       hovertemplate: hover + "train %{y:.5g}<extra></extra>" });
   });
-  const range = span(shown.map(([run]) => table.groups[run].curve)), floor = table.floor_valid;
   const shapes = [], annotations = [];
   if (floor && range) {
     const near = floor > range[0] - 0.8 * (range[1] - range[0]);
@@ -133,8 +134,7 @@ function drawCurves(place, table, chosen) {
     xaxis: { title: { text: "epoch" }, ...counted(last), range: [1 - 0.02 * last, last + 0.02 * last], zeroline: false },
     yaxis: { title: { text: data.title }, ...(range && { range }), zeroline: false },
   });
-  const above = (run) => (range && Math.min(...table.groups[run].curve.valid.filter((value) => value !== null)) > range[1] ? " ↑ above" : "");
-  legend(place, [...chosen].map(([run, slot]) => ({ id: run, name: table.groups[run].brief + above(run), full: table.groups[run].label, slot })),
+  legend(place, [...chosen].map(([run, slot]) => ({ id: run, name: table.groups[run].brief + (above(run) ? " ↑ above" : ""), full: table.groups[run].label, slot })),
     () => drawCurves(place, table, chosen));
 }
 
@@ -444,7 +444,7 @@ function breakable(text, place) {
 }
 
 // where there is little room, a cell breaks before its bracket, and nowhere else
-const pieces = (text) => text.split(/ (?=[[(*])/);
+const pieces = (text) => text.split(/ (?=[[(*])|(?<=,) (?=\S{9})/);
 
 function section(table) {
   const made = document.getElementById("section").content.cloneNode(true).firstElementChild;
