@@ -31,7 +31,7 @@ FORTY = [
     ["dropout=naive,variational,awd,zoneout"],
 ]  # fmt: skip
 STEEP = ["trainer.optimizer=sgd", "trainer.clip=null"]
-WIDTHS = {400: 2600, 1000: 2200, 1600: 2000}
+WIDTHS = {400: 3600, 1000: 2200, 1600: 2700}
 """In pixels, and how much of the page a picture shows."""
 
 
@@ -96,7 +96,16 @@ def optimised(png: bytes, path: Path) -> None:
     from PIL import Image
 
     whole = Image.open(io.BytesIO(png)).convert("RGB")
-    whole.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    whole.quantize(160, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def pictures(browser: Any, runs: Path) -> None:
+    """The page of some runs, and its pictures."""
+    page = runs.with_suffix(".html")
+    subprocess.run([COMMAND, "report", str(runs), "--html", str(page)], check=True)
+    for width in WIDTHS:
+        for theme in ("light", "dark"):
+            optimised(picture(browser, page, width, theme), PICTURES / f"{runs.name}-{width}-{theme}.png")
 
 
 def main() -> None:
@@ -104,13 +113,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for runs in train(parser.parse_args().folder):
-        page = runs.with_suffix(".html")
-        subprocess.run([COMMAND, "report", str(runs), "--html", str(page)], check=True)
-        for width in WIDTHS:
-            for theme in ("light", "dark"):
-                with chromium() as browser:
-                    optimised(picture(browser, page, width, theme), PICTURES / f"{runs.name}-{width}-{theme}.png")
+    folders = train(parser.parse_args().folder)
+    with chromium() as browser:
+        for runs in folders:
+            pictures(browser, runs)
 
 
 if __name__ == "__main__":

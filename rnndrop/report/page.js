@@ -11,6 +11,7 @@ const COLOURS = { // of Okabe and Ito; in the dark their lighter ones
 const MARKS = { circle: "●", square: "■", "triangle-up": "▲", diamond: "◆", "triangle-down": "▼", cross: "✚", x: "✖", star: "★" };
 const FIRST = 5; // curves that are drawn unasked
 const ROWS = 25; // of a table, on one page
+const FEW = 4; // lines whose bands do not hide one another
 const drawings = []; // made when all figures are there: then each has its width
 
 function element(name, text, parent, className) {
@@ -89,7 +90,7 @@ function wrapped(label, limit) {
 function band(x, middle, std, colour) {
   const upper = middle.map((value, at) => value + std[at]), lower = middle.map((value, at) => value - std[at]);
   return { type: "scatter", mode: "lines", x: [...x, ...x.toReversed()], y: [...upper, ...lower.toReversed()], fill: "toself",
-    fillcolor: `${colour}33`, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
+    fillcolor: `${colour}26`, line: { width: 0 }, hoverinfo: "skip", showlegend: false };
 }
 
 const middle = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
@@ -183,7 +184,7 @@ function drawRates(place, rates, location) {
     const main = { type: "scatter", mode: "lines+markers", x: line.p, y: line.mean, customdata: line.std, showlegend: false, opacity: named ? 1 : 0.45,
       line: { color: colour, width: named ? 2 : 1 }, marker: { size: named ? 7 : 3, symbol: mark },
       hovertemplate: `${wrapped(line.label, 50).join("<br>")}<br>p=%{x}: %{y:.5g} ± %{customdata:.2g}<extra></extra>` };
-    return named && line.std.every((value) => value !== null) ? [band(line.p, line.mean, line.std, colour), main] : [main];
+    return lines.length <= FEW && line.std.every((value) => value !== null) ? [band(line.p, line.mean, line.std, colour), main] : [main];
   });
   draw(place, traces, {
     height: 380, xaxis: { title: { text: `rate p at ${location}` }, zeroline: false, rangemode: "tozero" },

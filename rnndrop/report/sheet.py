@@ -271,8 +271,8 @@ def title(metric: str) -> str:
 
 
 def signed(fraction: float) -> str:
-    """A fraction in per cent with its sign: −13.2."""
-    return f"{100 * fraction:+.1f}".replace("-", "−")
+    """A fraction in per cent with its sign: −13.2; the bound of an interval may be +3.2e+11."""
+    return f"{100 * fraction:{'+.1f' if abs(fraction) < 100 else '+.1e'}}".replace("-", "−")
 
 
 def _bounds(low: float, high: float) -> str:
