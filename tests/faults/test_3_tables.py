@@ -226,7 +226,7 @@ def test_3_failures_are_read_and_have_no_table_of_their_own(broken: Path) -> Non
 def test_3_failures_are_in_no_label_of_page_and_plots(broken: Path) -> None:
     runs = load_runs(broken)
     data = page_data(compare(runs), runs, METRIC)
-    assert len(data["failures"]) == 3 and "awd" not in json.dumps(data["tables"], default=str)
+    assert len(data["lost"]["rows"]) == 3 and "awd" not in json.dumps(data["tables"], default=str)
     assert {group["label"] for group in data["tables"][0]["groups"].values()} == {"none", "naive", "variational"}
     for text in (drawn("curves", broken), in_terminal("curves", broken), drawn("forest", broken, "none")):
         assert "awd" not in text and "epochs=" not in text
