@@ -6,6 +6,7 @@ runs, as in a notebook; so whoever keeps what was read asks `sources()` whether 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -45,7 +46,8 @@ def use(folder: str) -> None:
 
 def own() -> list[Path]:
     """The user's folders."""
-    return list(dict.fromkeys([*_named, *([HERE.absolute()] if HERE.is_dir() else [])]))
+    here = [HERE.absolute()] if os.path.isdir(HERE) else []  # noqa: PTH112 (of a folder that is closed to us: no)
+    return list(dict.fromkeys([*_named, *here]))
 
 
 def sources() -> tuple[Source, ...]:

@@ -18,8 +18,8 @@ class Metric:
 
     `title` names it to people, `header` stands after the split in a table (empty for the score of a task), and `note`
     below the table. `of` works it out from that score and a configuration; None where it has no meaning, which is
-    without the setting that `needs` names. Without `of` it is the score itself, which training lowers; `modes` are the
-    ways of `MEASURED` to score by it.
+    without the setting that `needs` names. Without `of` it is the score itself, which training lowers and Monte-Carlo
+    evaluation samples; `modes` are the other ways of `MEASURED` to score by it.
     """
 
     name: str
@@ -37,7 +37,8 @@ class Metric:
     def columns(self) -> tuple[str, ...]:
         """What a report can be ranked by, the task's first choice first."""
         names = tuple(f"{split}_{self.name}" for split in ("test", "valid", "train"))
-        return (*names, *(f"{split}_{self.name}_{mode}" for mode in self.modes for split in ("test", "valid")))
+        modes = () if self.of else ("mc", *self.modes)
+        return (*names, *(f"{split}_{self.name}_{mode}" for mode in modes for split in ("test", "valid")))
 
 
 def _bits(perplexity: float, config: Mapping[str, Any]) -> float | None:
@@ -49,7 +50,7 @@ def _bits(perplexity: float, config: Mapping[str, Any]) -> float | None:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("perplexity", "language_model", "perplexity", modes=tuple(MEASURED)),
+        Metric("perplexity", "language_model", "perplexity", modes=("cache", "dynamic", "temperature")),
         Metric(
             "bits_per_character",
             "language_model",
@@ -59,7 +60,7 @@ METRICS = {
             needs="data.level=char",
             note="bits: per character, log2 of the perplexity",
         ),
-        Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings", modes=("mc",)),
+        Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings"),
     )
 }
 """A new metric is one row here. Those of one task stand together, its score first."""

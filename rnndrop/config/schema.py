@@ -564,7 +564,7 @@ class Config(Settings):
     @property
     def _lone_gates(self) -> list[str]:
         """Of masks that are to vary over the gates of a cell that has one."""
-        if len(CELLS[self.model.cell].gates) > 1:
+        if is_own(self.model.cell) or len(CELLS[self.model.cell].gates) > 1:
             return []
         asked = [rule for rule in self.twin_plan.active if "gate" in rule.varies]
         return [

@@ -74,7 +74,7 @@ class Windows:
             torch.from_numpy(part).to(generator.device) for part in batching.columns(tokens, settings.batch_size)
         )  # each (L, B)
         self.words, self.count = words, len(tokens) - 1
-        self.lengths, self.offset = lengths or generator, offset
+        self.lengths, self.offset, self.first = lengths or generator, offset, 0
         self.exploded = EXPLODED * math.log(model.sizes.vocabulary)
 
     @property

@@ -89,7 +89,7 @@ def test_a_missing_extra_says_how_to_get_it(hundred: Path, monkeypatch: pytest.M
 
     monkeypatch.setitem(sys.modules, "plotext", None)
     runs = load_runs(hundred)
-    with pytest.raises(RequestError, match=r"plotext.*rnndrop\[plots\]"):
+    with pytest.raises(RequestError, match=r"plotext: pip install .*plotext>=6"):
         DRAWINGS["curves"](compare(runs), runs, "test_perplexity", 80, False)
 
 
