@@ -40,7 +40,7 @@ def on_a_terminal(
             if stdout:
                 stdout.touch()
                 streams[1] = str(stdout)
-            done = rnndrop(*arguments, streams=streams, **{"COLUMNS": "", "TERM": "xterm", **environment})
+            done = rnndrop(*arguments, streams=streams, **{"COLUMNS": "", "LINES": "", "TERM": "xterm", **environment})
         finally:
             os.close(follower)
     os.close(leader)
