@@ -2,7 +2,7 @@
 
     python scripts/tutorial.py            # about six minutes
 
-Those are the lines that begin with `$ ` in its console blocks.
+Those are its console blocks, a command each; the block after one has what it prints.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import tempfile
 from pathlib import Path
 
 PAGE = Path(__file__).parent.parent / "docs" / "tutorial.md"
-BLOCK = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.DOTALL)
+BLOCK = re.compile(r"```console\n([^\n]*)\n```\n\n```text\n.*?```", re.DOTALL)
 WIDTH = "110"
 
 
 def commands(text: str) -> list[str]:
     """The commands of a page, in their order."""
-    return [line[2:] for block in BLOCK.findall(text) for line in block.splitlines() if line.startswith("$ ")]
+    return BLOCK.findall(text)
 
 
 def main() -> int:
@@ -29,16 +29,16 @@ def main() -> int:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     with tempfile.TemporaryDirectory() as folder:
 
-        def printed(command: str) -> str:
+        def printed(found: re.Match[str]) -> str:
+            command = found[1]
             print(command, file=sys.stderr)
             environment = {**os.environ, "PATH": path, "COLUMNS": WIDTH}
             done = subprocess.run(
                 f"{command} 2>&1", shell=True, check=True, cwd=folder, text=True, stdout=-1, env=environment
             )
-            return f"$ {command}\n{done.stdout}"
+            return f"```console\n{command}\n```\n\n```text\n{done.stdout}```"
 
-        text = PAGE.read_text("utf-8")
-        text = BLOCK.sub(lambda found: "".join(map(printed, commands(f"```console\n{found[0]}```"))), text)
+        text = BLOCK.sub(printed, PAGE.read_text("utf-8"))
     PAGE.write_text(text, "utf-8")
     return 0
 
