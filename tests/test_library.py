@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,23 @@ def test_a_sweep_and_its_report(request_: list[str], capsys: pytest.CaptureFixtu
     assert len(rnndrop.table(conditions=["dropout=naive"]).frame) == 1
     with pytest.raises(RequestError, match="matches dropout=nothing"):
         rnndrop.table(conditions=["dropout=nothing"])
+
+
+def test_a_notebook_shows_how_far_it_is(request_: list[str], tmp_path: Path) -> None:
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    cells = [
+        f"import rnndrop\nrecords = rnndrop.sweep({[*request_, 'seed=0,1']})",
+        "rnndrop.table()",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, cells)))
+    with warnings.catch_warnings():  # the kernel's own
+        warnings.simplefilter("ignore")
+        client = nbclient.NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": tmp_path}})
+        swept, shown = client.execute().cells
+    (line,) = (each["data"]["text/plain"] for each in swept["outputs"] if "data" in each)
+    assert line == "sweep: 2.0 of 2 runs"
+    assert not [each for each in swept["outputs"] if "Warning" in str(each)]
+    assert shown["outputs"][0]["data"]["text/html"].startswith("<table")
 
 
 def test_a_failed_run_is_among_the_records(request_: list[str]) -> None:

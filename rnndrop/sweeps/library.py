@@ -91,22 +91,33 @@ def _check_readable(jobs: Sequence[Job]) -> None:
 
 @contextmanager
 def _bar(wanted: bool, title: str, total: int | None = None) -> Iterator[Watch]:
-    """A bar of the runs that have ended, in a notebook or on a terminal; what it yields is to be told of the events."""
+    """Show in a notebook or on a terminal how many runs have ended; what this yields is to be told of the events."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    shown = wanted and (console.is_terminal or console.is_jupyter)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     parts: dict[Job, float] = {}
-    with Progress(*columns, console=console, disable=not shown) as bar:
+    with Progress(*columns, console=console, disable=not (wanted and console.is_terminal)) as bar:
         task = bar.add_task(title, total=total)
+        line = _line(f"{title}: starting") if wanted and console.is_jupyter else lambda text: None
 
         def told(event: Event) -> None:
-            now = event.content if event.kind == "progress" else None
-            parts[event.job] = (
-                (now["epoch"] - 1 + now["fraction"]) / now["epochs"] if now else float(event.job.state in OVER)
-            )
-            bar.update(task, completed=sum(parts.values()))
+            if event.kind == "progress":
+                now = event.content
+                parts[event.job] = (now["epoch"] - 1 + now["fraction"]) / now["epochs"]
+            else:
+                parts[event.job] = float(event.job.state in OVER)
+            done = sum(parts.values())
+            bar.update(task, completed=done)
+            line(f"{title}: {done:.1f} of {total} runs" if total else f"{title}: {done:.1f} runs")
 
         yield told
+
+
+def _line(text: str) -> Callable[[str], None]:
+    """A line of a notebook's output that can be changed: rich has a bar there only with ipywidgets."""
+    from IPython.display import display
+
+    handle = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+    return lambda text: handle.update({"text/plain": text}, raw=True)
