@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, shorten, unknown
+from rnndrop.paths import sha256_of
 
 
 @dataclass(frozen=True)
@@ -150,17 +150,9 @@ def source_hash(name: str) -> str | None:
     if not is_own(name):
         return None
     try:
-        path = source_of(name)
-        stat = path.stat()
-        return _hash(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return sha256_of(source_of(name))
     except (RequestError, OSError):
         return name
-
-
-@lru_cache(maxsize=64)
-def _hash(path: Path, *stamps: int) -> str:
-    """Of a file that has these stamps: a grid asks for each of its runs."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def imported(name: str) -> CellSpec:

@@ -13,7 +13,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.cells import CELLS, source_hash
@@ -22,7 +21,7 @@ from rnndrop.config.tasks import TASKS
 from rnndrop.dropout.plan import rules_at
 from rnndrop.dropout.rule import EXTRAS, LOCATIONS, Rule
 from rnndrop.errors import RequestError
-from rnndrop.paths import path_of
+from rnndrop.paths import path_of, sha256_of
 
 if TYPE_CHECKING:
     from rnndrop.config.schema import Config
@@ -363,14 +362,6 @@ def content_hash(name: str) -> str:
     """The sha256 of a user's file; its name where it cannot be read: reading the corpus will say what is wrong."""
     path = path_of(name)
     try:
-        stat = path.stat()
-        return _hash(path, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        return sha256_of(path)
     except (OSError, ValueError):
         return name
-
-
-@lru_cache(maxsize=64)
-def _hash(path: Path, *stamps: int) -> str:
-    """Of a file that has these stamps: a grid asks for each of its runs."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,23 +11,18 @@ from typing import Any
 from rnndrop.config.tasks import score
 from rnndrop.decisions.document import Decision, paths, read, scores_of
 from rnndrop.decisions.race import race
-from rnndrop.store.audit import Verdict
-from rnndrop.store.files import DamagedRecordError, UnreadableError
+from rnndrop.store.audit import Verdict, verdict
 from rnndrop.store.ownership import record_of
 
 
 def audit_decisions(output: str | Path) -> Iterator[Verdict]:
     """A verdict for each decision in an output folder: sound, damaged or unreadable, and why."""
-    for path in paths(output):
-        try:
-            decision = read(path)
-            problem = "" if decision is None else disagreement(decision, output)
-        except DamagedRecordError as error:
-            problem = str(error)
-        except UnreadableError as error:
-            yield Verdict(str(path), "unreadable", str(error).partition("\n")[0])
-            continue
-        yield Verdict(str(path), "damaged" if problem else "sound", problem)
+
+    def problem(path: Path) -> str:
+        decision = read(path)
+        return "" if decision is None else disagreement(decision, output)
+
+    return (verdict(path, problem) for path in paths(output))
 
 
 def disagreement(decision: Decision, output: str | Path) -> str:

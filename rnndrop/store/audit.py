@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +23,17 @@ class Verdict:
     folder: str
     state: str
     reason: str = ""
+
+
+def verdict(path: Path, problem: Callable[[Path], str]) -> Verdict:
+    """Of a document beside the runs: `problem` reads it and says what is wrong with it, or nothing."""
+    try:
+        found = problem(path)
+    except DamagedRecordError as error:
+        found = str(error)
+    except UnreadableError as error:
+        return Verdict(str(path), "unreadable", str(error).partition("\n")[0])
+    return Verdict(str(path), "damaged" if found else "sound", found)
 
 
 def audit(output: str | Path) -> Iterator[Verdict]:

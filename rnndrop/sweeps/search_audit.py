@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rnndrop.config.tasks import score
 from rnndrop.stats import expected_best
-from rnndrop.store.audit import Verdict
-from rnndrop.store.files import DamagedRecordError, UnreadableError
+from rnndrop.store.audit import Verdict, verdict
 from rnndrop.store.ownership import record_of
 from rnndrop.sweeps.search_file import PlanEntry, SearchFile, paths, read
 from rnndrop.sweeps.tuning import SETTLED
@@ -17,16 +16,12 @@ from rnndrop.sweeps.tuning import SETTLED
 
 def audit_searches(output: str | Path) -> Iterator[Verdict]:
     """A verdict for each search in an output folder: sound, damaged or unreadable, and why."""
-    for path in paths(output):
-        try:
-            search = read(path)
-            problem = "" if search is None else disagreement(search, Path(output))
-        except DamagedRecordError as error:
-            problem = str(error)
-        except UnreadableError as error:
-            yield Verdict(str(path), "unreadable", str(error).partition("\n")[0])
-            continue
-        yield Verdict(str(path), "damaged" if problem else "sound", problem)
+
+    def problem(path: Path) -> str:
+        search = read(path)
+        return "" if search is None else disagreement(search, Path(output))
+
+    return (verdict(path, problem) for path in paths(output))
 
 
 def disagreement(search: SearchFile, output: Path) -> str:
