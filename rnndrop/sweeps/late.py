@@ -27,6 +27,7 @@ def check_for_many(overrides: Sequence[str]) -> None:
 def to_measure(folder: Path, overrides: Sequence[str]) -> Job:
     """The job that measures the run in `folder`: finished where its record has that already, else unmeasured.
 
+    Running where somebody is at it, or was until a moment ago: the sweep waits for its lock, not for its last beat.
     Raises RequestError where the run cannot be measured.
     """
     record, config = finished(folder)
@@ -36,9 +37,9 @@ def to_measure(folder: Path, overrides: Sequence[str]) -> Job:
     job = Job(record.overrides, config, folder, f"{folder.parent.name}/{folder.name}")
     if folder_of(config) == folder:
         survey(job)
-    if job.state not in ("finished", "unmeasured"):  # a sweep would train it
+    if job.state not in ("finished", "unmeasured", "running"):  # a sweep would train it
         reason = "has a run id of before, of eight digits" if former(record.run_id) else "is not at its run's own place"
         raise RequestError(f"{folder} {reason}: it is measured if it is named alone, with rnndrop eval {folder}")
-    if job.state == "unmeasured" and not (folder / records.WEIGHTS).is_file():
+    if job.state != "finished" and not (folder / records.WEIGHTS).is_file():
         raise RequestError(f"{folder} has no weights (trainer.keep_weights=false, or they were not imported).")
     return job

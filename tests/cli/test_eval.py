@@ -119,3 +119,15 @@ def test_all_seeds_are_measured_and_what_is_measured_is_skipped(
     assert done.returncode == 1 and "0123abcd/seed-0 has a run id of before, of eight digits: it is" in done.stderr
     done = rnndrop(*arguments, "evaluation.window=3")
     assert done.returncode == 2 and "evaluation.window=3: several runs" in done.stderr
+
+
+def test_what_a_killed_measurement_has_left_is_measured_at_once(
+    rnndrop: Command, names: list[str], tmp_path: Path
+) -> None:
+    """Its last beat says for a while that somebody is at work; its lock does not."""
+    beat = tmp_path / "results/runs" / names[0] / "heartbeat.json"
+    beat.write_text('{"host": "elsewhere", "pid": 77}')
+    done = rnndrop("eval", "--where", "status=finished", "--mc", "2", "--json")
+    assert done.returncode == 0 and "left out" not in done.stderr, done.stderr
+    assert [each["metrics"]["mc"]["samples"] for each in json.loads(done.stdout)] == [2] * len(names)
+    assert not beat.exists()
