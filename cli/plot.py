@@ -14,11 +14,12 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions
 from rnndrop.report.searched import searches
+from rnndrop.report.select import tasks
 from rnndrop.report.sheet import failures
 from rnndrop.values import Drawing
 
 from .output import show
-from .report import load, tasks
+from .report import load
 
 
 def plot(kind: Drawing, path: str, output: str | None, metric: str | None, baseline: str | None,

@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 
 from rnndrop.config.metrics import columns
-from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric
+from rnndrop.config.tasks import task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions, lines, with_decisions
 from rnndrop.report.frames import is_file_of_runs, load_runs
-from rnndrop.report.select import last, sort, where, without_trials
+from rnndrop.report.select import last, sort, tasks, where, without_trials
 from rnndrop.report.sheet import failures, names
 from rnndrop.report.tables import DATA, footer, remarks, render
 from rnndrop.values import Interval, Style
@@ -120,11 +120,6 @@ def _check_paper(request: Request) -> None:
         raise RequestError(f"--paper prints LaTeX: leave out --format {request.style}.")
     if request.html is not None:
         raise RequestError("--paper prints LaTeX, and --html writes a page: leave out one.")
-
-
-def tasks(runs: pd.DataFrame) -> list[TaskSpec]:
-    """The tasks of some runs, in the order of `TASKS`."""
-    return [task for task in TASKS.values() if (runs["task"] == task.name).any()]
 
 
 def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -15,18 +15,17 @@ sound.
 from __future__ import annotations
 
 import argparse
-import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rnndrop.decisions import document
-from scripts.kills import RNNDROP, essences
+from scripts.kills import RNNDROP, essences, struck
 
 SIZE = ["data.train_tokens=4000", "model.hidden=16", "trainer.epochs=6", "trainer.threads=1", "trainer.device=cpu"]
 RACES = {
@@ -70,16 +69,8 @@ def ended(request: list[str], place: Path) -> End:
 
 def kill(request: list[str], place: Path, after_look: bool, dice: random.Random) -> bool:
     """Start the command and kill its process group at a random moment; False if it had ended before."""
-    before, process = written(place), start(request, place)
-    while after_look and written(place) == before and process.poll() is None:
-        time.sleep(0.01)
-    try:
-        process.communicate(timeout=dice.uniform(0, AFTER_LOOK if after_look else AFTER_START))
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    return False
+    state, most = (partial(written, place), AFTER_LOOK) if after_look else (None, AFTER_START)
+    return struck(partial(start, request, place), state, most, dice)
 
 
 def written(place: Path) -> list[bytes]:

@@ -13,18 +13,16 @@ written again, and in the end all files are the same to the byte.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 from rnndrop.store import records
-from scripts.kills import RNNDROP
+from scripts.kills import RNNDROP, struck
 
 SIZE = ["data.train_tokens=4000", "model.hidden=16", "trainer.epochs=2", "trainer.threads=1", "trainer.device=cpu"]
 RUNS = ["sweep", "dropout=none,variational", "seed=0,1,2", *SIZE, "--jobs", "2"]
@@ -72,16 +70,8 @@ def contents(place: Path) -> dict[str, bytes]:
 
 def kill(command: list[str], place: Path, after_record: bool, dice: random.Random) -> bool:
     """Start the command and kill its process group at a random moment; False if it had ended before."""
-    before, process = stamps(place), start(command, place)
-    while after_record and stamps(place) == before and process.poll() is None:
-        time.sleep(0.01)
-    try:
-        process.communicate(timeout=dice.uniform(0, AFTER_RECORD if after_record else AFTER_START))
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return True
-    return False
+    state, most = (partial(stamps, place), AFTER_RECORD) if after_record else (None, AFTER_START)
+    return struck(partial(start, command, place), state, most, dice)
 
 
 def damage(place: Path, trained: Path, whole: dict[str, bytes]) -> list[str]:

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,25 @@ def start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
     """Start the command in a process group of its own."""
     arguments = [str(RNNDROP), *command, f"output={output}"]
     return subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def struck(begin: Callable[[], subprocess.Popen[str]], state: Callable[[], object] | None, most: float,
+           dice: random.Random) -> bool:  # fmt: skip
+    """Begin a command and kill its process group within `most` seconds; False if it had ended before.
+
+    With `state`: counted from when what that returns has changed.
+    """
+    before = state() if state else None
+    process = begin()
+    while state and state() == before and process.poll() is None:
+        time.sleep(0.01)
+    try:
+        process.communicate(timeout=dice.uniform(0, most))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return True
+    return False
 
 
 def wait_for_checkpoint(process: subprocess.Popen[bytes], output: Path, known: set[Path]) -> bool:

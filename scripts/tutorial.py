@@ -1,6 +1,6 @@
 """Run the commands of docs/tutorial.md in an empty folder, and write what they print below each of them.
 
-    python scripts/tutorial.py            # about six minutes
+    python scripts/tutorial.py            # some twenty minutes on two cores that other programs use too
 
 Those are its console blocks, a command each; the block after one has what it prints.
 """

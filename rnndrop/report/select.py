@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from rnndrop.config.tasks import TASKS, TaskSpec
 from rnndrop.errors import RequestError, suggestion, unknown
 from rnndrop.report.settings import show
 from rnndrop.store.records import TRIAL
@@ -38,6 +39,11 @@ def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
         values = _values(runs, key)
         runs = runs[_ordered(values, sign, value) if sign in _ORDER else _equal(values, value) ^ (sign == "!=")]
     return runs
+
+
+def tasks(runs: pd.DataFrame) -> list[TaskSpec]:
+    """The tasks of some runs, in the order of `TASKS`."""
+    return [task for task in TASKS.values() if (runs["task"] == task.name).any()]
 
 
 def without_trials(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from rnndrop.config.tasks import TASKS
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
-from rnndrop.report.select import where, without_trials
+from rnndrop.report.select import tasks, where, without_trials
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import DATA, footer, render
 from rnndrop.values import Interval
@@ -56,9 +55,8 @@ def table(
     runs = without_trials(where(load_runs(*(folders or ("results/runs",))), conditions), conditions)
     if runs.empty:
         raise RequestError(f"No run matches {' '.join(conditions) or 'a report: all are trials of searches'}.")
-    tasks = [task for task in TASKS.values() if (runs["task"] == task.name).any()]
-    if metric is None and len(tasks) > 1:
-        names = " or ".join(f"test_{task.metric}" for task in tasks)
-        raise RequestError(f"These runs belong to several tasks. Give a metric: {names}")
-    metric = metric or f"test_{tasks[0].metric}"
+    names = [f"test_{task.metric}" for task in tasks(runs)]
+    if metric is None and len(names) > 1:
+        raise RequestError(f"These runs belong to several tasks. Give a metric: {' or '.join(names)}")
+    metric = metric or names[0]
     return Table(compare(runs, metric, baseline, interval=interval, intervals=False), runs, metric)
