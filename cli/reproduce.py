@@ -75,13 +75,9 @@ def _show(
     """The outcomes on stdout."""
     from tabulate import tabulate
 
-    from rnndrop.reproduction.outcomes import HEADER, cells, notes, outcomes
+    from rnndrop.reproduction.outcomes import HEADER, cells, metrics, notes, outcomes, precisions
 
-    measured = {
-        plan.row: [job.record.metrics for job in plan.chosen if job.record and job.state == "finished"]
-        for plan in table
-    }
-    found = outcomes(reproduction, scale, measured, overrides, table[0].task)
+    found = outcomes(reproduction, scale, metrics(table), overrides, table[0].task)
     factors = {plan.row: plan.factor for plan in table if plan.search}
     if as_json:
         print(json.dumps([asdict(each) | {"factor": factors.get(each.row)} for each in found], indent=1))
@@ -90,4 +86,5 @@ def _show(
         (f"{row} × {factors[row]:g}" if factors.get(row) is not None else row, *others)
         for row, *others in map(cells, found)
     ]
-    print("\n".join([tabulate(body, HEADER, disable_numparse=True), *notes(found, "docs/guide/papers.md")]))
+    below = notes(found, "docs/guide/papers.md", precisions(table))
+    print(tabulate(body, HEADER, disable_numparse=True), *below, sep="\n")

@@ -18,7 +18,7 @@ from rnndrop.report.published import published
 from rnndrop.report.sheet import header
 from rnndrop.reproduction import beside
 from rnndrop.reproduction.measured import Measured
-from rnndrop.reproduction.outcomes import HEADER, Outcome, cells, notes, their_row
+from rnndrop.reproduction.outcomes import HEADER, Outcome, cells, notes, precisions, their_row
 from rnndrop.reproduction.readme import CONVENTIONS, other, section, table
 from rnndrop.reproduction.recipe import load
 
@@ -88,9 +88,11 @@ def _beside(measured: Sequence[Measured]) -> Iterator[str]:
         f"{len(compared)} of their numbers are measured.\n"
     )
     if compared:
+        theirs_too = [each for each in full if each.reproduction.published]
+        rounded = {f"{each.name} {row}": how for each in theirs_too for row, how in precisions(each.plans).items()}
         rows = [(f"[`{each.reproduction}`](#{each.reproduction})", *cells(each)) for each in compared]
         yield table(("reproduction", *HEADER), rows) + "\n"
-        yield from (f"{line}\n" for line in notes(compared, f"[why]({CONVENTIONS})"))
+        yield from (f"{line}\n" for line in notes(compared, f"[why]({CONVENTIONS})", rounded))
         yield f"![Ours against the published, row by row, in per cent]({BESIDE})\n"
     ablations = [f"[`{each.name}`](#{each.name})" for each in full if each.any and not each.reproduction.published]
     if ablations:

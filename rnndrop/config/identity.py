@@ -118,6 +118,12 @@ def _run_id(config: Config, contents: tuple[str | None, ...]) -> str:
     return digest(identity(_tree(config, contents)))
 
 
+def float32_id(config: Config) -> str:
+    """The run id of the same in float32: what runs share that differ in how their products are rounded."""
+    trainer = config.trainer.model_copy(update={"precision": "float32"})
+    return run_id(config.model_copy(update={"trainer": trainer}))
+
+
 def former(name: str) -> bool:
     """Whether a run id is one of before."""
     return len(name) == FORMER_DIGITS

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import FILES, canonical, of_identity, run_id
+from rnndrop.config.identity import FILES, canonical, float32_id, of_identity, run_id
 from rnndrop.config.tasks import task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.frames import SkippedRecordWarning, column_types, load_runs
@@ -125,10 +125,14 @@ def read(path: Path) -> pd.DataFrame:
 
     `settings` is whole again, composed from those that were written, and `identity` is the run id that these
     settings have now: the recorded `run_id` came from the program as it was then, which may have had fewer settings.
+    `float32_id` is the one that they have in float32.
     """
     table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
     configs = {text: compose(shlex.split(text)) for text in table["settings"].fillna("").unique()}
-    whole = {text: (run_id(config), canonical(config.model_dump(mode="json"))) for text, config in configs.items()}
+    whole = {
+        text: (run_id(config), float32_id(config), canonical(config.model_dump(mode="json")))
+        for text, config in configs.items()
+    }
     found = [whole[text] for text in table["settings"].fillna("")]
     types = column_types()
     runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in types.items()})
@@ -136,9 +140,10 @@ def read(path: Path) -> pd.DataFrame:
     return runs.assign(
         **extra,
         overrides=pd.Series([shlex.split(text) for text in table["overrides"].fillna("")], dtype=object),
-        settings=pd.Series([settings for _, settings in found], dtype=object),
-        identity=[identity for identity, _ in found],
-        task=pd.Series([task_of(settings).name for _, settings in found], dtype="string"),
+        settings=pd.Series([settings for *_, settings in found], dtype=object),
+        identity=[identity for identity, *_ in found],
+        float32_id=[identity for _, identity, _ in found],
+        task=pd.Series([task_of(settings).name for *_, settings in found], dtype="string"),
     )
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from rnndrop.config.compose import choices
-from rnndrop.config.identity import run_id
 from rnndrop.report import series
 from rnndrop.report.committed import HISTORY, read
 from rnndrop.report.compare import compare
 from rnndrop.report.redefined import redefined
-from rnndrop.reproduction.outcomes import Outcome, outcomes, settle
+from rnndrop.reproduction.outcomes import Outcome, metrics, outcomes, settle
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.scheduler import Job
 from rnndrop.values import Scale
@@ -38,7 +37,7 @@ class Measured:
     def read(cls, results: Path, name: str, scale: Scale) -> Measured:
         """The plans of a reproduction, their jobs settled by the committed runs alone."""
         reproduction, path = load(name), results / f"{name}.csv"
-        runs = read(path) if path.exists() else pd.DataFrame({"identity": [], "seed": []})
+        runs = read(path) if path.exists() else pd.DataFrame({"identity": [], "float32_id": [], "seed": []})
         old = pd.Series([redefined(run) is not None for run in runs.to_dict("records")], index=runs.index, dtype=bool)
         runs, outdated = runs[~old], runs[old]
         default = set(plans(reproduction, scale)[0].seeds)
@@ -74,24 +73,22 @@ class Measured:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Ours beside the published."""
-        measured = {row: [job.record.metrics for job in jobs if job.record] for row, jobs in self.rows.items()}
-        return outcomes(self.reproduction, self.scale, measured, task=self.plans[0].task)
+        return outcomes(self.reproduction, self.scale, metrics(self.plans), task=self.plans[0].task)
 
     @cached_property
     def compared(self) -> pd.DataFrame:
         """The comparison of the rows' runs, the lowest test perplexity first, with the name of each `row`.
 
-        Runs of one row that were recorded under several run ids, by several versions of the program, are one group.
+        Runs of one row are one group, whichever precision they have and whichever version of the program named them.
         """
-        runs = self.named(self.runs.assign(run_id=self.runs["identity"])).drop_duplicates(
-            ["run_id", "seed"], keep="last"
-        )
+        runs = self._counted.assign(run_id=self._counted["float32_id"]).drop_duplicates(["run_id", "seed"], keep="last")
         baseline = self.reproduction.baseline if len(self.rows) > 1 else None
         return compare(runs, baseline=baseline if baseline in self.rows else None)
 
     def named(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Those of `runs` that a row counts, with its name as `row`: no run of a search is among them."""
-        row_of = {(run_id(job.config), job.config.seed): row for row, jobs in self.rows.items() for job in jobs}
+        counted = [(row, job.record) for row, jobs in self.rows.items() for job in jobs if job.record]
+        row_of = {(record.run_id, record.seed): row for row, record in counted}
         rows = [row_of.get(key) for key in zip(runs["run_id"], runs["seed"], strict=True)]
         return runs.assign(row=pd.Series(rows, index=runs.index, dtype="string")).dropna(subset=["row"])
 
@@ -116,16 +113,20 @@ class Measured:
                 figure = figures.forest(self.compared, self.runs, "test_perplexity")
             figures.save(figure, results / path)
 
+    @cached_property
+    def _counted(self) -> pd.DataFrame:
+        """The runs of the rows by their run ids of today; the `recorded` one is as it was."""
+        return self.named(self.runs.assign(run_id=self.runs["identity"], recorded=self.runs["run_id"]))
+
     def rise(self, identity: str) -> float | None:
         """How far valid perplexity rose after the best epoch, last ÷ best - 1, the mean over a row's seeds."""
         seeds = self._epochs(identity).groupby("seed")["valid_perplexity"]
         return float((seeds.last() / seeds.min() - 1).mean()) if len(seeds) else None
 
     def _epochs(self, identity: str) -> pd.DataFrame:
-        """The epochs of every seed of a row, by its run id of today."""
-        seeds = {job.config.seed for jobs in self.rows.values() for job in jobs}
-        runs = self.runs[(self.runs["identity"] == identity) & self.runs["seed"].isin(seeds)]
-        return self.history.merge(runs[["run_id", "seed"]], on=["run_id", "seed"])
+        """The epochs of every seed of a row, by its run id in float32."""
+        runs = self._counted[self._counted["float32_id"] == identity]
+        return self.history.merge(runs[["recorded", "seed"]], left_on=["run_id", "seed"], right_on=["recorded", "seed"])
 
     def _curves(self) -> list[series.Curve]:
         made = []

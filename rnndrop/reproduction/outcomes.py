@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import run_id
+from rnndrop.config.identity import float32_id, run_id
 from rnndrop.config.tasks import TASKS, TaskSpec
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
@@ -72,23 +72,47 @@ def outcomes(
     return [each for each in found if each.n or each.published is not None or each.metric == f"test_{task.metric}"]
 
 
+def finished(plans: Sequence[Plan]) -> dict[str, list[Record]]:
+    """The records of the finished runs that each row is reported by."""
+    return {plan.row: [job.record for job in plan.chosen if job.record and job.state == "finished"] for plan in plans}
+
+
+def metrics(plans: Sequence[Plan]) -> dict[str, list[Mapping[str, Any]]]:
+    """What those runs came to, as `outcomes` takes it."""
+    return {row: [record.metrics for record in records] for row, records in finished(plans).items()}
+
+
+def precisions(plans: Sequence[Plan]) -> dict[str, str]:
+    """The `trainer.precision` of each row's runs, as `bf16`, or `bf16 float32` where they differ."""
+    found = {row: {record.config["trainer"]["precision"] for record in records}
+             for row, records in finished(plans).items()}  # fmt: skip
+    return {row: " ".join(sorted(each)) for row, each in found.items() if each}
+
+
 def metrics_of(task: TaskSpec) -> tuple[str, ...]:
     """What a reproduction reports of a task's runs."""
     return (f"valid_{task.metric}", f"test_{task.metric}", f"test_{task.metric}_mc")
 
 
 def settle(plans: Sequence[Plan], runs: pd.DataFrame) -> None:
-    """Give the jobs of `plans` the states and records of committed `runs` (`results.read`), and no others."""
-    found = {(row["identity"], row["seed"]): row for row in runs.to_dict("records")}
+    """Give the jobs of `plans` the states and records of committed `runs` (`committed.read`), and no others.
+
+    A run counts whatever its `trainer.precision`; of two that differ in nothing else, the one that is as planned.
+    """
+    rows = runs.to_dict("records")
+    exact = {(row["identity"], row["seed"]): row for row in rows}
+    alike = {(row["float32_id"], row["seed"]): row for row in rows}
     for task, job in ((plan.task, job) for plan in plans for job in plan.every):
-        row = found.get((run_id(job.config), job.config.seed))
+        seed = job.config.seed
+        row = exact.get((run_id(job.config), seed)) or alike.get((float32_id(job.config), seed))
         job.state, job.record = "new", None
         if row is not None:
-            tree = job.config.model_dump(mode="json")
             names = (*metrics_of(task), f"train_{task.metric}")
             metrics = {name: _number(row[name]) for name in names}
+            tree = job.config.model_dump(mode="json")
+            tree["trainer"]["precision"] = row["settings"]["trainer.precision"]
             job.state = row["status"]
-            job.record = Record(SCHEMA, row["run_id"], row["seed"], row["status"], job.overrides, tree, metrics=metrics)
+            job.record = Record(SCHEMA, row["identity"], seed, row["status"], job.overrides, tree, metrics=metrics)
 
 
 def their_row(reproduction: Reproduction, row: Row) -> pd.DataFrame:
@@ -124,7 +148,7 @@ def _outcome(
     std = _number(theirs[f"{column}_std"].iloc[0]) if value is not None else None
     like_ours = _number(comparable(theirs.iloc[0], column)) if value is not None else None
     ours = math.fsum(values) / len(values) if values else None
-    held = scale == "full" and not overrides
+    held = scale == "full" and not of_what_is_computed(overrides)
     difference = ours - like_ours if held and ours is not None and like_ours is not None else None
     tolerance = None if difference is None or like_ours is None else std or TOLERANCE * like_ours
     return Outcome(
@@ -145,6 +169,11 @@ def _outcome(
         tolerance,
         None if difference is None or tolerance is None else abs(difference) <= tolerance,
     )
+
+
+def of_what_is_computed(overrides: Sequence[str]) -> list[str]:
+    """Overrides without those of rounding: a row in bf16 is held to what is published as one in float32 is."""
+    return [each for each in overrides if each.lstrip("+").partition("=")[0] != "trainer.precision"]
 
 
 def _number(value: Any) -> float | None:
@@ -175,8 +204,15 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
     )
 
 
-def notes(found: Sequence[Outcome], why: str) -> list[str]:
-    """How to read the cells of `found`: what stands in brackets, if anything does, and `why`."""
-    if all(each.comparable == each.published for each in found):
-        return []
-    return [f"In brackets: the published number as it is when every token counts, with which ours is compared ({why})."]
+def notes(found: Sequence[Outcome], why: str, rounded: Mapping[str, str]) -> list[str]:
+    """How to read the cells of `found`: what stands in brackets, if anything does, and `why`.
+
+    `rounded`: the precision of rows (`precisions`), of which those that are not in float32 are named.
+    """
+    brackets = "In brackets: the published number as it is when every token counts, with which ours is compared"
+    bracketed = any(each.comparable != each.published for each in found)
+    others = ", ".join(f"{row} ({precision})" for row, precision in rounded.items() if precision != "float32")
+    return [
+        *([f"{brackets} ({why})."] if bracketed else []),
+        *([f"Not in float32, which moves a number less than another seed does: {others}."] if others else []),
+    ]

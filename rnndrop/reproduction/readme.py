@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import run_id
 from rnndrop.display.digits import number, plus_minus
 from rnndrop.report.comparable import revision
 from rnndrop.report.redefined import redefined
@@ -34,7 +33,7 @@ def section(measured: Measured) -> Iterator[str]:
         yield f"A reduction, not comparable with the published numbers: `{' '.join(measured.reproduction.small)}`\n"
     if measured.outcomes and measured.reproduction.published:
         yield table(HEADER, [cells(outcome) for outcome in measured.outcomes]) + "\n"
-        yield from (f"{line}\n" for line in notes(measured.outcomes, f"[why]({CONVENTIONS})"))
+        yield from (f"{line}\n" for line in notes(measured.outcomes, f"[why]({CONVENTIONS})", {}))
     yield from _outdated(measured)
     if not measured.any:
         return
@@ -98,14 +97,16 @@ def _search(measured: Measured) -> Iterator[str]:
 
 def _provenance(measured: Measured, command: str) -> Iterator[str]:
     """Where the runs were computed."""
-    ids = {run_id(job.config) for plan in measured.plans for job in plan.every}
-    runs = measured.runs[measured.runs["identity"].isin(ids)]
-    keys = ["hardware", "device", "threads", "torch", "git_revision", "git_dirty"]
+    counted = {(job.record.run_id, job.record.seed) for plan in measured.plans for job in plan.every if job.record}
+    pairs = zip(measured.runs["identity"], measured.runs["seed"], strict=True)
+    runs = measured.runs[[pair in counted for pair in pairs]]
+    runs = runs.assign(precision=[settings["trainer.precision"] for settings in runs["settings"]])
+    keys = ["hardware", "device", "threads", "precision", "torch", "git_revision", "git_dirty"]
     body = [
-        (*key[:4], revision(*key[4:]), len(part), f"{part['train_seconds'].sum() / 3600:.1f}")
+        (*key[:5], revision(*key[5:]), len(part), f"{part['train_seconds'].sum() / 3600:.1f}")
         for key, part in runs.groupby(keys, dropna=False)
     ]
-    yield table(("hardware", "device", "threads", "torch", "revision", "runs", "hours"), body)
+    yield table(("hardware", "device", "threads", "precision", "torch", "revision", "runs", "hours"), body)
     yield f"\n`{command}` · runs: [{measured.name}.csv]({measured.name}.csv)\n"
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from rnndrop.config.identity import run_id
+from rnndrop.report.committed import collected
 from rnndrop.report.published import published
 from rnndrop.reproduction.beside import measured, percentages
+from rnndrop.reproduction.measured import named
 from rnndrop.reproduction.outcomes import Outcome
 from rnndrop.reproduction.recipe import load, plans
 from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
@@ -83,7 +85,7 @@ def test_a_page_from_records(invented: Path) -> None:
     assert naive.startswith("| `naive` | 0.5 | 2 | 262.0 ± 1.4 | 257.0 ± 1.4 |") and "-11.4 % [" in naive
     assert "| `naive` | **260.0** | 270.0 |" in text
     assert "The smallest factor was best, and none beyond it was tried, for naive, variational," in text
-    assert "| invented CPU | cpu | 1 | 2 | 0000000 | 48 | 48.0 |" in text and "somewhere" not in text
+    assert "| invented CPU | cpu | 1 | float32 | 2 | 0000000 | 48 | 48.0 |" in text and "somewhere" not in text
     figures = sorted(path.name for path in (results / "figures").iterdir())
     assert figures == ["low_data-curves.svg", "low_data-forest.svg"]
     before = {path: path.read_bytes() for path in (results / "figures").iterdir()}
@@ -91,6 +93,24 @@ def test_a_page_from_records(invented: Path) -> None:
     assert before == {path: path.read_bytes() for path in (results / "figures").iterdir()}
     (results / "figures" / "low_data-forest.svg").unlink()
     assert results_page.main(["--results", str(results), "--check"]) == 1
+
+
+def test_a_row_counts_runs_of_any_precision_and_the_page_says_which(tmp_path: Path) -> None:
+    results, runs = tmp_path / "results", tmp_path / "runs"
+    results.mkdir()
+    (small,) = plans(load("zaremba_small"), "full", ["seed=1,2"])
+    (rounded,) = plans(load("zaremba_small"), "full", ["seed=2,3", "trainer.precision=bf16"])
+    for job in [*small.chosen, *rounded.chosen]:  # seed 2 in both: that in float32 is what the recipe asks for
+        _write(runs, job.config, "small", 1.0 if job in small.chosen else 2.0)
+    assert collect_results.main([str(runs), "--to", str(results / "zaremba_small.csv")]) == 0
+    assert results_page.main(["--results", str(results)]) == 0
+    text = (results / "README.md").read_text()
+    assert "| `small` | 3 | 278.7 ± 12.4 | 265.3 ± 6.7 | 139.3 ± 6.2 | 2.00 | +0.0 % |" in text
+    assert "does: zaremba_small small (bf16 float32).\n" in text
+    assert "| invented CPU | cpu | 1 | bf16 | 2 | 0000000 | 1 | 1.0 |" in text
+    assert "| invented CPU | cpu | 1 | float32 | 2 | 0000000 | 2 | 2.0 |" in text
+    csv = results / "zaremba_small.csv"
+    assert sorted(named(collected(csv), csv)["seed"]) == [1, 2, 3]
 
 
 def test_a_page_without_results_says_that_nothing_is_measured(tmp_path: Path) -> None:
