@@ -33,8 +33,9 @@ class CellSpec:
     of the weights; `about` is one line that says what the cell is; `memories` is how many tensors a layer carries from
     step to step, h first; the locations `without` have no meaning for it.
     `bias_inside`: bias_hh must stay with the recurrent product. `diagonals`: how many vectors (H,) a linear cell has
-    beside the weights of its gates. `library` is torch's function for a whole layer, empty where there is none, and
-    `library_on_cpu` whether that is the faster one there (of others torch loops over the steps).
+    beside the weights of its gates. `late`: of how many gates, the last, the recurrent product takes what the
+    equations' `late` makes of h and the other gates. `library` is torch's function for a whole layer, empty where there
+    is none, and `library_on_cpu` whether that is the faster one there (of others torch loops over the steps).
     """
 
     name: str
@@ -45,6 +46,7 @@ class CellSpec:
     without: tuple[str, ...] = ()
     linear: bool = False
     diagonals: int = 0
+    late: int = 0
     bias_inside: bool = False
     library: str = ""
     library_on_cpu: bool = False
@@ -77,6 +79,8 @@ CELLS = _table(
              memories=2, library="lstm", library_on_cpu=True),
     CellSpec("gru", "rnndrop.recurrent.gru", "rzn", "Gated recurrent unit (Cho et al. 2014).",
              bias_inside=True, library="gru"),  # r acts on bias_hh too
+    CellSpec("gru_before", "rnndrop.recurrent.gru_before", "rzn",
+             "GRU whose reset comes before the product (Cho et al. 2014; Keras).", late=1),
     CellSpec("rnn", "rnndrop.recurrent.rnn", "h", "Elman network (Elman 1990).",
              without=("update",), library="rnn_tanh"),
     CellSpec("slstm", "rnndrop.recurrent.slstm", "ifzo", "sLSTM, with one head (Beck et al. 2024).", memories=4),

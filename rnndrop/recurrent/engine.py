@@ -67,7 +67,7 @@ def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
     if library and not per_gate and all(mask is None for mask in inside):
         return LIBRARY
     if device.type == "cuda":
-        return "fused"
+        return "unrolled" if spec.late else "fused"
     return "compiled" if device.type == "cpu" and compiles(spec.name, bf16=rounds()) else "unrolled"
 
 

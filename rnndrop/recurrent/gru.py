@@ -20,10 +20,17 @@ def step(
 
     The h' that z carries on is the kept one, without the mask on `recurrent` and without any scale.
     """
-    (h_previous,) = memory
     r = torch.sigmoid(from_input[:, 0] + from_state[:, 0])
+    return mixed(from_input, from_state, r * from_state[:, 2], memory, masks)
+
+
+def mixed(
+    from_input: Tensor, from_state: Tensor, to_candidate: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The rest of a step, from what the candidate takes of h(t-1), (B, H)."""
+    (h_previous,) = memory
     z = torch.sigmoid(from_input[:, 1] + from_state[:, 1])
-    n = torch.tanh(from_input[:, 2] + r * from_state[:, 2])
+    n = torch.tanh(from_input[:, 2] + to_candidate)
     if masks.update is not None:
         n = masks.update * n
     h = (1 - z) * n + z * h_previous

@@ -34,10 +34,25 @@ def unroll(
         recurrent = None if now.recurrent is None else now.recurrent.unsqueeze(0)
         if now.recurrent_gradient is not None:
             read = now.recurrent_gradient * read + (1 - now.recurrent_gradient) * read.detach()
-        from_state = gate_products(read.unsqueeze(0), recurrent, weights.weight_hh, weights.bias_hh, gates)[0]
+        from_state = _from_state(cell, read, recurrent, weights, from_input[t])
         read, memory = cell.equations.step(from_input[t], from_state, memory, now)
         outputs.append(read)
     return torch.stack(outputs), memory
+
+
+def _from_state(cell: CellSpec, read: Tensor, mask: Tensor | None, weights: LayerWeights, from_input: Tensor) -> Tensor:
+    """The gates' inputs (B, G, H) from what is read of h (B, H); the last ones' where they take what others leave."""
+    early = len(cell.gates) - cell.late
+    rows = early * read.shape[1]
+    per_gate = mask is not None and mask.shape[2] > 1
+    first = mask[:, :, :early] if mask is not None and per_gate else mask
+    found = gate_products(read.unsqueeze(0), first, weights.weight_hh[:rows], weights.bias_hh[:rows], early)[0]
+    if not cell.late:
+        return found
+    taken = cell.equations.late(from_input, found, read).unsqueeze(0)
+    last = mask[:, :, early:] if mask is not None and per_gate else mask
+    late = gate_products(taken, last, weights.weight_hh[rows:], weights.bias_hh[rows:], cell.late)[0]
+    return torch.cat([found, late], 1)
 
 
 def _linear_step(

@@ -66,13 +66,18 @@ class Equations(Protocol):
     """A module such as `rnndrop.recurrent.lstm`, which a row of `rnndrop.config.cells` names.
 
     `step` is the plain truth, `Trace` the same for a whole window with its gradients; without it torch unrolls `step`.
-    A linear cell has `terms` alone. One that does not begin as `trainer.init` says has `initialize`.
+    A linear cell has `terms` alone; one with `CellSpec.late` gates has `late`. One that does not begin as
+    `trainer.init` says has `initialize`.
     """
 
     def step(
         self, from_input: Tensor, from_state: Tensor, memory: tuple[Tensor, ...], masks: LayerMasks
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """One step of the recurrence; see the cells."""
+        ...
+
+    def late(self, from_input: Tensor, from_state: Tensor, read: Tensor) -> Tensor:
+        """What the products of the last gates take, (B, H): see `CellSpec.late`. `from_state` is of the others."""
         ...
 
     def Trace(  # noqa: N802

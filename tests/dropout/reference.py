@@ -113,6 +113,10 @@ def _layer(cell: str, layer: Any, x: Tensor, masks: Any) -> tuple[Tensor, tuple[
                 r, i = torch.sigmoid(gx[0]), torch.sigmoid(gx[1])
                 power = torch.sigmoid(layer.weight_hh[0]) ** (8 * r)
                 new = power * h + torch.sqrt(1 - power**2) * i * mg * gx[2]
+            elif cell == "gru_before":
+                r, z = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1))
+                late = (r * read * mh[:, 2]) @ U[2].T + a[2]  # type: ignore[index]
+                new = (1 - z) * mg * torch.tanh(gx[2] + late) + z * h
             elif cell == "gru":
                 r, z = (torch.sigmoid(gx[k] + gh[k]) for k in (0, 1))
                 new = (1 - z) * mg * torch.tanh(gx[2] + r * gh[2]) + z * h
