@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.config.cells import CELLS, source_hash
+from rnndrop.config import cells
+from rnndrop.config.cells import CELLS
 from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.tasks import TASKS
 from rnndrop.dropout.plan import rules_at
 from rnndrop.dropout.rule import EXTRAS, LOCATIONS, Rule
 from rnndrop.errors import RequestError
+from rnndrop.own import source_hash
 from rnndrop.paths import path_of, sha256_of
 
 if TYPE_CHECKING:
@@ -351,7 +353,8 @@ def _later_defaults() -> dict[str, Any]:
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
     """What runs that differ in their seed share, and the sha256 of what is in the user's `FILES` and in their cell."""
     paths = (getattr(config.data, name) for name in FILES)
-    contents = (*(None if path is None else content_hash(path) for path in paths), source_hash(config.model.cell))
+    source = source_hash(cells.SETTING, config.model.cell)
+    contents = (*(None if path is None else content_hash(path) for path in paths), source)
     return config.model_copy(update={"seed": 0, "output": "", "label": None, "tracker": ()}), contents
 
 

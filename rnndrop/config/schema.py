@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rnndrop.config.cells import CELLS, CellSpec, cell_named, check_places, imported, is_own, source_of
+from rnndrop.config import cells
+from rnndrop.config.cells import CELLS, CellSpec, cell_named, check_places, imported
 from rnndrop.config.identity import GONE, rounded
 from rnndrop.config.tasks import TASKS, check_task
 from rnndrop.config.trackers import tracker_named
@@ -24,6 +25,7 @@ from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
+from rnndrop.own import is_own, source_of
 from rnndrop.paths import path_of
 from rnndrop.values import Masks
 
@@ -610,7 +612,7 @@ def checked(tree: dict[str, Any]) -> Config:
     _check_widths(config)
     _check_blocks(config)
     if is_own(config.model.cell):
-        source_of(config.model.cell)  # the rest is asked of it before it computes, by `cell_of`
+        source_of(cells.SETTING, config.model.cell)  # the rest is asked of it before it computes, by `cell_of`
     else:
         _check_cell(config, cell_named(config.model.cell))
     check_task(config.model_dump())

@@ -11,12 +11,13 @@ from typing import Any
 
 from safetensors.torch import save
 
-from rnndrop.config.cells import described, is_own
+from rnndrop.config.cells import cell_named
 from rnndrop.config.identity import asked, recorded, untracked
 from rnndrop.config.schema import Config, cell_of
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.ops.allocator import keep_memory
+from rnndrop.own import described
 from rnndrop.runs import environment
 from rnndrop.runs.checkpointer import Checkpointer
 from rnndrop.runs.loading import load_corpus, trained
@@ -129,6 +130,7 @@ class Execution:
             raise
         self.outputs = {} if error else self.outputs
         self.outputs |= {records.CONFIG: self._config(), records.HISTORY: records.history_text(training.history)}
+        cell = cell_named(self.config.model.cell)
         return self._record(
             status,
             error=error,
@@ -136,7 +138,7 @@ class Execution:
                 "parameters": _parameters(model),
                 **asdict(model.sizes),
                 "paths": training.paths,
-                **({"cell": described(cell)} if is_own(cell := self.config.model.cell) else {}),
+                **({"cell": described(cell.name, cell.source)} if cell.source else {}),
                 **({"learned": learned} if (learned := model.learned(self.config.twin_plan)) else {}),
             },
             metrics=metrics,

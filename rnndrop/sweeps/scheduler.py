@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from rnndrop.config.cells import is_own
 from rnndrop.config.compose import compose, expand
 from rnndrop.config.identity import MODES, recorded, untracked
 from rnndrop.config.schema import Config, cell_of
 from rnndrop.errors import RequestError
+from rnndrop.own import is_own
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.lock import BusyError
 from rnndrop.store.ownership import claims, folder_of, owns, unmeasured

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import rnndrop
+from rnndrop import own
 from rnndrop.config import cells
-from rnndrop.config.cells import source_of
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
 from rnndrop.config.schema import cell_of
@@ -40,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(cells, "_own", {})
-    monkeypatch.setattr(cells, "_modules", {})
+    monkeypatch.setattr(own, "_modules", {})
     (tmp_path / "mine_mgu.py").write_text(SOURCE, "utf-8")
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -56,7 +56,7 @@ def test_its_source_is_part_of_the_run_and_of_the_record(here: Path) -> None:
     record = rnndrop.run(asked("dropout=variational", "dropout.cell.kind=zoneout", "dropout.cell.p=0.1"))
     assert record.status == "finished" and record.model["paths"] == ["unrolled"] and record.model["gates"] == 2
     first = rnndrop.run(asked())
-    assert first.model["cell"] == {"name": "mine_mgu:ROW", "sha256": cells.source_hash("mine_mgu:ROW")}
+    assert first.model["cell"] == {"name": "mine_mgu:ROW", "sha256": own.source_hash("model.cell", "mine_mgu:ROW")}
     (here / "mine_mgu.py").write_text(SOURCE.replace("torch.sigmoid(", "0.5 * torch.sigmoid("), "utf-8")
     second = rnndrop.run(asked())
     assert second.run_id != first.run_id and second.metrics != first.metrics  # what is there now is what ran
@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "leaves": ("\nimport sys; sys.exit(3)", r"mine_wrong.py, line 2, raises SystemExit: 3"),
     "is no Python": ("def f(:", r"line 1, raises SyntaxError"),
     "needs another": ("import nothing_of_the_kind", r"raises ModuleNotFoundError: .*nothing_of_the_kind"),
-    "has no such name": (LINEAR, r"there is no ROW. Rows of cells there: Leak"),
+    "has no such name": (LINEAR, r"there is no ROW. Of CellSpec there: Leak"),
     "has another thing": ("ROW = 1", r"ROW is no CellSpec"),
     "has no equations": (
         "from rnndrop.config.cells import CellSpec\nROW = CellSpec('x', __name__, 'h')",
@@ -147,7 +147,7 @@ def test_its_packages_are_not_imported_to_find_it(here: Path) -> None:
     (here / "mine_package").mkdir()
     (here / "mine_package" / "__init__.py").write_text("raise ValueError('imported')")
     (here / "mine_package" / "mgu.py").write_text(SOURCE, "utf-8")
-    assert source_of("mine_package.mgu:ROW") == here / "mine_package" / "mgu.py"
+    assert own.source_of("model.cell", "mine_package.mgu:ROW") == here / "mine_package" / "mgu.py"
     config = compose(["model.cell=mine_package.mgu:ROW"])
     before = run_id(config)
     (here / "mine_package" / "mgu.py").write_text(SOURCE + "\n", "utf-8")
@@ -156,7 +156,7 @@ def test_its_packages_are_not_imported_to_find_it(here: Path) -> None:
 
 def test_a_file_of_this_name_hides_no_module_of_pythons(here: Path) -> None:
     (here / "json.py").write_text("raise ValueError('hidden')")
-    assert source_of("json:X") == Path(json.__file__)
+    assert own.source_of("model.cell", "json:X") == Path(json.__file__)
 
 
 @pytest.mark.e2e

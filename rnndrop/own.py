@@ -1,0 +1,173 @@
+"""The user's own code: what a setting names by its import path, `PACKAGE.MODULE:NAME`.
+
+Its file is found and hashed without being imported, for it may import torch; plans, run ids and reports need no more.
+It is executed, as it was hashed, when it is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from rnndrop.errors import RequestError, shorten
+from rnndrop.paths import sha256_of
+
+R = TypeVar("R")
+
+_modules: dict[str, tuple[str, ModuleType]] = {}  # the user's, each with the sha256 of the source that was executed
+
+
+class Found(NamedTuple, Generic[R]):
+    """What a name stands for: the `row`, the `file` that it is in, and the sha256 of the `source` that made it."""
+
+    row: R
+    file: Path
+    source: str
+
+
+def is_own(name: str) -> bool:
+    """Whether something is named by its import path, `PACKAGE.MODULE:NAME`."""
+    return ":" in name
+
+
+def source_of(setting: str, name: str) -> Path:
+    """The file of what `setting` names, found as an import would, from the current folder too; nothing is imported.
+
+    Raises RequestError.
+    """
+    module, _, attribute = name.partition(":")
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in (*parts, attribute)):
+        raise RequestError(
+            f"{setting}={shorten(name, 100)}: one of your own is PACKAGE.MODULE:NAME, as mine:NAME in mine.py"
+        )
+    found = _found(module)
+    if found is None or found.origin is None or not found.has_location:
+        hint = f" Leave out .py: {setting}={module[:-3]}:{attribute}" if module.endswith(".py") else (
+            f" Start in the folder of {parts[0]}, or install its package."
+        )  # fmt: skip
+        raise RequestError(f"{setting}={name}: no module {module} in {Path.cwd()} or where Python looks.{hint}")
+    if not found.origin.endswith(".py"):
+        raise RequestError(f"{setting}={name}: {found.origin} is not a file of Python's source.")
+    return Path(found.origin)
+
+
+def source_hash(setting: str, name: str) -> str | None:
+    """What of the user's own is part of a run: the sha256 of its file and of nothing that this imports; else None.
+
+    The name where there is no such file: who wants to compute with it will hear.
+    """
+    if not is_own(name):
+        return None
+    try:
+        return sha256_of(source_of(setting, name))
+    except (RequestError, OSError):
+        return name
+
+
+def imported(setting: str, name: str, kind: type[R]) -> Found[R]:
+    """What `setting` names, of type `kind`, from its file as that is now. Raises RequestError where it cannot be had.
+
+    A module that was executed before stays unless its file has changed.
+    """
+    path = source_of(setting, name)
+    module, _, attribute = name.partition(":")
+    try:
+        content = path.read_bytes()
+        source = hashlib.sha256(content).hexdigest()
+        made = _executed(module, path, content, source)
+    except (Exception, SystemExit) as error:
+        raise raised(setting, name, path, error) from None
+    row = getattr(made, attribute, None)
+    if not isinstance(row, kind):
+        there = " ".join(key for key, value in vars(made).items() if isinstance(value, kind)) or "none"
+        what = f"{attribute} is no {kind.__name__}" if hasattr(made, attribute) else f"there is no {attribute}"
+        raise RequestError(f"{setting}={name}: in {path} {what}. Of {kind.__name__} there: {there}")
+    return Found(row, path, source)
+
+
+def raised(setting: str, name: str, path: Path, error: BaseException) -> RequestError:
+    """What is said of an error in the user's file: where, and which."""
+    return RequestError(f"{setting}={name}: {_place(error, path)} raises {_said(error)}")
+
+
+def described(name: str, source: str) -> dict[str, str]:
+    """What a record says of it: its name, the sha256 of its source, and its package, if it has one."""
+    from importlib.metadata import packages_distributions, version
+
+    owners = packages_distributions().get(name.partition(":")[0].partition(".")[0], [])
+    package = {"package": owners[0], "version": version(owners[0])} if owners else {}
+    return {"name": name, "sha256": source, **package}
+
+
+def _found(module: str) -> ModuleSpec | None:
+    """Where a module is; of its packages no `__init__` is run."""
+    here = os.getcwd()  # noqa: PTH109 (as sys.path has it)
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # last: a file here hides no module of Python's
+    parts = module.split(".")
+    for _ in ("as finders remember", "as it is"):
+        where, found = None, None
+        for end in range(1, len(parts) + 1):
+            found = next(_specs(".".join(parts[:end]), where), None)
+            if found is None or (end < len(parts) and found.submodule_search_locations is None):
+                found = None
+                break
+            where = found.submodule_search_locations
+        if found is not None:
+            return found
+        importlib.invalidate_caches()
+    return None
+
+
+def _specs(module: str, where: Any) -> Iterator[ModuleSpec]:
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        if find is not None and (spec := find(module, where)) is not None:
+            yield spec
+
+
+def _executed(module: str, path: Path, content: bytes, source: str) -> ModuleType:
+    """The module made of this source, the very one that was hashed, in place of what was imported of another."""
+    known = _modules.get(module)
+    if known is not None and known[0] == source:
+        return known[1]
+    if parent := module.rpartition(".")[0]:
+        importlib.import_module(parent)
+    spec = _found(module)
+    assert spec is not None
+    made, before = module_from_spec(spec), sys.modules.get(module)
+    sys.modules[module] = made
+    try:
+        exec(compile(content, str(path), "exec", dont_inherit=True), made.__dict__)
+    except BaseException:
+        sys.modules.pop(module)
+        if before is not None:
+            sys.modules[module] = before
+        raise
+    _modules[module] = source, made
+    return made
+
+
+def _place(error: BaseException, path: Path) -> str:
+    """Where in the user's file an error comes from."""
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{path}, line {line}," if line else str(path)
+
+
+def _said(error: BaseException) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}{f': {shorten(text, 200)}' if text else ''}"
