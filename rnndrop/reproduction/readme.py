@@ -38,6 +38,8 @@ def section(measured: Measured) -> Iterator[str]:
     if not measured.any:
         return
     yield table(*_ours(measured)) + "\n"
+    if _metric(measured.compared) == "bits_per_character":
+        yield "In bits per character; ratios and changes are of the perplexity, 2 to the bits.\n"
     yield "Means ± std over n seeds. Last ÷ best: how far valid perplexity rose after the best epoch.\n"
     if measured.reproduction.baseline in measured.rows:
         yield (
@@ -57,10 +59,11 @@ def _ours(measured: Measured) -> tuple[tuple[str, ...], list[tuple[object, ...]]
     compared = measured.compared
     factors = {plan.row: plan.factor for plan in measured.plans if plan.search}
     against = "change" in compared
+    metric = _metric(compared)
     body: list[tuple[object, ...]] = []
     for row in compared.to_dict("records"):
         name = row["row"]
-        metrics = [_mean(row[f"{split}_perplexity"], row[f"{split}_perplexity_std"]) for split in _SPLITS]
+        metrics = [_mean(row[f"{split}_{metric}"], row[f"{split}_{metric}_std"]) for split in _SPLITS]
         gap = row["valid_perplexity"] / row["train_perplexity"]
         factor = f"{factors[name]:g}" if factors.get(name) is not None else "–"
         rise = measured.rise(row["run_id"])
@@ -70,6 +73,11 @@ def _ours(measured: Measured) -> tuple[tuple[str, ...], list[tuple[object, ...]]
     if not factors:
         return (PLAIN[0], *header[2:]), [(line[0], *line[2:]) for line in body]
     return header, body
+
+
+def _metric(compared: pd.DataFrame) -> str:
+    """What the rows are shown by: that of characters where there is any, as their papers do."""
+    return "bits_per_character" if "test_bits_per_character" in compared else "perplexity"
 
 
 def _search(measured: Measured) -> Iterator[str]:

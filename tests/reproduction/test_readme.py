@@ -113,6 +113,19 @@ def test_a_row_counts_runs_of_any_precision_and_the_page_says_which(tmp_path: Pa
     assert sorted(named(collected(csv), csv)["seed"]) == [1, 2, 3]
 
 
+def test_rows_of_characters_are_shown_in_bits(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    for plan in plans(load("zoneout_char"), "small", ["seed=1,2"]):
+        for job in plan.chosen:
+            _write(tmp_path / "runs", job.config, plan.row, 1.0)
+    assert collect_results.main([str(tmp_path / "runs"), "--to", str(results / "zoneout_char.csv")]) == 0
+    assert results_page.main(["--results", str(results)]) == 0
+    text = (results / "README.md").read_text()
+    assert "## zoneout_char, small scale" in text and "In bits per character; ratios" in text
+    assert "| `zoneout` | 2 | 8.085 ± 0.004 | 8.031 ± 0.004 | 7.085 ± 0.004 | 2.00 | +0.0 % |" in text
+
+
 def test_a_page_without_results_says_that_nothing_is_measured(tmp_path: Path) -> None:
     assert results_page.main(["--results", str(tmp_path)]) == 0
     text = (tmp_path / "README.md").read_text()
