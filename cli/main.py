@@ -44,6 +44,14 @@ class _Commands(TyperGroup):
 
         usage.show(self, ctx)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as wrong:
+            if not (message := getattr(wrong, "message", "")):  # no arguments: the help was shown
+                raise
+            raise RequestError(f"{message}\nHelp: rnndrop -h") from None
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

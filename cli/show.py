@@ -72,6 +72,10 @@ def _tree(run: Standing) -> dict[str, Any]:
     }
 
 
+def _shown(value: Any) -> str:
+    return number(value) if isinstance(value, float) else str(value)
+
+
 def _changed(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that differ from the defaults."""
     defaults = flat(compose([]).model_dump(mode="json"))
@@ -91,7 +95,7 @@ def _lines(run: Standing) -> list[str]:
     if record:
         changed = [f"  {key}: {value}" for key, value in _changed(record.config).items()]
         scores = {**record.metrics, **derived(record.metrics, record.config)}
-        metrics = [f"  {key}: {value}" for key, value in scores.items()]
+        metrics = [f"  {key}: {_shown(value)}" for key, value in scores.items()]
         learned = [
             f"  {name}: {', '.join(f'{part} {number(value)}' for part, value in parts.items())}"
             for name, parts in record.model.get("learned", {}).items()

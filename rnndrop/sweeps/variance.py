@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rnndrop.config.compose import expand
+from rnndrop.config.identity import canonical
 from rnndrop.config.schema import Config
 from rnndrop.config.tasks import score
 from rnndrop.errors import RequestError
@@ -62,7 +63,7 @@ def sources(overrides: Sequence[str]) -> list[Source]:
         raise RequestError("This is for one configuration with two seeds or more. Give its settings and seed=range(5).")
     found, config, known = [Source(ALL, jobs)], jobs[0].config, {job.folder: job for job in jobs}
     free = [name for name in SOURCES if getattr(config.seeds, name) is None]
-    if not (varying := _varying(config)):
+    if not (varying := _varying(config, free)):
         given = " ".join(f"seeds.{name}" for name in SOURCES if name not in free)
         raise RequestError(f"Nothing that is drawn here varies with the seed. Leave out one of these: {given}")
     for name in varying:
@@ -75,14 +76,11 @@ def sources(overrides: Sequence[str]) -> list[Source]:
     return found
 
 
-def _varying(config: Config) -> list[str]:
-    """The sources that vary with the seed: those without one of their own.
-
-    A plan without dropout draws no mask, a text in its order nothing of the data.
-    """
-    random_order = config.trainer.random_window or config.trainer.random_offset or config.task != "language_model"
-    there = {"init": True, "data": random_order, "masks": any(config.twin_plan.active)}
-    return [name for name in SOURCES if there[name] and getattr(config.seeds, name) is None]
+def _varying(config: Config, free: Sequence[str]) -> list[str]:
+    """Those of the `free` sources that draw something when all others have a seed of their own."""
+    tree = config.model_dump(mode="json")
+    alone = {name: {**tree, "seeds": dict.fromkeys(SOURCES, 0) | {name: None}} for name in free}
+    return [name for name in free if f"seeds.{name}" in canonical(alone[name])]
 
 
 def finished(found: Sequence[Source]) -> Finished:

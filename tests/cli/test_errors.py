@@ -95,6 +95,12 @@ def test_output_that_cannot_be_written(rnndrop: Command, tmp_path: Path) -> None
     assert "taken/runs" in done.stderr and "output=" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_unknown_option_before_a_command_and_none_at_all(rnndrop: Command) -> None:
+    done = rnndrop("--nope")
+    assert (done.returncode, done.stderr) == (2, "No such option: --nope\nHelp: rnndrop -h\n")
+    assert "Usage:" in rnndrop().stdout
+
+
 def test_unknown_command(rnndrop: Command) -> None:
     done = rnndrop("swep")
     assert done.returncode == 2 and "'sweep'" in done.stderr
