@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from rnndrop.config.metrics import MEASURED
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.runs import environment
@@ -58,7 +59,7 @@ def run_one(
                 with suppress(RequestError):
                     checkpoint.discard(folder)
                 if missing := unmeasured(config, found):
-                    return (run or new()).measure(_answer(config, folder, found), missing)
+                    return (run or new()).measure(_answer(config, folder, found, missing), missing)
             return _answer(config, folder, found)
         if force:
             checkpoint.discard(folder)
@@ -70,12 +71,12 @@ def _to_claim(config: Config, record: Record, folder: Path) -> bool:
     return claims(config, record) and os.access(folder, os.W_OK)
 
 
-def _answer(config: Config, folder: Path, record: Record) -> Record:
-    """The record that is there already, and a word about it."""
+def _answer(config: Config, folder: Path, record: Record, missing: Iterable[str] = ()) -> Record:
+    """The record that is there already, and a word about it and about what of it is `missing`."""
     heartbeat.bury(folder)
     if record.status == "finished":
-        note = relabelled(config, record)
-        log.info("%s: already finished%s.", folder, f"; {note}" if note else "")
+        notes = ["already finished", relabelled(config, record), *(f"measuring {MEASURED[mode]}" for mode in missing)]
+        log.info("%s: %s.", folder, "; ".join(filter(None, notes)))
     return record
 
 
