@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,7 +31,8 @@ COLUMNS = (
 )  # fmt: skip
 EPOCH = ("epoch", "train_rmse", "valid_rmse")
 PATHS = ("output=", "data.root=", "seed=", "trainer.threads=")
-PLANS = ("none", "naive", "variational")
+OURS = ("variational", "variational_untied")
+PLANS = ("none", "naive", *OURS)
 
 
 def tidy(runs: pd.DataFrame) -> pd.DataFrame:
@@ -39,7 +42,7 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
         {
             **row,
             "split_by": row["settings"]["data.split_by"],
-            "cell": row["settings"]["model.cell"],
+            "cell": _cell(row["settings"]),
             "hardware": row["environment"]["device_name"],
             "threads": row["environment"]["threads"],
             "torch": row["environment"]["torch"],
@@ -49,8 +52,14 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _cell(settings: Mapping[str, Any]) -> str:
+    """A cell, and the first bias of its forget gate where it has one."""
+    bias = settings.get("model.forget_bias")
+    return f"{settings['model.cell']}{f', forget bias {bias:g}' if bias else ''}"
+
+
 def tables(csv: pd.DataFrame) -> str:
-    """Mean ± std over the seeds of each cell and plan, a table a split, and `variational` against the others.
+    """Mean ± std over the seeds of each cell and plan, a table a split, and those of `OURS` against the others.
 
     The p-values are Holm-corrected over all the tests there are below the tables.
     """
@@ -74,7 +83,9 @@ def tables(csv: pd.DataFrame) -> str:
         parts += [""]
         for cell in sorted(rows["cell"].unique(), reverse=True):
             own = {key: (*tests[key], corrected[key]) for key in tests if key[:2] == (split, cell)}
-            parts.append(_against(cell, {plan: each for (_, _, plan), each in own.items()}, len(tests)))
+            plans = rows.loc[rows["cell"] == cell, "dropout"]
+            ours = next((plan for plan in OURS if plan in set(plans)), "")
+            parts.append(_against(cell, ours, {plan: each for (_, _, plan), each in own.items()}, len(tests)))
         parts.append("")
     return "\n".join(parts).strip()
 
@@ -92,16 +103,16 @@ def _spread(values: pd.Series) -> str:
 
 
 def _tests(runs: pd.DataFrame) -> dict[str, tuple[Difference, float]]:
-    """What `variational` changes in test RMSE against each other plan of a cell, and the ratio of the means."""
+    """What that of `OURS` changes in test RMSE against each other plan of a cell, and the ratio of the means."""
     scores = {plan: list(own["test_rmse"]) for plan, own in runs.groupby("dropout")}
-    ours, found = scores.get("variational", []), {}
+    ours, found = next((scores[plan] for plan in OURS if plan in scores), []), {}
     for plan in ("none", "naive"):
         if ours and (theirs := scores.get(plan, [])):
             found[plan] = difference(ours, theirs), math.exp(difference(ours, theirs).log_ratio)
     return found
 
 
-def _against(cell: str, found: dict[str, tuple[Difference, float, float]], tests: int) -> str:
+def _against(cell: str, ours: str, found: dict[str, tuple[Difference, float, float]], tests: int) -> str:
     """The changes of a cell in words; `found`: by plan, with the corrected p-value."""
     words = []
     for plan, (pair, ratio, p) in found.items():
@@ -110,7 +121,7 @@ def _against(cell: str, found: dict[str, tuple[Difference, float, float]], tests
     if not words:
         return f"- {cell}"
     holm_ = f" (Holm-corrected over {tests} tests)" if "p =" in words[-1] else ""
-    return f"- {cell}: `variational` changes test RMSE by {' and by '.join(words)}{holm_}."
+    return f"- {cell}: `{ours}` changes test RMSE by {' and by '.join(words)}{holm_}."
 
 
 def main(arguments: list[str]) -> int:
