@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
 from rnndrop.report.published import comparable, published
 from rnndrop.report.sheet import header
-from rnndrop.reproduction.recipe import Plan, Reproduction, Row
+from rnndrop.reproduction.recipe import Reproduction, Row
 from rnndrop.store.records import SCHEMA, Record
+from rnndrop.sweeps.scheduler import Job
 
 TOLERANCE = 0.01  # of the published value, where no deviation over seeds is published
 
@@ -77,11 +78,11 @@ def metrics_of(task: TaskSpec) -> tuple[str, ...]:
     return (f"valid_{task.metric}", f"test_{task.metric}", f"test_{task.metric}_mc")
 
 
-def settle(plans: Sequence[Plan], runs: pd.DataFrame) -> None:
-    """Give the jobs of `plans` the states and records of committed `runs` (`results.read`), and no others."""
+def settle(jobs: Iterable[Job], runs: pd.DataFrame) -> None:
+    """Give jobs the states and records of committed `runs` (`results.read`), and no others."""
     found = {(row["identity"], row["seed"]): row for row in runs.to_dict("records")}
-    for task, job in ((plan.task, job) for plan in plans for job in plan.every):
-        row = found.get((run_id(job.config), job.config.seed))
+    for job in jobs:
+        task, row = TASKS[job.config.task], found.get((run_id(job.config), job.config.seed))
         job.state, job.record = "new", None
         if row is not None:
             tree = job.config.model_dump(mode="json")
