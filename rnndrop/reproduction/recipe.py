@@ -107,9 +107,12 @@ class Reproduction(BaseModel):
     def _grid_rows(cls, given: dict[str, Any]) -> dict[str, Any]:
         if ("rows" in given) == ("grid" in given):
             raise ValueError("give rows or a grid")
-        if "grid" in given and given["grid"].get("first") and given.get("baseline") not in given["grid"]["plans"]:
+        if "rows" in given:
+            return given
+        grid = Grid.model_validate(given["grid"])
+        if grid.first and given.get("baseline") not in grid.plans:
             raise ValueError("what is tried first needs a baseline, one of the grid's plans")
-        return given if "rows" in given else {**given, "rows": Grid.model_validate(given["grid"]).rows}
+        return {**given, "rows": grid.rows}
 
 
 @dataclass(frozen=True)
@@ -173,22 +176,32 @@ def load(name: str) -> Reproduction:
     """Read a reproduction. Raises RequestError, with a suggestion, where there is none of that name."""
     import yaml
 
-    about = _about(name)
-    file = file_of("reproduce", name)
+    _check_known(name)
     try:
-        own = yaml.safe_load(file.read_bytes())
-        others = [each for each in own.pop("defaults", []) if each != "_self_"]
-        before = [yaml.safe_load(file_of("reproduce", each).read_bytes()) for each in others if _about(each)]
-        return Reproduction.model_validate({"name": name, "about": about, **reduce(merged, [*before, own])})
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
-        raise RequestError(f"{file}: {error}") from None
+        about = choices("reproduce")[name]
+        return Reproduction.model_validate({"name": name, "about": about, **_content(name)})
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise RequestError(f"{file_of('reproduce', name)}: {error}") from None
 
 
-def _about(name: str) -> str:
-    about = choices("reproduce")
-    if name not in about:
-        raise unknown("reproduction", name, about)
-    return about[name]
+def _content(name: str, within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a file says, over what those say that its `defaults` name."""
+    import yaml
+
+    _check_known(name)
+    if name in within:
+        raise ValueError(f"its defaults lead back to {name}")
+    own = yaml.safe_load(file_of("reproduce", name).read_bytes())
+    others = own.pop("defaults", []) if isinstance(own, dict) else None
+    if not isinstance(others, list):
+        raise ValueError("a reproduction has keys, such as rows, and its defaults are a list, as [low_data, _self_]")
+    before = [_content(each, (*within, name)) for each in others if each != "_self_"]
+    return reduce(merged, [*before, own])
+
+
+def _check_known(name: str) -> None:
+    if name not in (known := choices("reproduce")):
+        raise unknown("reproduction", name, known)
 
 
 def label(name: str, scale: str) -> str:
@@ -217,7 +230,8 @@ def plans(
     for plan in made:
         for jobs in plan.jobs.values():
             if (other := owner.setdefault(jobs[0].folder, plan.row)) != plan.row:
-                raise RequestError(f"{' '.join(overrides)}: with it the rows {other} and {plan.row} are the same run.")
+                given = f"{' '.join(overrides)}: with it " if overrides else f"{reproduction.name}: "
+                raise RequestError(f"{given}the rows {other} and {plan.row} are the same run.")
     return made
 
 

@@ -199,9 +199,35 @@ def test_a_grid_of_which_little_is_measured_yet_says_what_lacks(measured: Measur
     assert "| `update` |  |  |" in text and "Where nothing stands nothing is measured yet." in text
 
 
-def test_what_defaults_name_must_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = tmp_path / "low_data.yaml"
-    file.write_text("defaults: [nothing]\n")
-    monkeypatch.setattr("rnndrop.reproduction.recipe.file_of", lambda group, name: file)
-    with pytest.raises(RequestError, match=r"low_data\.yaml: No reproduction 'nothing'"):
-        load("low_data")
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("defaults: [nothing]", r"mine\.yaml: No reproduction 'nothing'"),
+        ("defaults: [mine]", r"mine\.yaml: its defaults lead back to mine"),
+        ("defaults: low_data", r"mine\.yaml: .* its defaults are a list, as \[low_data, _self_\]"),
+        ("- 1", r"mine\.yaml: a reproduction has keys"),
+        ("small: []", r"mine\.yaml: (.|\n)*give rows or a grid"),
+        ("grid: {cells: {a: [model.cell=gru], b: [model.cell=gru]}, plans: {none: []}}\nsmall: []",
+         "mine: the rows a none and b none are the same run"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_of_one_s_own_is_one_message(
+    text: str, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rnndrop_conf" / "reproduce").mkdir(parents=True)
+    (tmp_path / "rnndrop_conf" / "reproduce" / "mine.yaml").write_text(f"# Mine.\n{text}\n")
+    with pytest.raises(RequestError, match=says):
+        plans(load("mine"), "full")
+
+
+def test_one_of_one_s_own_starts_from_one_that_starts_from_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rnndrop_conf" / "reproduce").mkdir(parents=True)
+    text = "# Mine.\ndefaults: [modern_cells_synthetic, _self_]\nseeds: '7'\ngrid: {first: []}\n"
+    (tmp_path / "rnndrop_conf" / "reproduce" / "mine.yaml").write_text(text)
+    mine, theirs = load("mine"), load("modern_cells_synthetic")
+    assert (mine.about, mine.seeds, mine.rows, mine.common) == ("Mine.", "7", theirs.rows, theirs.common)
+    assert mine.grid and mine.grid.first == []
