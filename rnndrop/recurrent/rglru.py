@@ -16,9 +16,9 @@ _LEAST = 1e-9  # of 1 - a², whose root has no derivative at 0
 def terms(gates: Tensor, diagonals: Tensor) -> Terms:
     """A linear step from the gates' inputs (…, 3, H) of x(t) alone and the vector Λ (1, H).
 
-        r, i = sigmoid(W x)       x̂ = W_x x                     (1) (2)
-        a = sigmoid(Λ)^(8 r)                                     (3)
-        h = a · h' + sqrt(1 - a²) · m_update · (i · x̂)           (4)
+        r, i = sigmoid(W x)       x̂ = W_x x
+        a = sigmoid(Λ)^(8 r)
+        h = a · h' + sqrt(1 - a²) · m_update · (i · x̂)
 
     x̂ is what enters the unit in their recurrent block, a linear layer of its input. There a convolution follows, which
     is not here, and W of r and i takes x̂: without the convolution that is one more matrix of x.

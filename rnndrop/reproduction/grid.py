@@ -91,6 +91,14 @@ def factors(measured: Measured, grid: Grid) -> Table:
     return header, [row for row in rows if any(row[1:])]
 
 
+def edges(measured: Measured) -> str:
+    """How many searches ended at an edge, beyond which nothing was tried."""
+    kept = [plan.factor for plan in measured.plans if plan.search and plan.factor is not None]
+    smallest, largest = (kept.count(end(measured.reproduction.factors)) for end in (min, max))
+    ends = f"{largest} ended at the largest and {smallest} at the smallest"
+    return f"Of {len(kept)} searches {ends}, and none beyond was tried."
+
+
 def first(measured: Measured, grid: Grid) -> Table:
     """Valid perplexity of what was tried first with the baseline of each cell; bold is what was kept."""
     tried = {plan.row: plan.first for plan in measured.plans}

@@ -77,10 +77,11 @@ def _in_grid(measured: Measured, of: Grid) -> Iterator[str]:
     if measured.lacking:
         yield "Where nothing stands nothing is measured yet.\n"
     if any(plan.search for plan in measured.plans):
+        tried = ", ".join(f"{each:g}" for each in measured.reproduction.factors)
         yield table(*grid.factors(measured, of)) + "\n"
         yield (
-            f"The factor of all rates with the lowest valid perplexity at seed {measured.reproduction.search_seed}, of "
-            f"{', '.join(f'{each:g}' for each in measured.reproduction.factors)}. No number above counts that seed.\n"
+            f"The factor of all rates, of {tried}, with the lowest valid perplexity at seed "
+            f"{measured.reproduction.search_seed}. No number above counts that seed. {grid.edges(measured)}\n"
         )
     if of.first:
         yield table(*grid.first(measured, of)) + "\n"

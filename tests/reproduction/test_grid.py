@@ -183,7 +183,8 @@ def test_the_section_of_a_grid_has_a_column_for_each_cell(measured: Measured) ->
     assert "| `locked` | -16.3 % [-17.0, -15.6] better | +2.4 % [" in text and "] undecided |" in text
     assert "over seeds 1, 2, 3" in text
     assert "4 differences: 1 better, 1 worse, 1 equal, 1 undecided." in text
-    assert "| `update` | 0.5 | 0.5 |" in text and "at seed 0, of 0.5, 1" in text
+    assert "| `update` | 0.5 | 0.5 |" in text and "of 0.5, 1, with the lowest valid perplexity at seed 0." in text
+    assert "Of 4 searches 0 ended at the largest and 4 at the smallest, and none beyond was tried." in text
     assert "|  | `trainer.clip=1` | `trainer.clip=2` |" in text and "| `fast` | 95.00 | **90.00** |" in text
     assert measured.figures() == []
 
