@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from importlib.resources import as_file, files
 
@@ -11,6 +11,7 @@ from rnndrop.config.identity import of_identity
 from rnndrop.errors import RequestError
 from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
 from rnndrop.sweeps.launchers import split_launcher
+from rnndrop.sweeps.scheduler import Job
 from rnndrop.values import Scale
 
 from .progress import console
@@ -29,23 +30,36 @@ def reproduce(name: str, scale: Scale, overrides: Sequence[str], options: Option
         table = plans(reproduction, scale, rest)
     name = title(reproduction, scale, rest)
     console.print(name, soft_wrap=True)
-    search = [job for plan in table for job in plan.search]
     silent = replace(options, as_json=options.as_json and options.dry_run, quiet=True)
     if options.dry_run:
-        known = {job.folder: job for job in [*search, *(job for plan in table for job in plan.chosen)]}
-        code = run_all(list(known.values()), silent, launcher)
+        every = [job for plan in table for job in (*plan.first.values(), *plan.search, *plan.chosen)]
+        code = run_all(_once(every), silent, launcher)
+        if later := sum(len(plan.trials) for plan in table if not plan.begun):
+            console.print(f"and {later} more: the search, with what the runs that come first will choose")
         if later := sum(len(plan.seeds) for plan in table if plan.factor is None):
             console.print(f"and {later} more: the seeds of the rates that the search will choose")
         return code
-    code = run_all(search, silent, launcher) if search else 0
-    code = max(code, run_all([job for plan in table for job in plan.chosen], silent, launcher))
-    for job in {job.folder: job for plan in table for job in [*plan.search, *plan.chosen]}.values():
+    code = 0
+    for rows in reproduction.parts:
+        if first := _once(job for plan in table if plan.row in rows for job in plan.first.values()):
+            code = max(code, run_all(first, silent, launcher))
+            table = plans(reproduction, scale, rest)
+        part = [plan for plan in table if plan.row in rows]
+        if search := [job for plan in part for job in plan.search]:
+            code = max(code, run_all(search, silent, launcher))
+        code = max(code, run_all([job for plan in part for job in plan.chosen], silent, launcher))
+    for job in _once(job for plan in table for job in (*plan.first.values(), *plan.search, *plan.chosen)):
         if job.record and job.state != "finished":
             console.print(f"{job.name}: {result_line(job.record, job.folder)}", soft_wrap=True)
     if not options.as_json:
         print(name)
     _show(reproduction, scale, table, of_identity(rest), options.as_json)
     return code
+
+
+def _once(jobs: Iterable[Job]) -> list[Job]:
+    """Each job of a folder once."""
+    return list({job.folder: job for job in jobs}.values())
 
 
 def title(reproduction: Reproduction, scale: str, overrides: Sequence[str]) -> str:

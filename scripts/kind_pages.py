@@ -269,7 +269,7 @@ A combination without a meaning is refused. `rnndrop masks dropout=PLAN` draws t
 A **linear** cell has gates of x(t) alone, and its memory is h = a ⊙ h′ + b with a and b of x(t): all steps of a window are
 one [scan](performance.md#linear-cells). It has no recurrent product, so that `recurrent` and `weight_hh` are refused; every other
 mask keeps the scan. These are the cells alone, in place of an LSTM: the blocks that their papers build around them, with skip
-connections, normalisation, convolutions and MLPs, are not here. The equations of a cell, with their numbers in its paper, are in its file. [A cell of your own](guide/cells.md)
+connections, normalisation, convolutions and MLPs, are not here. The equations of a cell are in its file. [A cell of your own](guide/cells.md)
 is a file too.
 
 ## Kinds

@@ -108,6 +108,8 @@ def _lacking(measured: Sequence[Measured]) -> Iterator[str]:
         for row in each.lacking if each.scale == "full" else ():
             found = [outcome for outcome in each.outcomes if outcome.row == row and outcome.published is not None]
             waiting.setdefault(", ".join(f"{header(of.metric)} {cells(of)[4]}" for of in found), []).append(row)
+        if each.reproduction.grid:
+            waiting = {theirs: [f"{len(rows)} of {len(each.plans)}"] for theirs, rows in waiting.items()}
         body += [
             (f"`rnndrop reproduce {each.name}`", ", ".join(rows), theirs or "–") for theirs, rows in waiting.items()
         ]

@@ -318,15 +318,15 @@ def _set(tree: dict[str, Any], own: Override) -> None:
             raise RequestError(f"{own.text}: {group} has been set to {tree.get(group)}, which has no {name}.")
         tree[group] = dict(tree[group])  # others may share it
         tree = tree[group]
-    tree[name] = _merged(tree.get(name), own.value)
+    tree[name] = merged(tree.get(name), own.value)
 
 
-def _merged(old: Any, new: Any) -> Any:
+def merged(old: Any, new: Any) -> Any:
     """`new`, which for a dictionary is `old` with what is in `new`; neither is changed."""
     if not isinstance(new, dict):
         return new
     kept = old if isinstance(old, dict) else {}
-    return {**kept, **{name: _merged(kept.get(name), value) for name, value in new.items()}}
+    return {**kept, **{name: merged(kept.get(name), value) for name, value in new.items()}}
 
 
 def _resolved(tree: dict[str, Any]) -> dict[str, Any]:

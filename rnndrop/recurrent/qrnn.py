@@ -11,11 +11,11 @@ from rnndrop.recurrent.weights import Terms
 def terms(gates: Tensor, diagonals: Tensor) -> Terms:
     """A linear step from the gates' inputs (…, 3, H) of x(t) alone: fo-pooling.
 
-        z = m_update · tanh(W x)      f, o = sigmoid(W x)       (1), of width 1
-        c = f · c' + (1 - f) · z      h = o · c                 (4)
+        z = m_update · tanh(W x)      f, o = sigmoid(W x)
+        c = f · c' + (1 - f) · z      h = o · c
 
-    The memory is c; h is not carried on, so that `state` has no meaning. `zoneout` on `cell` is theirs of section 2.1,
-    f = 1 - dropout(1 - f) without a scale.
+    The memory is c; h is not carried on, so that `state` has no meaning. `zoneout` on `cell` is theirs,
+    f = 1 - dropout(1 - f) without a scale. (In their code, torchqrnn, f is 1 - f.)
     """
     z, f, o = gates.unbind(-2)
     f = torch.sigmoid(f)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ from rnndrop.report.committed import HISTORY, read
 from rnndrop.report.compare import compare
 from rnndrop.report.redefined import redefined
 from rnndrop.reproduction.outcomes import Outcome, metrics, outcomes, settle
-from rnndrop.reproduction.recipe import Plan, Reproduction, load, plans
+from rnndrop.reproduction.recipe import Plan, Reproduction, in_grid, load, plans
 from rnndrop.sweeps.scheduler import Job
 from rnndrop.values import Scale
 
@@ -41,10 +41,11 @@ class Measured:
         old = pd.Series([redefined(run) is not None for run in runs.to_dict("records")], index=runs.index, dtype=bool)
         runs, outdated = runs[~old], runs[old]
         default = set(plans(reproduction, scale)[0].seeds)
-        searched = {reproduction.search_seed} if len(reproduction.factors) > 1 else set()
+        searched = {reproduction.search_seed} if reproduction.searches else set()
         seeds = sorted((default | {int(seed) for seed in runs["seed"]}) - searched)
-        table_ = plans(reproduction, scale, [f"seed={','.join(map(str, seeds))}"])
-        settle(table_, runs)
+        settled = partial(settle, runs=runs)
+        table_ = plans(reproduction, scale, [f"seed={','.join(map(str, seeds))}"], settled)
+        settled(job for plan in table_ for job in plan.every)
         history = results / "history" / f"{name}.csv"
         epochs = pd.read_csv(history, dtype={"run_id": str}) if history.exists() else pd.DataFrame(columns=HISTORY)
         return cls(reproduction, scale, table_, runs, epochs, outdated)
@@ -80,10 +81,21 @@ class Measured:
         """The comparison of the rows' runs, the lowest test perplexity first, with the name of each `row`.
 
         Runs of one row are one group, whichever precision they have and whichever version of the program named them.
+        In a grid each cell is compared by itself: its rows with its own baseline, and corrected for these alone.
         """
         runs = self._counted.assign(run_id=self._counted["float32_id"]).drop_duplicates(["run_id", "seed"], keep="last")
-        baseline = self.reproduction.baseline if len(self.rows) > 1 else None
-        return compare(runs, baseline=baseline if baseline in self.rows else None)
+        if (grid := self.reproduction.grid) is None:
+            return self._compared(runs, self.reproduction.baseline)
+        row_of = {in_grid(cell, plan): cell for cell in grid.cells for plan in grid.plans}
+        parts = [
+            self._compared(part, self.reproduction.baseline and in_grid(cell, self.reproduction.baseline))
+            for cell, part in runs.groupby(runs["row"].map(row_of), sort=False)
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    def _compared(self, runs: pd.DataFrame, baseline: str | None) -> pd.DataFrame:
+        rows = set(runs["row"])
+        return compare(runs, baseline=baseline if baseline in rows and len(rows) > 1 else None)
 
     def named(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Those of `runs` that a row counts, with its name as `row`: no run of a search is among them."""
@@ -94,7 +106,7 @@ class Measured:
 
     def figures(self) -> list[Path]:
         """The figures of its section, relative to the results."""
-        if not self.any:
+        if not self.any or self.reproduction.grid:
             return []
         stem = self.name if self.scale == "full" else f"{self.name}-small"
         kinds = ["curves"] if self._curves() else []

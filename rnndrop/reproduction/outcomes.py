@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from rnndrop.report.published import comparable, published
 from rnndrop.report.sheet import header
 from rnndrop.reproduction.recipe import Plan, Reproduction, Row
 from rnndrop.store.records import SCHEMA, Record
+from rnndrop.sweeps.scheduler import Job
 
 TOLERANCE = 0.01  # of the published value, where no deviation over seeds is published
 
@@ -94,16 +95,16 @@ def metrics_of(task: TaskSpec) -> tuple[str, ...]:
     return (f"valid_{task.metric}", f"test_{task.metric}", f"test_{task.metric}_mc")
 
 
-def settle(plans: Sequence[Plan], runs: pd.DataFrame) -> None:
-    """Give the jobs of `plans` the states and records of committed `runs` (`committed.read`), and no others.
+def settle(jobs: Iterable[Job], runs: pd.DataFrame) -> None:
+    """Give jobs the states and records of committed `runs` (`committed.read`), and no others.
 
     A run counts whatever its `trainer.precision`; of two that differ in nothing else, the one that is as planned.
     """
     rows = runs.to_dict("records")
     exact = {(row["identity"], row["seed"]): row for row in rows}
     alike = {(row["float32_id"], row["seed"]): row for row in rows}
-    for task, job in ((plan.task, job) for plan in plans for job in plan.every):
-        seed = job.config.seed
+    for job in jobs:
+        task, seed = TASKS[job.config.task], job.config.seed
         row = exact.get((run_id(job.config), seed)) or alike.get((float32_id(job.config), seed))
         job.state, job.record = "new", None
         if row is not None:

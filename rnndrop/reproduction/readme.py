@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from rnndrop.display.digits import number, plus_minus
+from rnndrop.display.digits import plus_minus
 from rnndrop.report.comparable import revision
 from rnndrop.report.redefined import redefined
+from rnndrop.reproduction import grid
 from rnndrop.reproduction.measured import Measured
 from rnndrop.reproduction.outcomes import HEADER, cells, notes
-from rnndrop.sweeps.scheduler import Job
+from rnndrop.reproduction.recipe import Grid
 
 PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train", "last ÷ best")
 CONVENTIONS = "../docs/guide/papers.md#conventions-that-the-numbers-depend-on"
@@ -37,6 +37,13 @@ def section(measured: Measured) -> Iterator[str]:
     yield from _outdated(measured)
     if not measured.any:
         return
+    yield from _in_grid(measured, measured.reproduction.grid) if measured.reproduction.grid else _by_row(measured)
+    yield from (f"{note}\n" for note in measured.reproduction.notes)
+    yield from _provenance(measured, command)
+
+
+def _by_row(measured: Measured) -> Iterator[str]:
+    """A line for each row, figures and the search."""
     yield table(*_ours(measured)) + "\n"
     if _metric(measured.compared) == "bits_per_character":
         yield "In bits per character; ratios and changes are of the perplexity, 2 to the bits.\n"
@@ -50,8 +57,39 @@ def section(measured: Measured) -> Iterator[str]:
         yield f"Not yet measured: {', '.join(measured.lacking)}.\n"
     yield from (f"![{_ALT[figure.stem.rpartition('-')[2]]}]({figure})\n" for figure in measured.figures())
     yield from _search(measured)
-    yield from (f"{note}\n" for note in measured.reproduction.notes)
-    yield from _provenance(measured, command)
+
+
+def _in_grid(measured: Measured, of: Grid) -> Iterator[str]:
+    """A column for each cell: the scores, what each plan changes, the search."""
+    baseline, compared = measured.reproduction.baseline, "change" in measured.compared
+    seeds = sorted({job.config.seed for jobs in measured.rows.values() for job in jobs})
+    yield table(*grid.scores(measured, of)) + "\n"
+    yield (
+        f"Test perplexity, mean ± std over seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; bold is "
+        "the lowest of a cell.\n"
+    )
+    if compared:
+        yield table(*grid.changes(measured, of)) + "\n"
+        yield (
+            f"Change of test perplexity against `{baseline}` of the same cell over all seeds, [95 %, Welch's t of the "
+            "logarithms]. *Better* and *worse*: p < .05 after Holm's correction for the plans of the cell; *equal*: "
+            f"the interval lies within 1 %. {grid.tally(measured)}.\n"
+        )
+    if measured.lacking:
+        yield "Where nothing stands nothing is measured yet.\n"
+    if any(plan.search for plan in measured.plans):
+        tried = ", ".join(f"{each:g}" for each in measured.reproduction.factors)
+        yield table(*grid.factors(measured, of)) + "\n"
+        yield (
+            f"The factor of all rates, of {tried}, with the lowest valid perplexity at seed "
+            f"{measured.reproduction.search_seed}. No number above counts that seed. {grid.edges(measured)}\n"
+        )
+    if of.first:
+        yield table(*grid.first(measured, of)) + "\n"
+        yield (
+            f"Tried before that: valid perplexity of `{baseline}` at seed {measured.reproduction.search_seed}; bold is "
+            "what all plans of the cell have.\n"
+        )
 
 
 def _ours(measured: Measured) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
@@ -68,7 +106,7 @@ def _ours(measured: Measured) -> tuple[tuple[str, ...], list[tuple[object, ...]]
         factor = f"{factors[name]:g}" if factors.get(name) is not None else "–"
         rise = measured.rise(row["run_id"])
         gaps = [f"{gap:.2f}", "" if rise is None else f"{100 * rise:+.1f} %"]
-        body.append((f"`{name}`", factor, row["n"], *metrics, *gaps, *([_change(row)] if against else [])))
+        body.append((f"`{name}`", factor, row["n"], *metrics, *gaps, *([grid.change(row)] if against else [])))
     header = (*PLAIN, f"against {measured.reproduction.baseline}") if against else PLAIN
     if not factors:
         return (PLAIN[0], *header[2:]), [(line[0], *line[2:]) for line in body]
@@ -92,7 +130,7 @@ def _search(measured: Measured) -> Iterator[str]:
     factors = list(searched[0].jobs)
     body = []
     for plan in searched:
-        shown = [_valid(plan.trials[factor]) for factor in factors]
+        shown = [grid.valid(plan.trials[factor]) for factor in factors]
         marked = [
             f"**{value}**" if factor == plan.factor else value for factor, value in zip(factors, shown, strict=True)
         ]
@@ -151,15 +189,3 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
 
 def _mean(mean: float, std: float) -> str:
     return "" if pd.isna(mean) else plus_minus(mean, std)
-
-
-def _valid(job: Job) -> str:
-    return number(job.record.metrics["valid_perplexity"]) if job.record and job.state == "finished" else job.state
-
-
-def _change(row: Mapping[Any, Any]) -> str:
-    change, low, high = (row[name] for name in ("change", "change_low", "change_high"))
-    if pd.isna(change):
-        return "–"
-    bounds = "" if pd.isna(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{100 * change:+.1f} %{bounds}"

@@ -81,6 +81,43 @@ def test_rates_are_searched_with_a_seed_that_is_not_reported(rnndrop: Command, t
         assert row["factor"] in (None, 0.5, 1.0) and (row["factor"] is None) == (row["row"] == "none")
 
 
+GRID = """# Two cells × two plans.
+seeds: "1"
+factors: [0.5, 1.0]
+baseline: none
+small: []
+grid:
+  first: [trainer.learning_rate=0.001, trainer.learning_rate=0.05]
+  cells: {gru: [model.cell=gru], mingru: [model.cell=mingru]}
+  plans: {none: [dropout=none], locked: [dropout=locked]}
+"""
+
+
+def test_a_grid_of_one_s_own_goes_cell_by_cell(rnndrop: Command, tmp_path: Path, tiny: list[str]) -> None:
+    (tmp_path / "rnndrop_conf" / "reproduce").mkdir(parents=True)
+    (tmp_path / "rnndrop_conf" / "reproduce" / "mine.yaml").write_text(GRID)
+    plan = rnndrop("reproduce", "mine", *tiny, "--dry-run")
+    assert plan.stdout.count("none, trainer.learning_rate=0.05, seed=0") == 2
+    assert "4 runs: 4 new" in plan.stderr and "and 4 more: the search" in plan.stderr
+
+    request = ["reproduce", "mine", *tiny, "--json"]
+    done = rnndrop(*request, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row for row in json.loads(done.stdout) if row["metric"] == "test_perplexity"}
+    assert list(rows) == ["gru none", "gru locked", "mingru none", "mingru locked"]
+    records = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
+    assert Counter(each["seed"] for each in records) == {0: 8, 1: 4}
+    for cell in ("gru", "mingru"):
+        own = [each for each in records if each["config"]["model"]["cell"] == cell]
+        first = [each for each in own if each["seed"] == 0 and each["config"]["dropout"]["name"] == "none"]
+        best = min(first, key=lambda each: float(each["metrics"]["valid_perplexity"]))
+        rate = best["config"]["trainer"]["learning_rate"]
+        assert all(each["config"]["trainer"]["learning_rate"] == rate for each in own if each not in first)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("record.json")}
+    again = rnndrop(*request)
+    assert again.stdout == done.stdout and times == {path: path.stat().st_mtime_ns for path in times}
+
+
 @pytest.mark.parametrize(
     ("arguments", "needle"),
     [

@@ -26,7 +26,7 @@ from rnndrop.report.frames import load_runs
 from rnndrop.report.page import page_data
 from rnndrop.report.sheet import failures
 from rnndrop.report.tables import render
-from rnndrop.reproduction.readme import _change
+from rnndrop.reproduction.grid import change
 from rnndrop.runs.loading import load_corpus
 from rnndrop.runs.runner import run_one
 from rnndrop.runs.signals import Interrupted
@@ -127,7 +127,7 @@ def test_3_ablate_takes_all_seeds(uneven: Path) -> None:
 
 
 def test_3_all_seeds_count_on_the_page_of_results(uneven: Path) -> None:
-    shown = {row["dropout"]: _change(row) for row in compare(load_runs(uneven), METRIC, "none").to_dict("records")}
+    shown = {row["dropout"]: change(row) for row in compare(load_runs(uneven), METRIC, "none").to_dict("records")}
     assert shown["naive"].startswith("+6.6 % [") and shown["variational"].startswith("-13") and shown["none"] == "–"
 
 
