@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -114,13 +114,18 @@ def task_of_row(row: Mapping[str, Any]) -> TaskSpec:
     return next(held, TASKS["language_model"])
 
 
-def derived(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float]:
-    """What follows from the scores in a record's metrics: `test_bits_per_character`, where it has a meaning."""
+def derived(
+    metrics: Mapping[str, Any], config: Mapping[str, Any], rows: Iterable[Metric] | None = None
+) -> dict[str, float]:
+    """What follows from the scores in a record's metrics: `test_bits_per_character`, where it has a meaning.
+
+    `rows`: of which metrics; None: of ours.
+    """
     task = task_of(config)
     score = task.metric
     found = {
         f"{split}_{metric.name}": metric.of(value, config)
-        for metric in METRICS.values() if metric.task == task.name and metric.of
+        for metric in (METRICS.values() if rows is None else rows) if metric.task == task.name and metric.of
         for split in ("valid", "test", "train")
         if isinstance(value := metrics.get(f"{split}_{score}"), (int, float))
     }  # fmt: skip

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import Rules, canonical, canonical_rules
-from rnndrop.config.metrics import MEASURED, columns, mode_of
+from rnndrop.config.metrics import MEASURED, columns, every, mode_of
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
@@ -220,7 +220,7 @@ def _row(
     """Raises DamagedRecordError where a part is missing or of another type."""
     try:
         row = {
-            **derived(record.metrics, record.config),
+            **derived(record.metrics, record.config, every()),
             **record.metrics,
             **record.timing,
             "run_id": run_id,

@@ -13,7 +13,7 @@ import pytest
 
 import rnndrop
 from rnndrop import own
-from rnndrop.config import cells, settings
+from rnndrop.config import cells, metrics, settings
 from rnndrop.config.compose import choices, compose
 from rnndrop.config.identity import run_id
 from rnndrop.dropout import noises
@@ -41,6 +41,10 @@ def sums(settings):
     text = [f"{a} + {b} = {(a + b) % 10} ;" for a in range(10) for b in range(10)]
     return assemble("sums", settings.level, [" ".join(text * n).split() for n in (4, 1, 1)])
 """
+METRIC = """
+from rnndrop.config.metrics import Metric
+Chance = Metric("any", "language_model", "chance of a token", "chance", lower_is_better=False, of=lambda x, c: 1 / x)
+"""
 KIND = "from rnndrop.dropout.rule import Kind\nGates = Kind('gates', 'batch gate')\n"
 UNIFORM = ["dropout.output.kind=naive", "dropout.output.p=0.3", "dropout.output.noise=mine_noise:Uniform"]
 
@@ -58,6 +62,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / f"mine_{name}.py").write_text(source, "utf-8")
     yield tmp_path
     own.registered.cache_clear()
+    metrics.added.cache_clear()
     settings.settings.cache_clear()
     for name in set(sys.modules) - before:
         if name.startswith("mine_"):
@@ -214,16 +219,19 @@ def package(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     facts = here / "site" / "mine_package-1.2.dist-info"
     facts.mkdir(parents=True)
     (here / "site" / "mine_package.py").write_text(NOISE + KIND + CORPUS, "utf-8")
+    (here / "site" / "mine_package_metric.py").write_text(METRIC, "utf-8")
     shutil.copy(Path(__file__).parents[1] / "toys" / "cell.py", here / "site" / "mine_package_cell.py")
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: mine-package\nVersion: 1.2\n")
     (facts / "top_level.txt").write_text("mine_package\n")
     (facts / "entry_points.txt").write_text(
         "[rnndrop.noises]\nuniform = mine_package:Uniform\ngaussian = mine_package:Nothing\n"
         "[rnndrop.kinds]\ngates = mine_package:Gates\n[rnndrop.corpora]\nsums = mine_package:sums\n"
+        "[rnndrop.metrics]\nchance = mine_package_metric:Chance\nbroken = mine_package_gone:X\nperplexity = gone:X\n"
         "[rnndrop.cells]\nmgu = mine_package_cell:ROW\nbroken = mine_package_gone:ROW\n"
     )
     monkeypatch.syspath_prepend(here / "site")
     own.registered.cache_clear()
+    metrics.added.cache_clear()
     settings.settings.cache_clear()
     return here / "site"
 
@@ -269,6 +277,19 @@ def test_a_broken_package_is_named_when_it_is_used(package: Path) -> None:
     ) as refused:
         compose(["model.cell=broken"])
     assert "\n" not in str(refused.value)
+
+
+def test_a_metric_of_a_package_is_in_reports_and_in_no_record(package: Path, caplog: pytest.LogCaptureFixture) -> None:
+    record = rnndrop.run(SHAPE)
+    assert not any("chance" in name for name in record.metrics)
+    runs = load_runs("results/runs")
+    assert (runs["test_chance"] * runs["test_perplexity"]).to_list() == pytest.approx([1])
+    assert compare(runs, metric="test_chance")["test_chance"].notna().all()
+    (said,) = (line for line in caplog.messages if "broken" in line)
+    assert said.startswith("rnndrop.metrics: broken=mine_package_gone:X: no module") and "mine-package" in said
+    (package / "mine_package_metric.py").write_text(METRIC.replace("1 / x", "1 / 0"), "utf-8")
+    metrics.added.cache_clear()
+    assert load_runs("results/runs")["test_chance"].isna().all() and "raises ZeroDivisionError" in caplog.messages[-1]
 
 
 @pytest.mark.e2e
