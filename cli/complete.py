@@ -40,7 +40,7 @@ def _values(key: str) -> list[str]:
 
     from rnndrop.config.compose import GROUPS, choices
     from rnndrop.config.schema import Config
-    from rnndrop.dropout.rule import LOCATIONS, SCHEDULES, kinds_at, noises_at
+    from rnndrop.dropout.rule import LOCATIONS, SCHEDULES, kind_names, noise_names
 
     if key in GROUPS:
         return list(choices(key))
@@ -48,7 +48,12 @@ def _values(key: str) -> list[str]:
     location, _, part = name.partition(".")
     if group == "dropout" and location in LOCATIONS:
         fills = list(LOCATIONS[location].fills)
-        named = {"kind": kinds_at(location), "noise": noises_at(location), "fill": fills, "schedule": list(SCHEDULES)}
+        named = {
+            "kind": kind_names(location),
+            "noise": noise_names(location),
+            "fill": fills,
+            "schedule": list(SCHEDULES),
+        }
         return named.get(part, [])
     if key == "hydra/launcher":
         from rnndrop.sweeps.launchers import LAUNCHERS

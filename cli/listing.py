@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import typer
 
-from rnndrop.config.cells import CELLS
+from rnndrop.config.cells import CELLS, GROUP
 from rnndrop.config.compose import choices, compose
-from rnndrop.dropout.noises import NOISES
+from rnndrop.dropout.noises import planned
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS
+from rnndrop.own import with_registered
 
 from .output import entry
 
@@ -53,10 +54,10 @@ def _plans() -> dict[str, dict[str, str]]:
 
 def _models() -> dict[str, dict[str, str]]:
     """The cells and the sizes, of which one of each can be chosen."""
-    every = choices("model")
+    every, cells = choices("model"), with_registered(CELLS, GROUP)
     return {
-        "sizes": {name: about for name, about in every.items() if name not in CELLS},
-        "cells": {name: every[name] for name in CELLS},
+        "sizes": {name: about for name, about in every.items() if name not in cells},
+        "cells": {name: every[name] for name in cells},
     }
 
 
@@ -67,7 +68,7 @@ def family(plan: Plan) -> str:
     found = (
         ("", not rules),
         ("words", places == {"token"}),
-        ("learned", any(NOISES[rule.noise].learned for rule in rules)),
+        ("learned", any(planned(rule.noise).learned for rule in rules)),
         ("over training", any(rule.until for rule in rules)),
         ("gradients", any(rule.gradient for rule in rules)),
         ("weights", all(LOCATIONS[place].is_weight for place in places)),

@@ -10,6 +10,7 @@ from typing import Any
 
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import ELSEWHERE, former, of_identity, run_id, untracked
+from rnndrop.config.metrics import every
 from rnndrop.config.tasks import derived
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
@@ -94,7 +95,7 @@ def _lines(run: Standing) -> list[str]:
     record = run.record
     if record:
         changed = [f"  {key}: {value}" for key, value in _changed(record.config).items()]
-        scores = {**record.metrics, **derived(record.metrics, record.config)}
+        scores = {**record.metrics, **derived(record.metrics, record.config, every())}
         metrics = [f"  {key}: {_shown(value)}" for key, value in scores.items()]
         learned = [
             f"  {name}: {', '.join(f'{part} {number(value)}' for part, value in parts.items())}"

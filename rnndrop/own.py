@@ -1,7 +1,8 @@
-"""The user's own code: what a setting names by its import path, `PACKAGE.MODULE:NAME`.
+"""The user's own code: what a setting names by its import path, `PACKAGE.MODULE:NAME`, or as a package registers it.
 
 Its file is found and hashed without being imported, for it may import torch; plans, run ids and reports need no more.
-It is executed, as it was hashed, when it is needed.
+It is executed, as it was hashed, when it is needed. A name that an installed package registers, by an entry point of
+one of the `rnndrop.` groups, stands for its import path, which is what settings and records hold.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -31,6 +33,25 @@ class Found(NamedTuple, Generic[R]):
     row: R
     file: Path
     source: str
+
+
+def resolved(name: str, ours: Container[str], group: str) -> str:
+    """The import path of a name that a package registers in a group; any other, and one of `ours`, as it is."""
+    return name if name in ours or is_own(name) else registered(group).get(name, (name, ""))[0]
+
+
+def with_registered(ours: Iterable[str], group: str) -> list[str]:
+    """All names: `ours`, then those that packages register."""
+    return list(dict.fromkeys([*ours, *registered(group)]))
+
+
+@cache
+def registered(group: str) -> dict[str, tuple[str, str]]:
+    """The names that installed packages register in a group, each with its import path and its package."""
+    from importlib.metadata import entry_points
+
+    found = {point.name: (point.value, point.dist.name if point.dist else "") for point in entry_points(group=group)}
+    return dict(sorted((name, (path if is_own(path) else f"{path}:", owner)) for name, (path, owner) in found.items()))
 
 
 def is_own(name: str) -> bool:
@@ -73,10 +94,10 @@ def source_hash(setting: str, name: str) -> str | None:
         return name
 
 
-def imported(setting: str, name: str, kind: type[R]) -> Found[R]:
+def imported(setting: str, name: str, kind: type[R], also: Callable[[Any], R | None] = lambda value: None) -> Found[R]:
     """What `setting` names, of type `kind`, from its file as that is now. Raises RequestError where it cannot be had.
 
-    A module that was executed before stays unless its file has changed.
+    `also` makes one of what else is taken. A module that was executed before stays unless its file has changed.
     """
     path = source_of(setting, name)
     module, _, attribute = name.partition(":")
@@ -86,8 +107,9 @@ def imported(setting: str, name: str, kind: type[R]) -> Found[R]:
         made = _executed(module, path, content, source)
     except (Exception, SystemExit) as error:
         raise raised(setting, name, path, error) from None
-    row = getattr(made, attribute, None)
-    if not isinstance(row, kind):
+    value = getattr(made, attribute, None)
+    row = value if isinstance(value, kind) else also(value)
+    if row is None:
         there = " ".join(key for key, value in vars(made).items() if isinstance(value, kind)) or "none"
         what = f"{attribute} is no {kind.__name__}" if hasattr(made, attribute) else f"there is no {attribute}"
         raise RequestError(f"{setting}={name}: in {path} {what}. Of {kind.__name__} there: {there}")

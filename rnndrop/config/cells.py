@@ -16,6 +16,7 @@ from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError, unknown
 
+GROUP = "rnndrop.cells"
 SETTING = "model.cell"
 
 
@@ -95,7 +96,7 @@ def cell_named(name: str) -> CellSpec:
     """The cell that `model.cell` names; the user's own is imported once. Raises RequestError."""
     if not own.is_own(name):
         if name not in CELLS:
-            raise unknown("cell", name, CELLS)
+            raise unknown("cell", name, own.with_registered(CELLS, GROUP))
         return CELLS[name]
     return _own.get(name) or imported(name)
 

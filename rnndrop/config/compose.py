@@ -19,12 +19,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from rnndrop.config import folders, private_hydra
+from rnndrop.config import cells, corpora, folders, private_hydra
 from rnndrop.config.cells import CELLS
 from rnndrop.config.identity import FILES, GONE
 from rnndrop.config.schema import Config, RuleSettings, checked, gone
 from rnndrop.dropout.rule import LOCATIONS, takes
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
+from rnndrop.own import is_own, registered
 from rnndrop.paths import path_of
 from rnndrop.values import Group
 
@@ -32,6 +33,9 @@ GROUPS: tuple[str, ...] = get_args(Group)
 LIMIT = 100_000  # runs of one grid
 PATHS = ("root", *FILES)  # of `data`
 MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for a larger one
+
+ROWS = {"model": ("model.cell", cells.GROUP), "data": ("data.name", corpora.GROUP)}
+"""Groups that take the name of a row too: the setting that holds it, and where other packages register theirs."""
 
 _NO_CHOICE = ("base", "default")  # what the others start from
 _AMBIGUOUS = re.compile(r"^\s*['\"]|[][{},]")  # of a text that Hydra cannot read: it is not plain what was meant
@@ -57,7 +61,7 @@ def compose(overrides: Sequence[str]) -> Config:
         if own.sweep is not None:
             raise RequestError(f"{own.text} names several values: use `rnndrop sweep` for a grid.{_quoting(own)}")
     sources, options = folders.sources(), tuple(_option(own) for own in read if own.key in GROUPS)
-    values = [*_cell(read), *(own for own in read if own.key not in GROUPS)]
+    values = [*_named(read), *(own for own in read if own.key not in GROUPS)]
     tree = dict(_defaults(options, sources))
     for own in values:
         _set(tree, own)
@@ -128,9 +132,16 @@ def _span(own: Override) -> Span:
 
 
 def choices(group: str) -> dict[str, str]:
-    """The options of a configuration group, each with the comment that it opens with."""
-    cells = {name: cell.about for name, cell in CELLS.items()} if group == "model" else {}
-    return dict(sorted({**_choices(group, folders.sources()), **cells}.items()))
+    """The options of a configuration group, each with the comment that it opens with; those of other packages too."""
+    ours = _ours(group)
+    others = registered(ROWS[group][1]) if group in ROWS else {}
+    return dict(sorted({**{name: f"Of the package {owner}." for name, (_, owner) in others.items()}, **ours}.items()))
+
+
+def _ours(group: str) -> dict[str, str]:
+    """The options that are in folders, and our cells."""
+    rows = {name: cell.about for name, cell in CELLS.items()} if group == "model" else {}
+    return {**_choices(group, folders.sources()), **rows}
 
 
 @lru_cache(maxsize=64)
@@ -392,7 +403,7 @@ def check_key(key: str) -> None:
 
 def _check_option(own: Override) -> None:
     """Raise RequestError, with a guess, where a group has no such option, or takes only one."""
-    if isinstance(own.value, dict) or not choices(own.key):
+    if isinstance(own.value, dict) or not _ours(own.key):
         raise RequestError(f"{own.text}: a setting of this group is {own.key}.NAME=VALUE."
                            f"{_valid(own.key)}")  # fmt: skip
     if isinstance(own.value, list) and own.key != "model":
@@ -404,25 +415,35 @@ def _check_option(own: Override) -> None:
                 f"{own.text}: an option is named, not its file. Put the file into {folders.HERE / own.key}, as"
                 f" {name}.yaml, and give {own.key}={name}."
             )
-        if not isinstance(option, str) or option not in choices(own.key):
+        if not isinstance(option, str) or not (option in _ours(own.key) or _is_row(own.key, option)):
             raise RequestError(f"{unknown(own.key, 'null' if option is None else str(option), choices(own.key))}"
                                f"{folders.where()}")  # fmt: skip
 
 
 def _option(own: Override) -> str:
-    """A choice as Hydra takes it, which knows no cells."""
+    """A choice as Hydra takes it, which knows no cells, and of corpora those with a file."""
     names = [own.value] if isinstance(own.value, str) else own.value
-    left = [name for name in names if own.key != "model" or name not in CELLS]
+    left = [name for name in names if not _is_row(own.key, name)]
     if not left:
-        return f"{own.key}=[]"
+        return f"{own.key}={'base' if own.key == 'data' else '[]'}"
     return f"{own.key}={left[0]}" if isinstance(own.value, str) else f"{own.key}=[{','.join(left)}]"
 
 
-def _cell(read: Sequence[Override]) -> list[Override]:
-    """The setting that stands for a cell among the options of `model`, of which the last choice counts."""
-    chosen = next((own for own in reversed(read) if own.key == "model"), None)
-    names = [] if chosen is None else [chosen.value] if isinstance(chosen.value, str) else chosen.value
-    return [Override(f"model={name}", "model.cell", name) for name in names if name in CELLS]
+def _is_row(group: str, name: str) -> bool:
+    """Whether an option is the name of a row: of a cell, or of what is the user's own or another package's."""
+    if group not in ROWS or name in _choices(group, folders.sources()):
+        return False
+    return (group == "model" and name in CELLS) or is_own(name) or name in registered(ROWS[group][1])
+
+
+def _named(read: Sequence[Override]) -> list[Override]:
+    """The settings that stand for rows among the options of groups, of which the last choice counts."""
+    found = []
+    for group, (key, _) in ROWS.items():
+        chosen = next((own for own in reversed(read) if own.key == group), None)
+        names = [] if chosen is None else [chosen.value] if isinstance(chosen.value, str) else chosen.value
+        found += [Override(f"{group}={name}", key, name) for name in names if _is_row(group, name)]
+    return found
 
 
 def _valid(key: str) -> str:

@@ -1,18 +1,30 @@
-"""The corpora by name: of which task each is, and where it is loaded. Light: settings are checked by it."""
+"""The corpora by name: of which task each is, and where it is loaded. Light: settings are checked by it.
+
+A corpus of the user's own is a function or a row in a file of theirs, which `data=PACKAGE.MODULE:NAME` names
+(`rnndrop.own`). It is imported when the corpus is read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
+
+from rnndrop import own
+from rnndrop.errors import RequestError, unknown
+
+GROUP = "rnndrop.corpora"
+SETTING = "data"
 
 
 @dataclass(frozen=True)
 class CorpusSpec:
     """A corpus that `data=NAME` chooses.
 
-    `module` has `load(settings)`, which takes the settings of `data` and returns what its `task` reads. `own_files`:
+    `module` has `load(settings)`, which takes the settings of `data` and returns what its `task` reads; or it is
+    `function` that does. `own_files`:
     it is the user's, named by path. `cut`: when `data.split` says how it is parted. `fixed_vocabulary`: rare words
     cannot be made `<unk>`.
     """
@@ -23,11 +35,14 @@ class CorpusSpec:
     own_files: bool = False
     cut: Literal["never", "always", "one file"] = "never"
     fixed_vocabulary: bool = False
+    function: Callable[[Any], Any] | None = None
+    source: str = ""  # of the user's own, the sha256 of its file
+    file: Path | None = None  # and that file
 
     @property
     def load(self) -> Callable[[Any], Any]:
         """The function that loads it."""
-        found: Callable[[Any], Any] = import_module(self.module).load
+        found: Callable[[Any], Any] = self.function or import_module(self.module).load
         return found
 
 
@@ -45,3 +60,25 @@ CORPORA = _table(
     CorpusSpec("reviews", "sentiment", "rnndrop.data.movie_reviews", own_files=True, cut="always"),
 )
 """A new corpus is one row here, a module, and `conf/data/NAME.yaml`."""
+
+
+def corpus_named(name: str) -> CorpusSpec:
+    """The corpus that `data.name` names, the user's own from its file as that is now. Raises RequestError."""
+    if not own.is_own(name):
+        if name not in CORPORA:
+            raise unknown("corpus", name, own.with_registered(CORPORA, GROUP))
+        return CORPORA[name]
+    row, file, source = own.imported(SETTING, name, CorpusSpec, _of_function)
+    try:
+        loads = callable(row.load)
+    except (ImportError, AttributeError):
+        loads = False
+    if not loads:
+        raise RequestError(f"{SETTING}={name}: in {file}: {row.module} has no function load.")
+    return replace(row, name=name, source=source, file=file)
+
+
+def _of_function(value: Any) -> CorpusSpec | None:
+    """A function `load(settings)` is a corpus for a language model."""
+    plain = callable(value) and not isinstance(value, type)
+    return CorpusSpec("", "language_model", "", function=value) if plain else None

@@ -13,16 +13,17 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rnndrop.config import cells
+from rnndrop.config import cells, corpora
 from rnndrop.config.cells import CELLS
 from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.tasks import TASKS
 from rnndrop.dropout.plan import rules_at
 from rnndrop.dropout.rule import EXTRAS, LOCATIONS, Rule
 from rnndrop.errors import RequestError
-from rnndrop.own import source_hash
+from rnndrop.own import is_own, source_hash
 from rnndrop.paths import path_of, sha256_of
 
 if TYPE_CHECKING:
@@ -88,10 +89,13 @@ def canonical_rules(tree: Mapping[str, Any]) -> Rules:
     return Rules({**others, **own}, _active(found))
 
 
-def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
+def identity(
+    tree: Mapping[str, Any], revised: bool = True, noises: Mapping[str, str | None] = MappingProxyType({})
+) -> dict[str, Any]:
     """What a run's id is made of: the settings of `canonical` that do something, and the rules without their names.
 
-    `revised`: with the definitions of today; records of before (`former`) mean what they meant then.
+    `revised`: with the definitions of today; records of before (`former`) mean what they meant then. `noises`: the
+    sources of the user's own.
     """
     neutral = dict(_leaves(_neutral()))
     one_gate = [cell.name for cell in CELLS.values() if len(cell.gates) == 1]
@@ -102,7 +106,8 @@ def identity(tree: Mapping[str, Any], revised: bool = True) -> dict[str, Any]:
     for place, rules in found.items():
         for index, own in enumerate(own for own in rules if own.active):
             parts = {"p": rounded(own.p), "varies": sorted(own.varies - ungated)}
-            parts |= {"noise": own.noise} if own.noise != "bernoulli" else {}
+            noise = [own.noise, noises[own.noise]] if own.noise in noises else own.noise
+            parts |= {"noise": noise} if noise != "bernoulli" else {}
             parts |= {"fill": own.fill} if own.fill != "zero" else {}
             parts |= {"definition": 2} if revised and redefined(own.location, own.fill) else {}
             parts |= {name: rounded(value) for name, value in own.extras.items()}
@@ -116,8 +121,8 @@ def run_id(config: Config) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _run_id(config: Config, contents: tuple[str | None, ...]) -> str:
-    return digest(identity(_tree(config, contents)))
+def _run_id(config: Config, sources: Sources) -> str:
+    return digest(identity(_tree(config, sources), noises=dict(sources.noises)))
 
 
 def float32_id(config: Config) -> str:
@@ -191,8 +196,8 @@ def former_id(config: Config) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _former_id(config: Config, contents: tuple[str | None, ...]) -> str:
-    tree = _tree(config, contents)
+def _former_id(config: Config, sources: Sources) -> str:
+    tree = _tree(config, sources)
     for name in ELSEWHERE:
         _drop(tree, name)
     for name, value in _neutral().items():
@@ -350,20 +355,41 @@ def _later_defaults() -> dict[str, Any]:
     return {name: rounded(value) for name, value in leaves if name not in ELSEWHERE and not name.startswith(left_out)}
 
 
-def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
-    """What runs that differ in their seed share, and the sha256 of what is in the user's `FILES` and in their cell."""
+class Sources(NamedTuple):
+    """What is in the user's `FILES`, and the sources of their cell, corpus and noises (name, source); as sha256."""
+
+    files: tuple[str | None, ...]
+    cell: str | None
+    corpus: str | None
+    noises: tuple[tuple[str, str | None], ...]
+
+
+def _seedless(config: Config) -> tuple[Config, Sources]:
+    """What runs that differ in their seed share, and what of the user's own counts by its content."""
     paths = (getattr(config.data, name) for name in FILES)
-    source = source_hash(cells.SETTING, config.model.cell)
-    contents = (*(None if path is None else content_hash(path) for path in paths), source)
-    return config.model_copy(update={"seed": 0, "output": "", "label": None, "tracker": ()}), contents
+    sources = Sources(
+        tuple(None if path is None else content_hash(path) for path in paths),
+        source_hash(cells.SETTING, config.model.cell),
+        source_hash(corpora.SETTING, config.data.name),
+        tuple((name, source_hash("noise", name)) for name in _own_noises(config)),
+    )
+    return config.model_copy(update={"seed": 0, "output": "", "label": None, "tracker": ()}), sources
 
 
-def _tree(config: Config, contents: tuple[str | None, ...]) -> dict[str, Any]:
-    """The configuration as a tree, the user's own files by their content, their cell by its name and source."""
-    tree, (*files, source) = config.model_dump(mode="json"), contents
-    tree["data"].update(zip(FILES, files, strict=True))
-    if source is not None:
-        tree["model"]["cell"] = [config.model.cell, source]
+def _own_noises(config: Config) -> list[str]:
+    """The noises of the user's own in a configuration, whether or not they do anything."""
+    places = (value for name, value in config.dropout if name != "name")
+    named = {own.noise for place in places for own in (place, *place.also) if own.noise}
+    return sorted(filter(is_own, named)) if named else []
+
+
+def _tree(config: Config, sources: Sources) -> dict[str, Any]:
+    """The configuration as a tree, the user's files by their content, their cell and corpus by name and source."""
+    tree = config.model_dump(mode="json")
+    tree["data"].update(zip(FILES, sources.files, strict=True))
+    for group, name, source in (("model", "cell", sources.cell), ("data", "name", sources.corpus)):
+        if source is not None:
+            tree[group][name] = [tree[group][name], source]
     return tree
 
 

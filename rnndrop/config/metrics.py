@@ -1,11 +1,24 @@
-"""The metrics by name: what a split is scored by. Every column, sort, plot and export of a report comes from here."""
+"""The metrics by name: what a split is scored by. Every column, sort, plot and export of a report comes from here.
+
+A package adds one to the reports by an entry point of the group `GROUP`. It follows from a score, so it is worked out
+for a report and not kept in records: it is the same for all runs, those of before too.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
+
+from rnndrop.errors import RequestError
+from rnndrop.own import imported, raised, registered
+
+GROUP = "rnndrop.metrics"
+
+log = logging.getLogger("rnndrop")
 
 SPLITS = ("train", "valid", "test")
 MEASURED = {"mc": "MC", "cache": "cache", "dynamic": "dynamic", "temperature": "temperature"}
@@ -69,10 +82,16 @@ METRICS = {
 def metric_of(name: str) -> Metric:
     """The metric that a column, as `test_rmse_mc`, or its bare name is of. Raises KeyError where it is none's."""
     bare = next((name.removeprefix(f"{split}_") for split in SPLITS if name.startswith(f"{split}_")), name)
-    found = [metric for metric in METRICS.values() if bare == metric.name or bare.startswith(f"{metric.name}_")]
+    found = [metric for metric in METRICS.values() if _is_of(bare, metric)] or [
+        metric for metric in added() if _is_of(bare, metric)
+    ]
     if not found:
         raise KeyError(name)
     return max(found, key=lambda metric: len(metric.name))
+
+
+def _is_of(bare: str, metric: Metric) -> bool:
+    return bare == metric.name or bare.startswith(f"{metric.name}_")
 
 
 def mode_of(name: str) -> str | None:
@@ -83,4 +102,45 @@ def mode_of(name: str) -> str | None:
 
 def columns(task: str | None = None) -> list[str]:
     """What a report can be ranked by: the columns of the metrics, of a task or of all."""
-    return [name for metric in METRICS.values() if task is None or metric.task == task for name in metric.columns]
+    return [name for metric in every() if task is None or metric.task == task for name in metric.columns]
+
+
+def every() -> list[Metric]:
+    """Our metrics, and what packages add."""
+    return [*METRICS.values(), *added()]
+
+
+@cache
+def added() -> tuple[Metric, ...]:
+    """The metrics that packages register. One that cannot be had is left out of reports, with a word about it."""
+    found = []
+    for name, (path, owner) in registered(GROUP).items():
+        try:
+            if not any(_is_of(name, metric) for metric in METRICS.values()):  # ours win
+                found.append(_checked(name, path))
+        except RequestError as error:
+            log.warning("%s. Reports leave out this metric of the package %s.", str(error).rstrip("."), owner)
+    return tuple(found)
+
+
+def _checked(name: str, path: str) -> Metric:
+    setting = f"{GROUP}: {name}"
+    row, file, _ = imported(setting, path, Metric)
+    of, tasks = row.of, {metric.task for metric in METRICS.values()}
+    if of is None or row.task not in tasks:
+        raise RequestError(
+            f"{setting}={path}: in {file}: a metric has `of`, and is for one of {' '.join(sorted(tasks))}"
+        )
+
+    @cache
+    def tell(said: str) -> None:
+        log.warning("%s. Reports leave it empty there.", said)
+
+    def guarded(score: float, config: Mapping[str, Any]) -> float | None:
+        try:
+            return None if (value := of(score, config)) is None else float(value)
+        except Exception as error:
+            tell(str(raised(setting, path, file, error)))
+            return None
+
+    return replace(row, name=name, of=guarded, modes=())

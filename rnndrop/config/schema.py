@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -16,16 +16,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rnndrop.config import cells
+from rnndrop.config import cells, corpora
 from rnndrop.config.cells import CELLS, CellSpec, cell_named, check_places, imported
+from rnndrop.config.corpora import CORPORA, corpus_named
 from rnndrop.config.identity import GONE, rounded
-from rnndrop.config.tasks import TASKS, check_task
+from rnndrop.config.tasks import TASKS, check_corpus, check_task
 from rnndrop.config.trackers import tracker_named
-from rnndrop.dropout.noises import NOISES
-from rnndrop.dropout.plan import Plan, plan
-from rnndrop.dropout.rule import LOCATIONS, Rule
+from rnndrop.dropout import noises
+from rnndrop.dropout.noises import NOISES, planned
+from rnndrop.dropout.plan import Plan, check_own, plan
+from rnndrop.dropout.rule import LOCATIONS, Rule, in_parts
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
-from rnndrop.own import is_own, source_of
+from rnndrop.own import is_own, resolved, source_of, with_registered
 from rnndrop.paths import path_of
 from rnndrop.values import Masks
 
@@ -57,16 +59,41 @@ class OneOf:
             raise ValueError(f"it must be one of {' '.join(self.table)}{self.also}")
         return name
 
+    @property
+    def names(self) -> list[str]:
+        """Those that can be listed."""
+        return list(self.table)
+
 
 @dataclass(frozen=True)
-class CellName(OneOf):
-    """A check that there is such a cell, or that it is named as one of the user's own is."""
+class Named:
+    """The import path of a name that a package registers in `group`; any other name as it is, known or not."""
 
+    table: Mapping[str, object]
+    group: str
+
+    def __call__(self, name: str | None) -> str | None:
+        """The name. Raises ValueError."""
+        return None if name is None else resolved(name, self.table, self.group)
+
+
+@dataclass(frozen=True)
+class OneOfOrOwn(OneOf):
+    """A check that a name is in a table, is registered in `group`, or is named as the user's own is."""
+
+    group: str = ""
     also: str = ", or PACKAGE.MODULE:NAME of your own"
 
     def __call__(self, name: str) -> str:
-        """The name. Raises ValueError."""
-        return name if is_own(name) else super().__call__(name)
+        """The name, an import path where a package registers it. Raises ValueError."""
+        if is_own(found := resolved(name, self.table, self.group)):
+            return found
+        return OneOf(dict.fromkeys(self.names), self.also)(name)
+
+    @property
+    def names(self) -> list[str]:
+        """Those that can be listed."""
+        return with_registered(self.table, self.group)
 
 
 @dataclass(frozen=True)
@@ -92,7 +119,9 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Which corpus, and how it is read."""
 
-    name: str = _setting("Name of the corpus, as `data=NAME` sets it.", "data=pydoc")
+    name: Annotated[str, AfterValidator(Named(CORPORA, corpora.GROUP))] = _setting(
+        "Name of the corpus, as `data=NAME` sets it.", "data=pydoc"
+    )
     level: Literal["word", "char"] = _setting("What a token is.", "data=pydoc data.level=char")
     root: str | None = _setting(
         "Folder with the files of a published corpus; null: the one in $RNNDROP_DATA, else they are downloaded.",
@@ -144,7 +173,9 @@ class DataSettings(Settings):
 class ModelSettings(Settings):
     """The shape of the model."""
 
-    cell: Annotated[str, AfterValidator(CellName(CELLS))] = _setting("The recurrent cell.", "model.cell=mingru")
+    cell: Annotated[str, AfterValidator(OneOfOrOwn(CELLS, group=cells.GROUP))] = _setting(
+        "The recurrent cell.", "model.cell=mingru"
+    )
     hidden: Annotated[int, Field(ge=1, le=10**6)] = _setting("Units of a recurrent layer.", "model.hidden=400")
     layers: Annotated[int, Field(ge=1, le=1000)] = _setting("Recurrent layers.", "model.layers=1")
     embedding: Annotated[int, Field(ge=1, le=10**6)] | None = _setting(
@@ -158,13 +189,16 @@ class ModelSettings(Settings):
     )
 
 
+Noise = Annotated[str | None, AfterValidator(Named(NOISES, noises.GROUP))]
+
+
 class RuleSettings(Settings):
     """The rule of one location."""
 
     kind: str = _setting("One name for what the mask varies over and what fills a hole.")
     p: float = _setting("Probability of a hole (fill=previous: of keeping the previous value).")
     varies: tuple[str, ...] | None = _setting("The axes that the mask varies over; null: those of the kind.")
-    noise: str | None = _setting("The mask's distribution; gaussian: N(1, p/(1-p)); null: bernoulli.")
+    noise: Noise = _setting("The mask's distribution; gaussian: N(1, p/(1-p)); null: bernoulli.")
     fill: str | None = _setting("What stands in a hole; null: what the kind puts there.")
     flip: float | None = _setting(
         "Chance that an entry is drawn anew at a step, else it stays as it was; null: 1.", default=None
@@ -193,7 +227,7 @@ class FurtherRule(RuleSettings):
     """A rule in `also`: what it leaves out is null."""
 
     varies: tuple[str, ...] | None = None
-    noise: str | None = None
+    noise: Noise = None
     fill: str | None = None
     also: tuple[()] = ()
 
@@ -421,7 +455,7 @@ class MonteCarloSettings(Settings):
         """
         kept = plan.without("token", "carry", *(() if self.embedding else ("embedding",)))
         kept = kept.map(lambda own: Rule(own.location) if own.gradient else own)
-        if self.rate != 1 and any(NOISES[own.noise].learned for own in kept.active):
+        if self.rate != 1 and any(planned(own.noise).learned for own in kept.active):
             raise RequestError("evaluation.mc.rate multiplies rates that are set, and this plan has learned noise.")
         for own in kept.active:
             if (rate := own.p * self.rate) >= 1:
@@ -601,6 +635,7 @@ def checked(tree: dict[str, Any]) -> Config:
     for location in tree.get("dropout", {}):
         if location != "name" and location not in LOCATIONS:
             raise unknown("dropout location", location, LOCATIONS)
+    tree = _without_own_kinds(tree)
     try:
         config = Config.model_validate({name: _group(name, value) for name, value in tree.items()})
     except ValidationError as error:
@@ -611,9 +646,9 @@ def checked(tree: dict[str, Any]) -> Config:
     _check_twin(config.twin, config.twin_plan)
     _check_widths(config)
     _check_blocks(config)
-    if is_own(config.model.cell):
-        source_of(cells.SETTING, config.model.cell)  # the rest is asked of it before it computes, by `cell_of`
-    else:
+    for setting, name in _own_names(config):
+        source_of(setting, name)  # the rest is asked of it before it computes, by `own_code`
+    if not is_own(config.model.cell):
         _check_cell(config, cell_named(config.model.cell))
     check_task(config.model_dump())
     for name in config.tracker:
@@ -621,15 +656,54 @@ def checked(tree: dict[str, Any]) -> Config:
     return config.model_copy(update={"output": str(path_of(config.output))}) if config.output[:1] == "~" else config
 
 
-def cell_of(config: Config) -> CellSpec:
-    """The cell of a configuration, one of the user's own from its file as it is now.
+def has_own_code(config: Config) -> bool:
+    """Whether a run executes code of the user's own."""
+    return any(_own_names(config))
 
-    Raises RequestError where that cannot be had, or where the configuration has no meaning for it.
+
+def own_code(config: Config) -> CellSpec:
+    """Import all code of the user's own that a run executes, from its files as they are now. Returns the cell.
+
+    Raises RequestError where it cannot be had, or where the configuration has no meaning for it.
     """
     name = config.model.cell
     cell = imported(name) if is_own(name) else cell_named(name)
     _check_cell(config, cell)
+    check_own(config.twin_plan)
+    if is_own(config.data.name):
+        check_corpus(corpus_named(config.data.name), config.task)
     return cell
+
+
+def _own_names(config: Config) -> Iterator[tuple[str, str]]:
+    """What of the user's own a run executes, each with its setting."""
+    if is_own(config.model.cell):
+        yield cells.SETTING, config.model.cell
+    if is_own(config.data.name):
+        yield corpora.SETTING, config.data.name
+    for rule in config.twin_plan.active:
+        if is_own(rule.noise):
+            yield f"dropout.{rule.location}.noise", rule.noise
+
+
+def _without_own_kinds(tree: dict[str, Any]) -> dict[str, Any]:
+    """The settings with kinds of the user's own by their parts."""
+    dropout = tree.get("dropout")
+    if not isinstance(dropout, dict):
+        return tree
+    rules = {place: own for place, own in dropout.items() if place in LOCATIONS and isinstance(own, dict)}
+    found = {place: _rule_in_parts(place, own) for place, own in rules.items()}
+    if all(found[place] is own for place, own in rules.items()):
+        return tree
+    return {**tree, "dropout": {**dropout, **found}}
+
+
+def _rule_in_parts(place: str, own: dict[str, Any]) -> Mapping[str, Any]:
+    also = own.get("also")
+    if isinstance(also, (list, tuple)) and also:
+        parts = [in_parts(place, each) if isinstance(each, dict) else each for each in also]
+        own = own if all(part is each for part, each in zip(parts, also, strict=True)) else {**own, "also": parts}
+    return in_parts(place, own)
 
 
 def _check_cell(config: Config, cell: CellSpec) -> None:
@@ -672,7 +746,7 @@ def _check_twin(twin: TwinSettings, plan: Plan) -> None:
     if twin.loss is None:
         return
     for own in plan.active:
-        if own.location in twin.alone and NOISES[own.noise].learned:
+        if own.location in twin.alone and planned(own.noise).learned:
             raise RequestError(f"twin.alone={own.location}: noise that is learned acts in both passes.")
     for place in twin.alone:
         if place in twin.share:

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from rnndrop.config.compose import GROUPS, check_key, choices, compose
 from rnndrop.config.schema import Config, OneOf, RuleSettings
 from rnndrop.config.trackers import TRACKERS
-from rnndrop.dropout.rule import KINDS, LOCATIONS, SCHEDULES, kinds_at, noises_at, takes
+from rnndrop.dropout.rule import KINDS, LOCATIONS, SCHEDULES, kind_names, noise_names, takes
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _of_rule(key: str, info: FieldInfo, default: Any) -> Setting:
     """A part of a location's rule: what it takes depends on the location."""
     where, _, part = key.rpartition(".")
     place = LOCATIONS[where.rpartition(".")[2]]
-    kinds, axes, noises = tuple(kinds_at(place.name)), ",".join(place.axes), noises_at(place.name)
+    kinds, axes, noises = tuple(kind_names(place.name)), ",".join(place.axes), noise_names(place.name)
     parts: dict[str, tuple[str, tuple[str, ...], str]] = {
         "kind": (_or(kinds), kinds, ""),
         "p": (_RATE, (), ""),
@@ -151,7 +151,7 @@ def _takes(info: FieldInfo, key: str) -> tuple[str, tuple[str, ...]]:
         return f"a list of locations from [{','.join(LOCATIONS)}]", ()
     literal = get_args(kind) if get_origin(kind) is Literal else ()
     tables = [each.func for each in metadata if isinstance(getattr(each, "func", None), OneOf)]
-    named = tuple(choices(key)) if key in GROUPS else tuple(map(str, tables[0].table if tables else literal))
+    named = tuple(choices(key)) if key in GROUPS else tuple(map(str, tables[0].names if tables else literal))
     if named:
         return _or([*named, "null"] if optional else named) + (tables[0].also if tables else ""), named
     return _type(kind) + _bounds(metadata) + (", or null" if optional else ""), ()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnndrop.config.corpora import CORPORA
+from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.metrics import METRICS, SPLITS, Metric, metric_of
 from rnndrop.errors import RequestError
 
@@ -114,13 +114,18 @@ def task_of_row(row: Mapping[str, Any]) -> TaskSpec:
     return next(held, TASKS["language_model"])
 
 
-def derived(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, float]:
-    """What follows from the scores in a record's metrics: `test_bits_per_character`, where it has a meaning."""
+def derived(
+    metrics: Mapping[str, Any], config: Mapping[str, Any], rows: Iterable[Metric] | None = None
+) -> dict[str, float]:
+    """What follows from the scores in a record's metrics: `test_bits_per_character`, where it has a meaning.
+
+    `rows`: of which metrics; None: of ours.
+    """
     task = task_of(config)
     score = task.metric
     found = {
         f"{split}_{metric.name}": metric.of(value, config)
-        for metric in METRICS.values() if metric.task == task.name and metric.of
+        for metric in (METRICS.values() if rows is None else rows) if metric.task == task.name and metric.of
         for split in ("valid", "test", "train")
         if isinstance(value := metrics.get(f"{split}_{score}"), (int, float))
     }  # fmt: skip
@@ -130,11 +135,8 @@ def derived(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, 
 def check_task(tree: Mapping[str, Any]) -> None:
     """Raise RequestError where the settings of a checked configuration do not fit its task."""
     task, name = TASKS[tree["task"]], tree["data"]["name"]
-    if name in CORPORA and CORPORA[name].task != task.name:
-        raise RequestError(
-            f"data={name} is for task={CORPORA[name].task}, and this is task={task.name}, which takes: "
-            + " ".join(task.corpora)
-        )
+    if name in CORPORA:
+        check_corpus(CORPORA[name], task.name)
     for key, reason in task.refused.items():
         value = _setting(tree, key) or _asks(tree, key)
         if value != _NOTHING[key] if key in _NOTHING else value:
@@ -142,6 +144,15 @@ def check_task(tree: Mapping[str, Any]) -> None:
     for key in task.needed:
         if _setting(tree, key) is None:
             raise RequestError(f"{key}=null: task={task.name} needs it.")
+
+
+def check_corpus(corpus: CorpusSpec, task: str) -> None:
+    """Raise RequestError where a corpus is for another task."""
+    if corpus.task != task:
+        raise RequestError(
+            f"data={corpus.name} is for task={corpus.task}, and this is task={task}, which takes: "
+            + " ".join(TASKS[task].corpora)
+        )
 
 
 def _asks(tree: Mapping[str, Any], key: str) -> bool:

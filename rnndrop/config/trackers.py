@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from rnndrop.errors import unknown
+from rnndrop.own import is_own, source_of
 
 GROUP = "rnndrop.trackers"
 
@@ -17,7 +18,10 @@ TRACKERS = {
 
 
 def tracker_named(name: str) -> EntryPoint:
-    """Where that tracker is. Raises RequestError, with a guess, where there is none."""
+    """Where that tracker is, by its name or import path. Raises RequestError, with a guess, where there is none."""
+    if is_own(name):
+        source_of("tracker", name)
+        return EntryPoint(name, name, GROUP)
     if name in TRACKERS:
         return EntryPoint(name, TRACKERS[name], GROUP)
     added = {point.name: point for point in entry_points(group=GROUP)}

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from rnndrop.config.corpora import CORPORA
+import numpy as np
+
+from rnndrop.config.corpora import SETTING, CorpusSpec, corpus_named
+from rnndrop.data.corpus import SPLITS, Corpus
 from rnndrop.data.vocabulary import LEVELS
 from rnndrop.errors import RequestError, unknown
+from rnndrop.own import raised
 
 
 def load(settings: Any) -> Any:
     """Load what `settings` describes: a `Corpus` or `Reviews`, or what else its source has.
 
-    `settings` is any object with the attributes `name` (a key of `CORPORA`), `level` ("word" or "char"),
-    `root`, `train_tokens` (None, or how many of the first training tokens to keep), `train`, `valid`, `test`, `file`,
-    `split` and `min_count`; for reviews also `split_by`, `chunk_tokens` and `types`. Raises `RequestError` for anything
-    that the user can mend.
+    `settings` is any object with the attributes `name` (a key of `CORPORA`, or an import path), `level` ("word" or
+    "char"), `root`, `train_tokens` (None, or how many of the first training tokens to keep), `train`, `valid`, `test`,
+    `file`, `split` and `min_count`; for reviews also `split_by`, `chunk_tokens` and `types`. Raises `RequestError` for
+    anything that the user can mend.
     """
-    if settings.name not in CORPORA:
-        raise unknown("corpus", settings.name, CORPORA)
-    source = CORPORA[settings.name]
+    source = corpus_named(settings.name)
     if settings.level not in LEVELS:
         raise unknown("data.level", settings.level, LEVELS)
     if settings.min_count < 1:
@@ -28,5 +30,35 @@ def load(settings: Any) -> Any:
         raise RequestError(
             f"data.min_count={settings.min_count}: the vocabulary of {settings.name} is fixed; leave it at 1."
         )
-    found = source.load(settings)
+    found = _of_users(source, settings) if source.file else source.load(settings)
     return found if settings.train_tokens is None else found.first(settings.train_tokens)
+
+
+def _of_users(source: CorpusSpec, settings: Any) -> Any:
+    """What a corpus of the user's own loads. Raises RequestError where that raises, or is not what a model can read."""
+    assert source.file is not None
+    try:
+        found = source.load(settings)
+    except RequestError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise raised(SETTING, source.name, source.file, error) from None
+    if wrong := _wrong(found) if source.task == "language_model" else "":
+        raise RequestError(f"{SETTING}={source.name}: what {source.file} loads is no corpus: {wrong}.")
+    return found
+
+
+def _wrong(found: Any) -> str:
+    if not isinstance(found, Corpus):
+        return f"it is a {type(found).__name__}, not a rnndrop.data.corpus.Corpus"
+    for name in SPLITS:
+        ids = found.split(name)
+        if len(ids) < 2:
+            return f"{name} has {len(ids)} tokens, and there is nothing to predict in fewer than two"
+        if not (isinstance(ids, np.ndarray) and ids.ndim == 1 and np.issubdtype(ids.dtype, np.integer)):
+            return f"{name} is not an array of whole numbers, one for each token"
+        if not 0 <= ids.min() <= ids.max() < len(found.vocabulary):
+            return (
+                f"{name} has ids from {ids.min()} to {ids.max()}, and the vocabulary has {len(found.vocabulary)} types"
+            )
+    return ""

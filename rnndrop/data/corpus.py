@@ -39,7 +39,7 @@ class Corpus:
         for split in SPLITS:
             self.split(split).setflags(write=False)
         unk = self.vocabulary.index(UNK) if UNK in self.vocabulary else -1
-        rates = {split: float(np.mean(self.split(split) == unk)) for split in SPLITS}
+        rates = {split: float(np.mean(ids == unk)) if len(ids := self.split(split)) else 0.0 for split in SPLITS}
         object.__setattr__(self, "oov_rate", rates)
 
     def split(self, name: str) -> Ids:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnndrop.dropout import learned
-from rnndrop.dropout.noises import NOISES, drawn_rate, ones
+from rnndrop.dropout.noises import drawn_rate, noise_named, ones
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 
@@ -180,7 +180,7 @@ def draw(
     elif _unscaled(rule):
         mask = ones(shape, 1 - rule.p, generator, dtype)
     else:
-        mask = NOISES[rule.noise].draw(shape, rule.p, generator, dtype)
+        mask = noise_named(rule.noise).draw(shape, rule.p, generator, dtype)
     return mask if rule.flip is None else _drifting(mask, rule.flip, generator, tails)
 
 
@@ -264,11 +264,11 @@ def draw_masks(
             "time": steps, "batch": batch, "gate": sizes.gates, "feature": feature, "type": sizes.vocabulary,
             "out": feature, "in": fan_in, "layer": len(sizes.layers),
         }  # fmt: skip
-        if NOISES[rule.noise].learned:
+        if noise_named(rule.noise).learned:
             assert held is not None
             return WeightNoise(*learned.draw(rule.noise, rule.shape(lengths), held[name], generator))
         mask = draw(rule, lengths, generator, dtype, tails)
-        if NOISES[rule.noise].added:
+        if noise_named(rule.noise).added:
             return WeightNoise(shift=mask)
         if rule.fill == "start":
             assert held is not None

@@ -1,20 +1,29 @@
 """The distributions that a mask is drawn from; each has the mean 1, or 0 where it is added.
 
-Light: torch is imported where it draws.
+Light: torch is imported where it draws. One of the user's own is a row in a file of theirs, which
+`dropout.LOCATION.noise=PACKAGE.MODULE:NAME` names (`rnndrop.own`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rnndrop import own
+from rnndrop.errors import RequestError, unknown
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
 Draw = Callable[[Sequence[int], float, "torch.Generator", "torch.dtype"], "Tensor"]
+
+
+def _odds(p: float) -> float:
+    return p / (1 - p)
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,11 @@ class Noise:
 
     name: str
     draw: Draw
-    variance: Callable[[float], float]
+    variance: Callable[[float], float] = _odds
     holes: bool = False
     added: bool = False
     learned: bool = False
+    source: str = ""  # of the user's own, the sha256 of its file
 
 
 def drawn_rate(p: float) -> float:
@@ -123,10 +133,6 @@ def _square(p: float) -> float:
     return p * p
 
 
-def _odds(p: float) -> float:
-    return p / (1 - p)
-
-
 NOISES = {
     noise.name: noise
     for noise in (
@@ -140,3 +146,52 @@ NOISES = {
     )
 }
 """A new noise is one row here."""
+
+GROUP = "rnndrop.noises"
+
+_own: dict[str, Noise] = {}  # the user's, by the name that settings have
+_UNREAD = Noise("", _gaussian)
+
+
+def planned(name: str) -> Noise:
+    """What is known of a noise before it draws: the user's own is taken for one that multiplies and makes no holes.
+
+    Whether it is added, its file says (`rnndrop.dropout.plan.check_own`).
+    """
+    return _UNREAD if own.is_own(name) else NOISES[name]
+
+
+def noise_named(name: str) -> Noise:
+    """The noise that a rule names; the user's own is imported once. Raises RequestError."""
+    if not own.is_own(name):
+        if name not in NOISES:
+            raise unknown("noise", name, NOISES)
+        return NOISES[name]
+    return _own.get(name) or imported("noise", name)
+
+
+def imported(setting: str, name: str) -> Noise:
+    """A noise of the user's own, named by `setting`, from its file as that is now. Raises RequestError.
+
+    What was imported before stays unless the file has changed.
+    """
+    row, file, source = own.imported(setting, name, Noise)
+    if (known := _own.get(name)) is None or known.source != source:
+        _check_row(setting, name, file, row)
+        _own[name] = replace(row, name=name, source=source)
+    return _own[name]
+
+
+def _check_row(setting: str, name: str, file: Path, row: Noise) -> None:
+    import torch
+
+    if row.holes or row.learned:
+        raise RequestError(f"{setting}={name}: in {file}: a noise of your own has neither holes nor a learned rate.")
+    shape = (2, 1, 3)
+    try:
+        drawn = row.draw(shape, 0.5, torch.Generator(), torch.float64)
+    except (Exception, SystemExit) as error:
+        raise own.raised(setting, name, file, error) from None
+    if not isinstance(drawn, torch.Tensor) or (tuple(drawn.shape), drawn.dtype) != (shape, torch.float64):
+        what = f"{tuple(drawn.shape)} of {drawn.dtype}" if isinstance(drawn, torch.Tensor) else type(drawn).__name__
+        raise RequestError(f"{setting}={name}: in {file}: asked for {shape} of torch.float64, draw returns {what}.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnndrop.dropout.noises import NOISES
-from rnndrop.dropout.rule import LOCATIONS, Rule, rule
+from rnndrop.dropout.noises import Noise, imported, noise_named, planned
+from rnndrop.dropout.rule import LOCATIONS, Rule, refuse_meaningless, rule
 from rnndrop.errors import RequestError, unknown
+from rnndrop.own import is_own
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,7 @@ def plan(settings: Mapping[str, Mapping[str, Any]], layers: int | None = None) -
             raise unknown("dropout location", location, LOCATIONS)
     rules = {location: rules_at(location, settings.get(location, {})) for location in LOCATIONS}
     for location in LOCATIONS:
-        acting = [own for own in rules[location] if own.active and not own.gradient]
-        if len(acting) > 1 and not all(_combines(own, acting[0]) for own in acting):
-            raise RequestError(
-                f"dropout.{location}.also: {' · '.join(map(str, acting))}: rules of one location are combined where"
-                " each multiplies, and what fills a hole is the same."
-            )
+        _check_combined(location, rules[location], planned)
     return Plan(tuple(own.within(layers) for each in rules.values() for own in each))
 
 
@@ -76,7 +72,33 @@ def rules_at(location: str, settings: Mapping[str, Any]) -> list[Rule]:
     return [rule(location, **{name: value for name, value in each.items() if name != "also"}) for each in every]
 
 
-def _combines(own: Rule, other: Rule) -> bool:
-    noise = NOISES[own.noise]
+def own_noises(plan: Plan) -> list[str]:
+    """The noises of the user's own that a plan draws, each once."""
+    return list(dict.fromkeys(own.noise for own in plan.active if is_own(own.noise)))
+
+
+def check_own(plan: Plan) -> None:
+    """Import the noises of the user's own, and look again at the rules that have one: by now it is known what it does.
+
+    Raises RequestError.
+    """
+    for own in plan.active:
+        if is_own(own.noise):
+            place = LOCATIONS[own.location]
+            refuse_meaningless(own, place, imported(f"dropout.{own.location}.noise", own.noise))
+            _check_combined(own.location, plan.at(own.location), noise_named)
+
+
+def _check_combined(location: str, rules: Sequence[Rule], noise_of: Callable[[str], Noise]) -> None:
+    """Raise RequestError where the rules of a location cannot act one after the other."""
+    acting = [own for own in rules if own.active and not own.gradient]
+    if len(acting) > 1 and not all(_combines(own, acting[0], noise_of(own.noise)) for own in acting):
+        raise RequestError(
+            f"dropout.{location}.also: {' · '.join(map(str, acting))}: rules of one location are combined where"
+            " each multiplies, and what fills a hole is the same."
+        )
+
+
+def _combines(own: Rule, other: Rule, noise: Noise) -> bool:
     multiplies = own.fill != "start" and not (noise.added or noise.learned or own.smallest)
     return own.location == "token" or (multiplies and own.fill == other.fill)

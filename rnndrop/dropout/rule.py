@@ -13,8 +13,11 @@ from functools import lru_cache
 from typing import Any
 
 from rnndrop.dropout.literature import ABOUT, About
-from rnndrop.dropout.noises import NOISES, Noise
+from rnndrop.dropout.noises import GROUP, NOISES, Noise, planned
 from rnndrop.errors import RequestError, unknown
+from rnndrop.own import imported, is_own, resolved, with_registered
+
+KIND_GROUP = "rnndrop.kinds"
 
 SCHEDULES = ("linear", "exponential", "early", "late", "uniform")
 EXTRAS = ("flip", "block", "schedule", "until", "gradient", "smallest", "discounted")
@@ -54,8 +57,12 @@ class Kind:
 
     name: str
     varies: frozenset[str]
-    published: str
+    published: str = ""
     fill: str = "zero"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.varies, str):  # as "batch gate"
+            object.__setattr__(self, "varies", frozenset(self.varies.split()))
 
     @property
     def about(self) -> About:
@@ -126,14 +133,52 @@ KINDS = _kinds(
 
 
 def kinds_at(location: str) -> list[str]:
-    """Names of the kinds that have a meaning at `location`."""
+    """Names of our kinds that have a meaning at `location`."""
     return [kind for kind in KINDS if _varies_at(KINDS[kind], LOCATIONS[location]) is not None]
 
 
+def kind_names(location: str) -> list[str]:
+    """The names that `kind` takes at `location`, those of other packages too."""
+    return with_registered(kinds_at(location), KIND_GROUP)
+
+
+def noise_names(location: str) -> list[str]:
+    """The names that `noise` takes at `location`, those of other packages too."""
+    return with_registered(noises_at(location), GROUP)
+
+
 def noises_at(location: str) -> list[str]:
-    """Names of the noises that have a meaning at `location`."""
+    """Names of our noises that have a meaning at `location`."""
     place = LOCATIONS[location]
     return [name for name, noise in NOISES.items() if _takes_noise(place, noise)]
+
+
+def in_parts(location: str, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of a rule whose kind is the user's own, by the parts that this names; others as they are.
+
+    So nothing that is kept of a run depends on their file. Raises RequestError.
+    """
+    kind = settings.get("kind")
+    if not isinstance(kind, str) or kind in KINDS or not is_own(path := resolved(kind, KINDS, KIND_GROUP)):
+        return settings
+    place, key = LOCATIONS[location], f"dropout.{location}.kind"
+    found = imported(key, path, Kind).row
+    over = _varies_at(found, place)
+    if over is None:
+        raise _without_meaning(place, path, found)
+    axes = [axis for axis in place.axes if axis in over]
+    varies, fill = settings.get("varies"), settings.get("fill")
+    fill = found.fill if fill is None and found.fill != place.fills[0] else fill
+    return {**settings, "kind": "none", "varies": axes if varies is None else varies, "fill": fill}
+
+
+def _without_meaning(place: Location, name: str, kind: Kind) -> RequestError:
+    filled = f", filled with {kind.fill!r}," if kind.fill != "zero" else ""
+    return RequestError(
+        f"dropout.{place.name}.kind={name} has no meaning: {name!r} varies over {' '.join(sorted(kind.varies))}{filled}"
+        f" and a mask on {place.name} can vary over {' '.join(place.axes)}.\n"
+        f"Kinds for {place.name}: {' '.join(kinds_at(place.name))}"
+    )
 
 
 def _takes_noise(place: Location, noise: Noise) -> bool:
@@ -273,38 +318,33 @@ def _rule(
     if location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     if kind not in KINDS:
-        raise unknown(f"dropout kind for {location}", kind, kinds_at(location))
+        raise unknown(f"dropout kind for {location}", kind, kind_names(location))
     where = f"dropout.{location}"
     if not 0 <= p < 1:
         raise RequestError(f"{where}.p={p:g} is not a rate: it must be at least 0 and below 1.")
     place = LOCATIONS[location]
     over = _varies_at(KINDS[kind], place) if varies is None else _checked_axes(varies, place)
     if over is None:
-        filled = f", filled with {KINDS[kind].fill!r}," if KINDS[kind].fill != "zero" else ""
-        raise RequestError(
-            f"{where}.kind={kind} has no meaning: {kind!r} varies over {' '.join(sorted(KINDS[kind].varies))}{filled}"
-            f" and a mask on {location} can vary over {' '.join(place.axes)}.\n"
-            f"Kinds for {location}: {' '.join(kinds_at(location))}"
-        )
+        raise _without_meaning(place, kind, KINDS[kind])
     own_fill = place.fills[0] if kind == "none" else KINDS[kind].fill
     fill = own_fill if fill is None else _checked_fill(fill, place)
-    noise = "bernoulli" if noise is None else noise
-    if noise not in NOISES:
-        raise unknown(f"noise for {location}", noise, NOISES)
+    noise = "bernoulli" if noise is None else resolved(noise, NOISES, GROUP)
+    if noise not in NOISES and not is_own(noise):
+        raise unknown(f"noise for {location}", noise, with_registered(NOISES, GROUP))
     if p > 0 and not over:
         raise RequestError(
             f"{where}.p={p:g} without a kind does nothing: give {where}.kind=… or {where}.varies=[…].\n"
             f"Kinds for {location}: {' '.join(kinds_at(location))}"
         )
-    own = Rule(location, kind, p, over, noise, fill, **(dict(extras) if p > 0 else {}))
-    if own.active:
-        refuse_meaningless(own, place)
-    return _reduced(own, place)
+    made = Rule(location, kind, p, over, noise, fill, **(dict(extras) if p > 0 else {}))
+    if made.active:
+        refuse_meaningless(made, place, planned(noise))
+    return _reduced(made, place)
 
 
-def refuse_meaningless(own: Rule, place: Location) -> None:
+def refuse_meaningless(own: Rule, place: Location, noise: Noise) -> None:
     """Raise RequestError where parts of a rule do not go together."""
-    for wrong, reason in _conflicts(own, place, NOISES[own.noise]):
+    for wrong, reason in _conflicts(own, place, noise):
         if wrong:
             raise RequestError(f"dropout.{own.location}{reason}")
 

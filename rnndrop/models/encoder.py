@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from rnndrop.config.cells import CellSpec, cell_named
 from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Held, Masks, Sizes, held_name
-from rnndrop.dropout.noises import NOISES
+from rnndrop.dropout.noises import planned
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.dropout.weight_noise import noised
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
             if rule.fill == "blank":
                 self.noise["blank"] = nn.Parameter(torch.zeros_like(self.embedding[0]))
             for name, weight in self.matrices(rule.location).items():
-                if NOISES[rule.noise].learned:
+                if planned(rule.noise).learned:
                     lengths = dict(zip(LOCATIONS[rule.location].axes, weight.shape, strict=True))
                     start = learned.initial(rule.noise, rule.p, rule.shape(lengths))
                     self.noise[name] = nn.Parameter(start.to(weight))
@@ -131,7 +131,7 @@ class Encoder(nn.Module):
         return {
             name: learned.summary(rule.noise, weight, self.noise[name])
             for rule in plan.active
-            if NOISES[rule.noise].learned
+            if planned(rule.noise).learned
             for name, weight in self.matrices(rule.location).items()
         }
 

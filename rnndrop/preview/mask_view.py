@@ -15,7 +15,8 @@ from rnndrop.config.cells import cell_named
 from rnndrop.config.schema import Config
 from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Sizes, draw
-from rnndrop.dropout.noises import NOISES
+from rnndrop.dropout.noises import noise_named
+from rnndrop.dropout.plan import check_own
 from rnndrop.dropout.rule import LOCATIONS, Rule, in_words
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import ModelSettings
@@ -93,7 +94,7 @@ class View:
     @property
     def scale(self) -> Scale:
         """How its entries are shown; those of noise that is added have been brought to 0 for -2p, 2 for 2p."""
-        noise = NOISES[self.rule.noise]
+        noise = noise_named(self.rule.noise)
         if self.rule.fill == "previous":
             return HELD_SCALE
         return ADDED_SCALE if noise.added else HOLES_SCALE if noise.holes else FACTORS_SCALE
@@ -112,6 +113,7 @@ def views(config: Config, seed: int) -> list[View]:
     sizes, whole = _sizes(small.model_dump()), _sizes(model.model_dump())
     steps, batch = min(config.trainer.window, STEPS), min(config.trainer.batch_size, BATCH)
     generator = torch.Generator().manual_seed(seed)
+    check_own(config.twin_plan)
     rules = list(config.twin_plan.active)
     if not rules:
         raise RequestError(
@@ -130,7 +132,7 @@ def views(config: Config, seed: int) -> list[View]:
 
 def _drawn(rule: Rule, lengths: dict[str, Any], generator: torch.Generator) -> Tensor:
     """The mask of a rule; of learned noise as it begins."""
-    if not NOISES[rule.noise].learned:
+    if not noise_named(rule.noise).learned:
         return draw(rule, lengths, generator, torch.float32)
     shape = rule.shape(lengths)
     scale, shift = learned.draw(rule.noise, shape, learned.initial(rule.noise, rule.p, shape), generator)
@@ -163,7 +165,7 @@ def _view(rule: Rule, mask: Tensor, lengths: dict[str, Any], symbols: dict[str, 
     axes: tuple[str, ...] = LOCATIONS[rule.location].axes
     rows, columns = _SHOWN.get(rule.location, ("out", "in") if "out" in axes else ("feature", "time"))
     rows, columns = ("type", "batch") if rule.location == "token" and "type" in rule.varies else (rows, columns)
-    shown = 1 + mask / (2 * rule.p) if NOISES[rule.noise].added else mask
+    shown = 1 + mask / (2 * rule.p) if noise_named(rule.noise).added else mask
     whole = shown.expand([lengths[axis] for axis in axes])
     if columns not in axes:  # of a mask with one axis
         axes, whole = (*axes, columns), whole.unsqueeze(-1)
@@ -189,7 +191,7 @@ def _summary(rule: Rule, mask: Tensor) -> str:
 
 
 def _count(rule: Rule, mask: Tensor) -> str:
-    if not NOISES[rule.noise].holes:
+    if not noise_named(rule.noise).holes:
         return f"mean {mask.mean():.2f}, std {mask.std():.2f}"
     if rule.fill == "previous":
         return f"{mask.mean():.0%} keep the previous value"

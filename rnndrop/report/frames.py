@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import Rules, canonical, canonical_rules
-from rnndrop.config.metrics import MEASURED, columns, mode_of
+from rnndrop.config.metrics import MEASURED, columns, every, mode_of
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.settings import plan_text, show
@@ -190,7 +190,7 @@ class _Runs:
         try:
             config = {**record.config, **dict.fromkeys(_OF_ONE_RUN)}
             if record.run_id not in self._plans or self._plans[record.run_id][0] != config:
-                settings = canonical(config, self._known_rules(config))
+                settings = _with_sources(canonical(config, self._known_rules(config)), record)
                 self._plans[record.run_id] = config, settings, plan_text(settings), run_id_of(record)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise DamagedRecordError(f"not a record of a run: {type(error).__name__} {error}") from None
@@ -220,7 +220,7 @@ def _row(
     """Raises DamagedRecordError where a part is missing or of another type."""
     try:
         row = {
-            **derived(record.metrics, record.config),
+            **derived(record.metrics, record.config, every()),
             **record.metrics,
             **record.timing,
             "run_id": run_id,
@@ -262,6 +262,25 @@ def _row(
 def _how(settings: Mapping[str, Any]) -> str:
     """How a mode was measured; what it found of each run, the `value` of a temperature, is no part of it."""
     return " ".join(f"{name}={show(value)}" for name, value in settings.items() if name != "value")
+
+
+def _with_sources(settings: dict[str, Any], record: Record) -> dict[str, Any]:
+    """The settings with the corpus and the noises of the user's own as `_cell` names a cell."""
+    corpus, noises = record.data.get("source"), record.model.get("noises")
+    marked = {
+        own["name"]: f"{own['name']}@{own['sha256'][:7]}" for own in (*([corpus] if corpus else []), *(noises or ()))
+    }
+    if not marked:
+        return settings
+
+    def of(key: str, value: Any) -> Any:
+        if key == "data.name" or key.endswith(".noise"):
+            return marked.get(value, value)
+        if key.endswith(".also"):
+            return tuple(" ".join(marked.get(word, word) for word in rule.split(" ")) for rule in value)
+        return value
+
+    return {key: of(key, value) for key, value in settings.items()}
 
 
 def _cell(record: Record, settings: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.metrics import MEASURED, METRICS, metric_of
+from rnndrop.config.metrics import MEASURED, every, metric_of
 from rnndrop.config.metrics import columns as scores
 from rnndrop.display.digits import as_printed, count, number, plus_minus
 from rnndrop.display.foreign import latex, plain
@@ -237,9 +237,7 @@ def _notes(table: pd.DataFrame, done: pd.DataFrame, metric: str, keys: set[str])
     if "change" in keys and ours["baseline"].notna().any():
         notes.append(_difference(ours, metric))
     notes += [
-        f"{each.note[:1].upper()}{each.note[1:]}."
-        for each in METRICS.values()
-        if each.note and f"test_{each.name}" in keys
+        f"{each.note[:1].upper()}{each.note[1:]}." for each in every() if each.note and f"test_{each.name}" in keys
     ]
     shown = [name for mode, name in MEASURED.items() if any(key.endswith(f"_{mode}") for key in keys)]
     notes += [f"{how}." for how in measured(done) if how.partition(":")[0] in shown]

@@ -108,6 +108,8 @@ def _overridden(overrides: Iterable[str], settings: Settings) -> list[str]:
         whole = {"": True, "p": _nothing(value), "also": name not in settings and value != "[]"}
         if not settings[f"{rule}.p"]:
             names[f"{rule}.p"] = None
+        elif part == "kind" and settings[name] == "none":  # of the user's own: its parts are what is known of it
+            names.update((f"{rule}.{each}", None) for each in ("varies", "fill") if settings.get(f"{rule}.{each}"))
         elif whole.get(part):
             given = [f"{rule}.{each}" for each in (*PARTS, *EXTRAS, "also") if settings.get(f"{rule}.{each}")]
             names.update(dict.fromkeys([*given, *([f"{rule}.also"] if part == "p" else [])]))

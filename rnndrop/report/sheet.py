@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import of_identity, shown_digits
-from rnndrop.config.metrics import MEASURED, METRICS, metric_of, mode_of
+from rnndrop.config.metrics import MEASURED, every, metric_of, mode_of
 from rnndrop.config.metrics import columns as scores
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.display.digits import as_printed, count, number, plus_minus
@@ -328,7 +328,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         words.append("floor: the source's own perplexity")
     words += [
         each.note
-        for each in METRICS.values()
+        for each in every()
         if each.note and each.task == metric_of(metric).task and f"test_{each.name}" in ours
         and ours[f"test_{each.name}"].notna().any()
     ]  # fmt: skip

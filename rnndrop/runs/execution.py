@@ -13,7 +13,9 @@ from safetensors.torch import save
 
 from rnndrop.config.cells import cell_named
 from rnndrop.config.identity import asked, recorded, untracked
-from rnndrop.config.schema import Config, cell_of
+from rnndrop.config.schema import Config, own_code
+from rnndrop.dropout.noises import noise_named
+from rnndrop.dropout.plan import own_noises
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.ops.allocator import keep_memory
@@ -39,7 +41,7 @@ class Execution:
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
         keep_memory()
-        cell_of(config)
+        own_code(config)
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         self.corpus, fingerprint = load_corpus(config.data)
@@ -130,7 +132,7 @@ class Execution:
             raise
         self.outputs = {} if error else self.outputs
         self.outputs |= {records.CONFIG: self._config(), records.HISTORY: records.history_text(training.history)}
-        cell = cell_named(self.config.model.cell)
+        cell, noises = cell_named(self.config.model.cell), own_noises(self.config.twin_plan)
         return self._record(
             status,
             error=error,
@@ -139,6 +141,7 @@ class Execution:
                 **asdict(model.sizes),
                 "paths": training.paths,
                 **({"cell": described(cell.name, cell.source)} if cell.source else {}),
+                **({"noises": [described(name, noise_named(name).source) for name in noises]} if noises else {}),
                 **({"learned": learned} if (learned := model.learned(self.config.twin_plan)) else {}),
             },
             metrics=metrics,

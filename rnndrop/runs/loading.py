@@ -10,9 +10,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from rnndrop.config.schema import Config, DataSettings, cell_of
+from rnndrop.config.corpora import corpus_named
+from rnndrop.config.schema import Config, DataSettings, own_code
+from rnndrop.dropout.noises import noise_named
+from rnndrop.dropout.plan import own_noises
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder
+from rnndrop.own import described
 from rnndrop.paths import path_of
 from rnndrop.store import files, records
 from rnndrop.store.records import Record
@@ -26,18 +30,23 @@ def _corpus(settings: DataSettings, stamps: tuple[Any, ...]) -> tuple[Any, dict[
 
 
 def load_corpus(settings: DataSettings) -> tuple[Any, dict[str, Any]]:
-    """What a run reads, and its fingerprint, kept for the next run unless the user's files change."""
+    """What a run reads, and its fingerprint, kept for the next run unless the user's files or code change."""
     paths = [path_of(path) for path in (settings.train, settings.valid, settings.test, settings.file) if path]
     stamps = tuple((path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else None for path in paths)
-    return _corpus(settings, stamps)
+    source = corpus_named(settings.name).source
+    corpus, facts = _corpus(settings, (*stamps, source))
+    return corpus, {**facts, **({"source": described(settings.name, source)} if source else {})}
 
 
 def trained(
     config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
 ) -> Encoder:
     """The model of a finished run with its best weights. Raises RequestError where they, corpus or cell are others."""
-    if (theirs := record.model.get("cell")) and theirs.get("sha256") != cell_of(config).source:
-        raise RequestError(f"The source of {config.model.cell} here is not the one that {folder} was trained with.")
+    cell = own_code(config)
+    here = {config.model.cell: cell.source, **{name: noise_named(name).source for name in own_noises(config.twin_plan)}}
+    for theirs in filter(None, (record.model.get("cell"), *record.model.get("noises", ()))):
+        if theirs.get("sha256") != here.get(name := theirs.get("name")):
+            raise RequestError(f"The source of {name} here is not the one that {folder} was trained with.")
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model: Encoder = task_named(config.task).build(config, corpus, device)

@@ -34,6 +34,7 @@ class Data(Part):
     name: str = ""
     level: str | None = None
     sha256: str | None = None
+    source: dict[str, str] | None = None
     oov_rate: dict[str, Number] = {}
     floor_perplexity: Number | None = None
     floor_perplexity_valid: Number | None = None
@@ -45,6 +46,7 @@ class Model(Part):
     parameters: Whole | None = None
     learned: dict[str, dict[str, Number]] | None = None
     cell: dict[str, str] | None = None
+    noises: list[dict[str, str]] = []
 
 
 class Metrics(Part):

@@ -17,9 +17,8 @@ from typing import Any, Protocol
 
 from rnndrop.config.compose import compose, expand
 from rnndrop.config.identity import MODES, recorded, untracked
-from rnndrop.config.schema import Config, cell_of
+from rnndrop.config.schema import Config, has_own_code, own_code
 from rnndrop.errors import RequestError
-from rnndrop.own import is_own
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.lock import BusyError
 from rnndrop.store.ownership import claims, folder_of, owns, unmeasured
@@ -154,14 +153,14 @@ def run_jobs(
 
     A job whose process dies, or that found too little memory beside others, goes back into the queue and on from its
     checkpoint; after `DEATHS` deaths without any progress it is recorded as failed. Leaving the iterator early, by
-    whatever exception, stops the executor. Raises RequestError, before anything runs, for a cell of the user's own that
+    whatever exception, stops the executor. Raises RequestError, before anything runs, for code of the user's own that
     cannot be had.
     """
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
         job.force = not settled
-        if is_own(job.config.model.cell):
-            cell_of(job.config)
+        if has_own_code(job.config):
+            own_code(job.config)
     running: set[Job] = set()
     busy: dict[Job, float] = {}
     try:

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 
-from rnndrop.config.corpora import CORPORA
+from rnndrop.config.corpora import corpus_named
 from rnndrop.config.identity import later
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.tasks import TASKS, derived
-from rnndrop.errors import RequestError, unknown
+from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder, ModelSettings
 from rnndrop.stats import Estimate
 from rnndrop.training.seeding import generator
@@ -156,6 +156,4 @@ def task_named(name: str) -> Task[Any, Any]:
 
 def task_of_corpus(settings: DataSettings) -> Task[Any, Any]:
     """The task that a corpus is of. Raises RequestError where there is no such corpus."""
-    if settings.name not in CORPORA:
-        raise unknown("corpus", settings.name, CORPORA)
-    return task_named(CORPORA[settings.name].task)
+    return task_named(corpus_named(settings.name).task)

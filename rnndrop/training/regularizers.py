@@ -9,7 +9,7 @@ from torch.linalg import vector_norm
 
 from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Masks, WeightNoise
-from rnndrop.dropout.noises import NOISES
+from rnndrop.dropout.noises import planned
 from rnndrop.dropout.plan import Plan
 from rnndrop.models.encoder import Encoder
 
@@ -36,7 +36,7 @@ def divergence(model: Encoder, plan: Plan, masks: Masks) -> Tensor | float:
     """The divergence of all learned noise from its prior, in nats: of the whole training set (`dropout.learned`)."""
     total: Tensor | float = 0.0
     for rule in plan.active:
-        if NOISES[rule.noise].learned:
+        if planned(rule.noise).learned:
             noise = [masks.weight_decoder] if rule.location == "weight_decoder" else [
                 getattr(layer, rule.location) for layer in masks.layers
             ]  # fmt: skip

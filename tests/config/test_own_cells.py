@@ -15,7 +15,7 @@ from rnndrop import own
 from rnndrop.config import cells
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
-from rnndrop.config.schema import cell_of
+from rnndrop.config.schema import own_code
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
@@ -140,7 +140,7 @@ def test_what_is_not_there_is_refused_when_it_is_asked_for(cell: str, said: str)
 def test_a_setting_without_meaning_for_it_is_refused(here: Path) -> None:
     (here / "mine_package.py").write_text(SOURCE.replace('gates="fn"', 'gates="un"'), "utf-8")
     with pytest.raises(RequestError, match=r"model.forget_bias has no meaning for model.cell=mine_package"):
-        cell_of(compose(["model.cell=mine_package:ROW", "model.forget_bias=1"]))
+        own_code(compose(["model.cell=mine_package:ROW", "model.forget_bias=1"]))
 
 
 def test_its_packages_are_not_imported_to_find_it(here: Path) -> None:
