@@ -50,8 +50,11 @@ def registered(group: str) -> dict[str, tuple[str, str]]:
     """The names that installed packages register in a group, each with its import path and its package."""
     from importlib.metadata import entry_points
 
-    found = {point.name: (point.value, point.dist.name if point.dist else "") for point in entry_points(group=group)}
-    return dict(sorted((name, (path if is_own(path) else f"{path}:", owner)) for name, (path, owner) in found.items()))
+    found = {}
+    for point in sorted(entry_points(group=group), key=lambda point: point.value):
+        module, _, attribute = point.value.partition("[")[0].strip().partition(":")
+        found[point.name] = f"{module.strip()}:{attribute.strip()}", point.dist.name if point.dist else ""
+    return dict(sorted(found.items()))
 
 
 def is_own(name: str) -> bool:

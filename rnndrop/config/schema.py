@@ -46,6 +46,9 @@ def _setting(meaning: str, example: str = "", **default: Any) -> Any:
     return Field(description=meaning, examples=[example], **default)
 
 
+OWN = ", or PACKAGE.MODULE:NAME of your own"
+
+
 @dataclass(frozen=True)
 class OneOf:
     """A check that a name is in a table, as it is by then; `also` says what else is taken."""
@@ -82,7 +85,7 @@ class OneOfOrOwn(OneOf):
     """A check that a name is in a table, is registered in `group`, or is named as the user's own is."""
 
     group: str = ""
-    also: str = ", or PACKAGE.MODULE:NAME of your own"
+    also: str = OWN
 
     def __call__(self, name: str) -> str:
         """The name, an import path where a package registers it. Raises ValueError."""
@@ -120,7 +123,7 @@ class DataSettings(Settings):
     """Which corpus, and how it is read."""
 
     name: Annotated[str, AfterValidator(Named(CORPORA, corpora.GROUP))] = _setting(
-        "Name of the corpus, as `data=NAME` sets it.", "data=pydoc"
+        f"Name of the corpus, as `data=NAME` sets it{OWN}.", "data=pydoc"
     )
     level: Literal["word", "char"] = _setting("What a token is.", "data=pydoc data.level=char")
     root: str | None = _setting(

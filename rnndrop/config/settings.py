@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rnndrop.config.compose import GROUPS, check_key, choices, compose
-from rnndrop.config.schema import Config, OneOf, RuleSettings
+from rnndrop.config.schema import OWN, Config, OneOf, RuleSettings
 from rnndrop.config.trackers import TRACKERS
 from rnndrop.dropout.rule import KINDS, LOCATIONS, SCHEDULES, kind_names, noise_names, takes
 
@@ -117,10 +117,10 @@ def _of_rule(key: str, info: FieldInfo, default: Any) -> Setting:
     place = LOCATIONS[where.rpartition(".")[2]]
     kinds, axes, noises = tuple(kind_names(place.name)), ",".join(place.axes), noise_names(place.name)
     parts: dict[str, tuple[str, tuple[str, ...], str]] = {
-        "kind": (_or(kinds), kinds, ""),
+        "kind": (_or(kinds) + OWN, kinds, ""),
         "p": (_RATE, (), ""),
         "varies": (f"a list of axes from [{axes}], or null", place.axes, f"[{axes}]"),
-        "noise": (_or([*noises, "null"]), tuple(noises), noises[min(1, len(noises) - 1)]),
+        "noise": (_or([*noises, "null"]) + OWN, tuple(noises), noises[min(1, len(noises) - 1)]),
         "fill": (_or([*place.fills, "null"]), place.fills, place.fills[-1]),
         "flip": ("a number from 0 to 1, or null", (), "0.1"),
         "block": ("a whole number, at least 1, or null", (), "5"),
@@ -147,7 +147,7 @@ def _takes(info: FieldInfo, key: str) -> tuple[str, tuple[str, ...]]:
         kind, metadata = kind.__origin__, kind.__metadata__
     if get_origin(kind) is tuple and get_args(kind)[1:] == (...,):
         if key == "tracker":
-            return f"a list from [{','.join(TRACKERS)}] and what other packages add", ()
+            return f"a list from [{','.join(TRACKERS)}], from what other packages add{OWN}", ()
         return f"a list of locations from [{','.join(LOCATIONS)}]", ()
     literal = get_args(kind) if get_origin(kind) is Literal else ()
     tables = [each.func for each in metadata if isinstance(getattr(each, "func", None), OneOf)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from rnndrop.config.corpora import SETTING, CorpusSpec, corpus_named
 from rnndrop.data.corpus import SPLITS, Corpus
+from rnndrop.data.reviews import Reviews
 from rnndrop.data.vocabulary import LEVELS
 from rnndrop.errors import RequestError, unknown
 from rnndrop.own import raised
@@ -43,14 +44,21 @@ def _of_users(source: CorpusSpec, settings: Any) -> Any:
         raise
     except (Exception, SystemExit) as error:
         raise raised(SETTING, source.name, source.file, error) from None
-    if wrong := _wrong(found) if source.task == "language_model" else "":
+    if wrong := _wrong(found, _TYPES[source.task]) if source.task in _TYPES else "":
         raise RequestError(f"{SETTING}={source.name}: what {source.file} loads is no corpus: {wrong}.")
     return found
 
 
-def _wrong(found: Any) -> str:
-    if not isinstance(found, Corpus):
-        return f"it is a {type(found).__name__}, not a rnndrop.data.corpus.Corpus"
+_TYPES: dict[str, type] = {"language_model": Corpus, "sentiment": Reviews}
+
+
+def _wrong(found: Any, kind: type) -> str:
+    if not isinstance(found, kind):
+        return f"it is of type {type(found).__name__}, not {kind.__module__}.{kind.__name__}"
+    return _unreadable(found) if isinstance(found, Corpus) else ""
+
+
+def _unreadable(found: Corpus) -> str:
     for name in SPLITS:
         ids = found.split(name)
         if len(ids) < 2:

@@ -183,15 +183,39 @@ def imported(setting: str, name: str) -> Noise:
 
 
 def _check_row(setting: str, name: str, file: Path, row: Noise) -> None:
+    """Raise RequestError where a noise of the user's own does not draw as `Noise` says."""
+    import torch
+
+    def drawn(*shape: int) -> Tensor:
+        return row.draw(shape, 0.25, torch.Generator().manual_seed(0), torch.float64)
+
+    try:
+        mask, *both = drawn(2, 1, 3), drawn(256, 256), drawn(256, 256)
+        wrong = _wrong(row, mask) or _differs(row, *both)
+    except (Exception, SystemExit) as error:
+        raise own.raised(setting, name, file, error) from None
+    if wrong:
+        raise RequestError(f"{setting}={name}: in {file}: {wrong}.")
+
+
+def _wrong(row: Noise, mask: object) -> str:
     import torch
 
     if row.holes or row.learned:
-        raise RequestError(f"{setting}={name}: in {file}: a noise of your own has neither holes nor a learned rate.")
-    shape = (2, 1, 3)
-    try:
-        drawn = row.draw(shape, 0.5, torch.Generator(), torch.float64)
-    except (Exception, SystemExit) as error:
-        raise own.raised(setting, name, file, error) from None
-    if not isinstance(drawn, torch.Tensor) or (tuple(drawn.shape), drawn.dtype) != (shape, torch.float64):
-        what = f"{tuple(drawn.shape)} of {drawn.dtype}" if isinstance(drawn, torch.Tensor) else type(drawn).__name__
-        raise RequestError(f"{setting}={name}: in {file}: asked for {shape} of torch.float64, draw returns {what}.")
+        return "a noise of your own has neither holes nor a learned rate"
+    if not isinstance(mask, torch.Tensor):
+        return f"draw returns a {type(mask).__name__}, not a tensor"
+    if (tuple(mask.shape), mask.dtype) != ((2, 1, 3), torch.float64):
+        return f"asked for (2, 1, 3) of torch.float64, draw returns {tuple(mask.shape)} of {mask.dtype}"
+    return ""
+
+
+def _differs(row: Noise, one: Tensor, other: Tensor) -> str:
+    import torch
+
+    if not torch.equal(one, other):
+        return "draw takes its chance from elsewhere than the generator: two draws of one seed differ"
+    mean, due = float(one.mean()), 0.0 if row.added else 1.0
+    if not abs(mean - due) <= 10 * float(one.std()) / one.numel() ** 0.5 + 1e-6:
+        return f"the mean of its draws must be {due:g}, as evaluation takes no mask, and at p=0.25 it is {mean:.3g}"
+    return ""

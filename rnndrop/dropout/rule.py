@@ -61,8 +61,8 @@ class Kind:
     fill: str = "zero"
 
     def __post_init__(self) -> None:
-        if isinstance(self.varies, str):  # as "batch gate"
-            object.__setattr__(self, "varies", frozenset(self.varies.split()))
+        axes = self.varies.split() if isinstance(self.varies, str) else self.varies  # of the user's, as "batch gate"
+        object.__setattr__(self, "varies", frozenset(axes))
 
     @property
     def about(self) -> About:

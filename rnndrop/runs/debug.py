@@ -14,7 +14,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from rnndrop.config.compose import compose
-from rnndrop.config.schema import Config
+from rnndrop.config.schema import Config, own_code
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus
 from rnndrop.tasks.base import task_named
@@ -56,6 +56,7 @@ class _Stepping:
     """The steps of a training's first epochs, phase by phase."""
 
     def __init__(self, config: Config, few: int) -> None:
+        own_code(config)
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         task = task_named(config.task)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from rnndrop.config.schema import Config
+from rnndrop.config.schema import Config, own_code
 from rnndrop.ops.matmul import has_bf16
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus
@@ -102,6 +102,7 @@ def _data(config: Config) -> str:
 
 def _step(config: Config) -> str:
     """Train on two steps; time the second."""
+    own_code(config)
     with environment.computing(config.trainer):
         return _timed_step(config)
 

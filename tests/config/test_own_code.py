@@ -32,7 +32,7 @@ def draw(shape, p, generator, dtype):
     return torch.empty(shape, dtype=dtype, device=generator.device).uniform_(1 - half, 1 + half, generator=generator)
 
 Uniform = Noise("uniform", draw)
-Weights = Noise("weights", lambda shape, p, generator, dtype: torch.full(shape, p, dtype=dtype), added=True)
+Weights = Noise("weights", lambda shape, p, generator, dtype: torch.zeros(shape, dtype=dtype), added=True)
 """
 CORPUS = """
 from rnndrop.data.assemble import assemble
@@ -142,9 +142,17 @@ WRONG: dict[str, tuple[str, str]] = {
 }
 OF_NOISE = {
     "makes holes": ("Noise('n', print, holes=True)", "neither holes nor"),
-    "draws nothing": ("Noise('n', lambda *_: None)", r"asked for \(2, 1, 3\) of torch.float64, draw returns NoneType"),
+    "draws nothing": ("Noise('n', lambda *_: None)", "draw returns a NoneType"),
     "draws too little": ("Noise('n', lambda *_: torch.ones(1))", r"draw returns \(1,\) of torch.float32"),
     "fails": ("Noise('n', lambda shape: 1)", "raises TypeError"),
+    "takes chance from elsewhere": (
+        "Noise('n', lambda shape, p, g, dtype: 2 * torch.rand(shape, dtype=dtype))",
+        "two draws of one seed differ",
+    ),
+    "forgets the scale": (
+        "Noise('n', lambda shape, p, g, dtype: torch.empty(shape, dtype=dtype).bernoulli_(1 - p, generator=g))",
+        "the mean of its draws must be 1, .* and at p=0.25 it is 0.75",
+    ),
     "is added": ("Weights", r"dropout.output.noise=mine_wrong:ROW has no meaning. Noises for output: bernoulli"),
 }
 OF_KIND = {
@@ -155,7 +163,7 @@ OF_KIND = {
     "has a fill of elsewhere": ("Kind('k', 'batch', fill='previous')", "varies over batch, filled with 'previous'"),
 }
 OF_CORPUS = {
-    "returns another thing": ("lambda settings: 3", "it is a int, not a rnndrop.data.corpus.Corpus"),
+    "returns another thing": ("lambda settings: 3", "it is of type int, not rnndrop.data.corpus.Corpus"),
     "fails": ("lambda settings: settings.nothing", "line 1.*raises AttributeError"),
     "leaves": ("lambda settings: exit(2)", "raises SystemExit: 2"),
     "has ids of no type": ("corpus([0, 1, 7])", "train has ids from 0 to 7, and the vocabulary has 2 types"),
