@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rnndrop.config.identity import run_id
@@ -91,6 +92,21 @@ def test_a_page_from_records(invented: Path) -> None:
     assert before == {path: path.read_bytes() for path in (results / "figures").iterdir()}
     (results / "figures" / "low_data-forest.svg").unlink()
     assert results_page.main(["--results", str(results), "--check"]) == 1
+
+
+def test_of_a_folder_with_several_reproductions_a_csv_gets_its_own(
+    invented: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what has no label, as runs of a sweep."""
+    for name in ("new_rows", None):
+        job = plans(load("new_rows"), "full")[0].jobs[1.0][0]
+        config = job.config.model_copy(update={"label": name, "seed": 3 if name else 4})
+        _write(invented / "runs", config, "none", 1.0)
+    (invented / "results").mkdir()
+    assert collect_results.main([str(invented / "runs"), "--to", str(invented / "results" / "low_data.csv")]) == 0
+    assert "left out: 1 runs of new_rows" in capsys.readouterr().out
+    found = pd.read_csv(invented / "results" / "low_data.csv")
+    assert len(found) == 49 and set(found["label"].dropna()) == {"low_data"} and found["label"].isna().sum() == 1
 
 
 def test_a_page_without_results_says_that_nothing_is_measured(tmp_path: Path) -> None:
