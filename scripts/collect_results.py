@@ -1,8 +1,8 @@
 """Turn records into a tidy CSV for `results/`: `python scripts/collect_results.py RUNS... --to results/NAME.csv`.
 
 One row a run, without paths and host names; the epochs go to `results/history/NAME.csv`. Runs that the CSV holds
-already stay; those that were interrupted, or are of another task, are left out. NAME is a reproduction (`rnndrop ls
-reproduce`); then `python scripts/results_page.py` writes the page.
+already stay; those that were interrupted, that are of another task, or that another reproduction ran are left out. NAME
+is a reproduction (`rnndrop ls reproduce`); then `python scripts/results_page.py` writes the page.
 """
 
 from __future__ import annotations
@@ -11,9 +11,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from rnndrop.config.compose import choices
 from rnndrop.errors import RequestError
 from rnndrop.report.committed import histories, settled, tidy, write
+from rnndrop.reproduction.recipe import label
+from rnndrop.values import Scale
+
+SCALES = get_args(Scale)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,6 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     except RequestError as error:
         print(error, file=sys.stderr)
         return 2
+    others = {label(name, scale) for name in choices("reproduce") for scale in SCALES if name != given.to.stem}
+    if (foreign := runs["label"].isin(others)).any():
+        print(f"left out: {foreign.sum()} runs of {', '.join(sorted(runs.loc[foreign, 'label'].unique()))}")
+        runs = runs[~foreign]
     write(given.to, tidy(runs))
     write(given.to.parent / "history" / given.to.name, histories(runs))
     print(f"{given.to}: {len(runs)} runs")

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from rnndrop.config.identity import run_id
@@ -124,6 +125,21 @@ def test_rows_of_characters_are_shown_in_bits(tmp_path: Path) -> None:
     text = (results / "README.md").read_text()
     assert "## zoneout_char, small scale" in text and "In bits per character; ratios" in text
     assert "| `zoneout` | 2 | 8.085 ± 0.004 | 8.031 ± 0.004 | 7.085 ± 0.004 | 2.00 | +0.0 % |" in text
+
+
+def test_of_a_folder_with_several_reproductions_a_csv_gets_its_own(
+    invented: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what has no label, as runs of a sweep."""
+    for name in ("new_rows", None):
+        job = plans(load("new_rows"), "full")[0].jobs[1.0][0]
+        config = job.config.model_copy(update={"label": name, "seed": 3 if name else 4})
+        _write(invented / "runs", config, "none", 1.0)
+    (invented / "results").mkdir()
+    assert collect_results.main([str(invented / "runs"), "--to", str(invented / "results" / "low_data.csv")]) == 0
+    assert "left out: 1 runs of new_rows" in capsys.readouterr().out
+    found = pd.read_csv(invented / "results" / "low_data.csv")
+    assert len(found) == 49 and set(found["label"].dropna()) == {"low_data"} and found["label"].isna().sum() == 1
 
 
 def test_a_page_without_results_says_that_nothing_is_measured(tmp_path: Path) -> None:
