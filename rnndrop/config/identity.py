@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rnndrop.config import cells
+from rnndrop.config import cells, modules
 from rnndrop.config.cells import CELLS
 from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.tasks import TASKS
@@ -50,6 +50,7 @@ SIGNIFICANT = 12  # digits of a number: .3 and .30000000000000004 are one rate
 _IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "trainer.decay_after": lambda s: s["trainer.decay"] == 1,
     "trainer.scaled_decay": lambda s: s["trainer.weight_decay"] == 0 or s["trainer.optimizer"] == "adamw",
+    **dict.fromkeys(("model.cell", "trainer.init"), lambda s: s["model.module"] is not None),
     "data.split": lambda s: not _cuts(CORPORA[s["data.name"]], s["data.file"]),
     **{f"twin.{name}": lambda s: s["twin.loss"] is None for name in ("weight", "masks", "share", "alone", "both")},
     **{f"data.{name}": lambda s: not CORPORA[s["data.name"]].own_files for name in FILES},
@@ -237,7 +238,9 @@ def _settings(tree: Mapping[str, Any], masked: bool, absent: Mapping[str, Any] =
         flat["model.embedding"] = None  # as wide as the layers
     idle = {name for name, off in _IDLE.items() if name in flat and _holds(off, flat)}
     idle.update(TASKS[task].idle if (task := flat.get("task", "language_model")) in TASKS else ())
-    idle.update(_undrawn(flat, masked))
+    own = flat.get("model.module") is not None
+    idle.update(() if own else (f"model.options.{name}" for name in tree.get("model", {}).get("options", ())))
+    idle.update(_undrawn(flat, masked or own))
     return {name: value for name, value in flat.items() if name not in idle}
 
 
@@ -345,19 +348,20 @@ def _later_defaults() -> dict[str, Any]:
 
 
 def _seedless(config: Config) -> tuple[Config, tuple[str | None, ...]]:
-    """What runs that differ in their seed share, and the sha256 of what is in the user's `FILES` and in their cell."""
+    """What runs that differ in their seed share, and the sha256 of the user's `FILES`, their cell and their module."""
     paths = (getattr(config.data, name) for name in FILES)
-    source = source_hash(cells.SETTING, config.model.cell)
-    contents = (*(None if path is None else content_hash(path) for path in paths), source)
+    sources = source_hash(cells.SETTING, config.model.cell), source_hash(modules.SETTING, config.model.module or "")
+    contents = (*(None if path is None else content_hash(path) for path in paths), *sources)
     return config.model_copy(update={"seed": 0, "output": "", "label": None, "tracker": ()}), contents
 
 
 def _tree(config: Config, contents: tuple[str | None, ...]) -> dict[str, Any]:
-    """The configuration as a tree, the user's own files by their content, their cell by its name and source."""
-    tree, (*files, source) = config.model_dump(mode="json"), contents
+    """The configuration as a tree, the user's own files by their content, their code by its name and source."""
+    tree, (*files, cell, module) = config.model_dump(mode="json"), contents
     tree["data"].update(zip(FILES, files, strict=True))
-    if source is not None:
-        tree["model"]["cell"] = [config.model.cell, source]
+    for name, source in (("cell", cell), ("module", module)):
+        if source is not None:
+            tree["model"][name] = [tree["model"][name], source]
     return tree
 
 

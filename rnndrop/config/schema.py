@@ -16,15 +16,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rnndrop.config import cells
+from rnndrop.config import cells, modules
 from rnndrop.config.cells import CELLS, CellSpec, cell_named, check_places, imported
 from rnndrop.config.identity import GONE, rounded
+from rnndrop.config.modules import check_module
 from rnndrop.config.tasks import TASKS, check_task
 from rnndrop.config.trackers import tracker_named
 from rnndrop.dropout.noises import NOISES
 from rnndrop.dropout.plan import Plan, plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
+from rnndrop.own import imported as own_code
 from rnndrop.own import is_own, source_of
 from rnndrop.paths import path_of
 from rnndrop.values import Masks
@@ -141,6 +143,28 @@ class DataSettings(Settings):
     )
 
 
+def _own_name(name: str) -> str:
+    """The name. Raises ValueError where nothing of the user's own is named so."""
+    if not is_own(name):
+        raise ValueError("it must be PACKAGE.MODULE:NAME of your own")
+    return name
+
+
+def _plain(value: object) -> object:
+    """The value. Raises ValueError where it is neither text, number, true, false or null, nor a list of such."""
+    for each in value if isinstance(value, (list, tuple)) else [value]:
+        if not isinstance(each, str | bool | int | float | None):
+            raise ValueError("it must be text, a number, true, false, null or a list of these")
+    return value
+
+
+class ModuleOptions(Settings):
+    """What model.module is called with beside the sizes, by keyword: model.options.NAME=VALUE."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain)]] = Field(init=False)
+
+
 class ModelSettings(Settings):
     """The shape of the model."""
 
@@ -156,6 +180,12 @@ class ModelSettings(Settings):
         "model.forget_bias=1",
         default=0.0,
     )
+    module: Annotated[str, AfterValidator(_own_name)] | None = _setting(
+        "A model of your own, a class by its import path, PACKAGE.MODULE:NAME, in place of ours; null: ours.",
+        "model.module=mine:Net model.options.p=0.3",
+        default=None,
+    )
+    options: ModuleOptions = ModuleOptions()
 
 
 class RuleSettings(Settings):
@@ -561,7 +591,17 @@ class Config(Settings):
     @property
     def without_effect(self) -> list[str]:
         """A line for each rule, or part of the twin, that does nothing in this model, and why."""
-        return [*self._idle_rules, *self._lone_gates, *_idle_twin(self.twin, self.twin_plan)]
+        return [*self._idle_model, *self._idle_rules, *self._lone_gates, *_idle_twin(self.twin, self.twin_plan)]
+
+    @property
+    def _idle_model(self) -> list[str]:
+        """Of settings that are for our models, or for one of the user's own."""
+        model = self.model
+        if model.module is None:
+            given = model.options.model_dump()
+            return [f"model.options.{next(iter(given))} does nothing here: model.module=null."] if given else []
+        idle = model.cell != "lstm"
+        return [f"model.cell={model.cell} does nothing here: model.module={model.module} has its own."] if idle else []
 
     @property
     def _lone_gates(self) -> list[str]:
@@ -611,7 +651,10 @@ def checked(tree: dict[str, Any]) -> Config:
     _check_twin(config.twin, config.twin_plan)
     _check_widths(config)
     _check_blocks(config)
-    if is_own(config.model.cell):
+    if config.model.module is not None:
+        source_of(modules.SETTING, config.model.module)
+        check_module(config.model_dump())
+    elif is_own(config.model.cell):
         source_of(cells.SETTING, config.model.cell)  # the rest is asked of it before it computes, by `cell_of`
     else:
         _check_cell(config, cell_named(config.model.cell))
@@ -630,6 +673,14 @@ def cell_of(config: Config) -> CellSpec:
     cell = imported(name) if is_own(name) else cell_named(name)
     _check_cell(config, cell)
     return cell
+
+
+def import_own(config: Config) -> None:
+    """Import what of its model is the user's own, as the file is now. Raises RequestError as `cell_of`."""
+    if config.model.module is not None:
+        own_code(modules.SETTING, config.model.module, type)
+    else:
+        cell_of(config)
 
 
 def _check_cell(config: Config, cell: CellSpec) -> None:

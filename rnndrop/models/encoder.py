@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -56,8 +57,11 @@ class RecurrentLayer(nn.Module):
 
 
 def weights_of(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a model without those of its noise: what decays, and what a deterministic evaluation reads."""
-    return [each for name, each in model.named_parameters() if not name.startswith("noise.")]
+    """The parameters of a model without those of its noise: what decays, and what a deterministic evaluation reads.
+
+    Nor those that the user's own model keeps as they are.
+    """
+    return [each for name, each in model.named_parameters() if each.requires_grad and not name.startswith("noise.")]
 
 
 class Encoder(nn.Module):
@@ -147,6 +151,25 @@ class Encoder(nn.Module):
             held_name(location, depth): part.view(self.sizes.gates, -1, part.shape[1])
             for depth, part in enumerate(parts)
         }
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights."""
+        return self.embedding.dtype
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws its noise itself, as a model of the user's own does, while it reads."""
+        return False
+
+    def drawing(self, source: torch.Generator) -> AbstractContextManager[None]:
+        """Within, a model that draws its noise itself does so, as `source` has it."""
+        return nullcontext()
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` sequences."""

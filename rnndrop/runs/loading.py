@@ -10,9 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from rnndrop.config.schema import Config, DataSettings, cell_of
+from rnndrop.config.schema import Config, DataSettings
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder
+from rnndrop.own import source_hash
 from rnndrop.paths import path_of
 from rnndrop.store import files, records
 from rnndrop.store.records import Record
@@ -35,9 +36,10 @@ def load_corpus(settings: DataSettings) -> tuple[Any, dict[str, Any]]:
 def trained(
     config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
 ) -> Encoder:
-    """The model of a finished run with its best weights. Raises RequestError where they, corpus or cell are others."""
-    if (theirs := record.model.get("cell")) and theirs.get("sha256") != cell_of(config).source:
-        raise RequestError(f"The source of {config.model.cell} here is not the one that {folder} was trained with.")
+    """The model of a finished run with its best weights. Raises RequestError where these, corpus or code are others."""
+    for part, name in (("cell", config.model.cell), ("module", config.model.module)):
+        if (theirs := record.model.get(part)) and theirs.get("sha256") != source_hash(f"model.{part}", name or ""):
+            raise RequestError(f"The source of {name} here is not the one that {folder} was trained with.")
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
     model: Encoder = task_named(config.task).build(config, corpus, device)

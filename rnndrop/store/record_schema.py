@@ -45,6 +45,7 @@ class Model(Part):
     parameters: Whole | None = None
     learned: dict[str, dict[str, Number]] | None = None
     cell: dict[str, str] | None = None
+    module: dict[str, str] | None = None
 
 
 class Metrics(Part):

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from rnndrop.config.compose import compose, expand
 from rnndrop.config.identity import MODES, recorded, untracked
-from rnndrop.config.schema import Config, cell_of
+from rnndrop.config.schema import Config, import_own
 from rnndrop.errors import RequestError
 from rnndrop.own import is_own
 from rnndrop.store import checkpoint, files, records
@@ -154,14 +154,14 @@ def run_jobs(
 
     A job whose process dies, or that found too little memory beside others, goes back into the queue and on from its
     checkpoint; after `DEATHS` deaths without any progress it is recorded as failed. Leaving the iterator early, by
-    whatever exception, stops the executor. Raises RequestError, before anything runs, for a cell of the user's own that
-    cannot be had.
+    whatever exception, stops the executor. Raises RequestError, before anything runs, for code of the user's own
+    that cannot be had.
     """
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
         job.force = not settled
-        if is_own(job.config.model.cell):
-            cell_of(job.config)
+        if job.config.model.module or is_own(job.config.model.cell):
+            import_own(job.config)
     running: set[Job] = set()
     busy: dict[Job, float] = {}
     try:
