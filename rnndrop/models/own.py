@@ -130,7 +130,7 @@ class OwnModel(LanguageModel):
         parts, structure = tree_flatten(state)
         if odd := [part for part in parts if not isinstance(part, Tensor)]:
             raise BrokenContractError(
-                f"its state holds {_kind(odd[0])}, and not tensors in tuples, lists and dicts alone"
+                f"its state holds {_kind(odd[0])}, and not tensors alone, in tuples, lists and dicts"
             )
         return logits, (tuple(part.contiguous() for part in parts), structure)
 
