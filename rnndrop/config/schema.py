@@ -181,7 +181,8 @@ class ModelSettings(Settings):
         default=0.0,
     )
     module: Annotated[str, AfterValidator(_own_name)] | None = _setting(
-        "A model of your own, a class by its import path, PACKAGE.MODULE:NAME, in place of ours; null: ours.",
+        "A model of your own in place of ours, a class by its import path, PACKAGE.MODULE:NAME, which is called with "
+        "model.options.NAME=VALUE too; null: ours.",
         "model.module=mine:Net model.options.p=0.3",
         default=None,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +31,8 @@ class ModelSettings:
 
     `embedding` is the width of the embedding (None: `hidden`). With tied weights the top layer is as wide as the
     embedding, whose matrix the decoder of a language model shares (Press & Wolf 2017; Inan et al. 2017).
-    `forget_bias` is added to the first bias of the gate f (Gers, Schmidhuber & Cummins 2000).
+    `forget_bias` is added to the first bias of the gate f (Gers, Schmidhuber & Cummins 2000). `module` and `options` are
+    of a model of the user's own, which is none of these (`rnndrop.models.own`).
     """
 
     cell: str
@@ -38,6 +41,8 @@ class ModelSettings:
     embedding: int | None
     tie_weights: bool
     forget_bias: float = 0.0
+    module: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RecurrentLayer(nn.Module):

@@ -106,14 +106,14 @@ def views(config: Config, seed: int) -> list[View]:
     there is no mask to draw.
     """
     model = config.model
+    if model.module is not None:
+        raise RequestError(f"model.module={model.module} draws its masks itself: there is no plan to show.")
     small = model.model_copy(
         update={"hidden": min(model.hidden, WIDTH), "embedding": min(model.embedding or model.hidden, WIDTH)}
     )
     sizes, whole = _sizes(small.model_dump()), _sizes(model.model_dump())
     steps, batch = min(config.trainer.window, STEPS), min(config.trainer.batch_size, BATCH)
     generator = torch.Generator().manual_seed(seed)
-    if model.module is not None:
-        raise RequestError(f"model.module={model.module} draws its masks itself: there is no plan to show.")
     rules = list(config.twin_plan.active)
     if not rules:
         raise RequestError(

@@ -98,7 +98,7 @@ class Task(ABC, Generic[D, M]):
     def build(self, config: Config, data: D, device: torch.device) -> M:
         """The model of a configuration with its initial weights, which depend on the seed alone."""
         try:
-            model = self.model(ModelSettings(**config.model.model_dump(exclude={"module", "options"})), data)
+            model = self.model(ModelSettings(**config.model.model_dump()), data)
         except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond memory, or beyond numbers
             raise RequestError(f"This model does not fit into memory: {str(error).partition(chr(10))[0]}") from None
         trainer = config.trainer
