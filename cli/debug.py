@@ -37,7 +37,8 @@ def _one_batch(config: Config, as_json: bool) -> int:
         print(json.dumps({**asdict(found), "learned": found.learned}))
     else:
         loss = f"loss {number(found.first)} → {number(found.last)} {found.unit} in {found.steps} steps"
-        print(f"{'✓' if found.learned else '✗'} one batch of {found.targets} targets, without dropout: {loss}")
+        dropout = "without dropout" if config.model.module is None else "with its own dropout"
+        print(f"{'✓' if found.learned else '✗'} one batch of {found.targets} targets, {dropout}: {loss}")
         if not found.learned:
             print(
                 f"It was not learned by heart, to {LEARNED:.0%} of the first loss. Try another trainer.learning_rate,"

@@ -49,7 +49,7 @@ def outline(config: Config, found: Outline) -> str:
         *([f"floor {' test, '.join(floors)} valid"] if len(floors) == 2 else []),
     ]
     parts = [
-        f"{model.cell} {model.layers}×{model.hidden}",
+        f"{model.module or model.cell} {model.layers}×{model.hidden}",
         f"{count(found.parameters)} parameters",
         f"{config.trainer.epochs} epochs",
         found.machine,

@@ -41,6 +41,7 @@ _NO_CHOICE = ("base", "default")  # what the others start from
 _AMBIGUOUS = re.compile(r"^\s*['\"]|[][{},]")  # of a text that Hydra cannot read: it is not plain what was meant
 _PATHS = ("output", *(f"data.{name}" for name in PATHS))
 _NESTED = "a range or a glob cannot be part of a list. Write the values out, or give it alone."
+_OPTION = re.compile(r"model\.options(\.\w+)?")  # of the user's own model, who alone knows which there are
 _WHOLE_NUMBER = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)=(0|-?[1-9][0-9]{0,17})")
 
 
@@ -387,7 +388,7 @@ def check_key(key: str) -> None:
     if key == "debug":
         raise RequestError("debug=… looks at one training and records nothing: use `rnndrop run debug=…`.")
     names = known_keys()
-    if key in names or key in GROUPS or any(name.startswith(key + ".") for name in names):
+    if key in names or key in GROUPS or _OPTION.fullmatch(key) or any(name.startswith(key + ".") for name in names):
         return
     if key in GONE:
         raise RequestError(gone(key))

@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rnndrop.config import cells, corpora
+from rnndrop.config import cells, corpora, modules
 from rnndrop.config.cells import CELLS
 from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.tasks import TASKS
@@ -51,6 +51,7 @@ SIGNIFICANT = 12  # digits of a number: .3 and .30000000000000004 are one rate
 _IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "trainer.decay_after": lambda s: s["trainer.decay"] == 1,
     "trainer.scaled_decay": lambda s: s["trainer.weight_decay"] == 0 or s["trainer.optimizer"] == "adamw",
+    **dict.fromkeys(("model.cell", "trainer.init"), lambda s: s["model.module"] is not None),
     "data.split": lambda s: not _cuts(CORPORA[s["data.name"]], s["data.file"]),
     **{f"twin.{name}": lambda s: s["twin.loss"] is None for name in ("weight", "masks", "share", "alone", "both")},
     **{f"data.{name}": lambda s: not CORPORA[s["data.name"]].own_files for name in FILES},
@@ -248,7 +249,9 @@ def _settings(tree: Mapping[str, Any], masked: bool, absent: Mapping[str, Any] =
         flat["model.embedding"] = None  # as wide as the layers
     idle = {name for name, off in _IDLE.items() if name in flat and _holds(off, flat)}
     idle.update(TASKS[task].idle if (task := flat.get("task", "language_model")) in TASKS else ())
-    idle.update(_undrawn(flat, masked))
+    own = flat.get("model.module") is not None
+    idle.update(() if own else (f"model.options.{name}" for name in tree.get("model", {}).get("options", ())))
+    idle.update(_undrawn(flat, masked or own))
     return {name: value for name, value in flat.items() if name not in idle}
 
 
@@ -356,10 +359,11 @@ def _later_defaults() -> dict[str, Any]:
 
 
 class Sources(NamedTuple):
-    """What is in the user's `FILES`, and the sources of their cell, corpus and noises (name, source); as sha256."""
+    """What is in the user's `FILES`, and the sources of their code, of noises (name, source); all as sha256."""
 
     files: tuple[str | None, ...]
     cell: str | None
+    module: str | None
     corpus: str | None
     noises: tuple[tuple[str, str | None], ...]
 
@@ -370,6 +374,7 @@ def _seedless(config: Config) -> tuple[Config, Sources]:
     sources = Sources(
         tuple(None if path is None else content_hash(path) for path in paths),
         source_hash(cells.SETTING, config.model.cell),
+        source_hash(modules.SETTING, config.model.module or ""),
         source_hash(corpora.SETTING, config.data.name),
         tuple((name, source_hash("noise", name)) for name in _own_noises(config)),
     )
@@ -384,10 +389,11 @@ def _own_noises(config: Config) -> list[str]:
 
 
 def _tree(config: Config, sources: Sources) -> dict[str, Any]:
-    """The configuration as a tree, the user's files by their content, their cell and corpus by name and source."""
+    """The configuration as a tree, the user's files by their content, their code by name and source."""
     tree = config.model_dump(mode="json")
     tree["data"].update(zip(FILES, sources.files, strict=True))
-    for group, name, source in (("model", "cell", sources.cell), ("data", "name", sources.corpus)):
+    own = (("model", "cell", sources.cell), ("model", "module", sources.module), ("data", "name", sources.corpus))
+    for group, name, source in own:
         if source is not None:
             tree[group][name] = [tree[group][name], source]
     return tree

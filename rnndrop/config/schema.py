@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rnndrop.config import cells, corpora
+from rnndrop.config import cells, corpora, modules
 from rnndrop.config.cells import CELLS, CellSpec, cell_named, check_places, imported
 from rnndrop.config.corpora import CORPORA, corpus_named
 from rnndrop.config.identity import GONE, rounded
+from rnndrop.config.modules import check_module
 from rnndrop.config.tasks import TASKS, check_corpus, check_task
 from rnndrop.config.trackers import tracker_named
 from rnndrop.dropout import noises
@@ -27,6 +28,7 @@ from rnndrop.dropout.noises import NOISES, planned
 from rnndrop.dropout.plan import Plan, check_own, plan
 from rnndrop.dropout.rule import LOCATIONS, Rule, in_parts
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
+from rnndrop.own import imported as executed
 from rnndrop.own import is_own, resolved, source_of, with_registered
 from rnndrop.paths import path_of
 from rnndrop.values import Masks
@@ -173,6 +175,28 @@ class DataSettings(Settings):
     )
 
 
+def _own_name(name: str) -> str:
+    """The name. Raises ValueError where nothing of the user's own is named so."""
+    if not is_own(name):
+        raise ValueError("it must be PACKAGE.MODULE:NAME of your own")
+    return name
+
+
+def _plain(value: object) -> object:
+    """The value. Raises ValueError where it is neither text, number, true, false or null, nor a list of such."""
+    for each in value if isinstance(value, (list, tuple)) else [value]:
+        if not isinstance(each, str | bool | int | float | None):
+            raise ValueError("it must be text, a number, true, false, null or a list of these")
+    return value
+
+
+class ModuleOptions(Settings):
+    """What model.module is called with beside the sizes, by keyword: model.options.NAME=VALUE."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain)]] = Field(init=False)
+
+
 class ModelSettings(Settings):
     """The shape of the model."""
 
@@ -190,6 +214,13 @@ class ModelSettings(Settings):
         "model.forget_bias=1",
         default=0.0,
     )
+    module: Annotated[str, AfterValidator(_own_name)] | None = _setting(
+        "A model of your own in place of ours, a class by its import path, PACKAGE.MODULE:NAME, which is called with "
+        "model.options.NAME=VALUE too; null: ours.",
+        "model.module=mine:Net model.options.p=0.3",
+        default=None,
+    )
+    options: ModuleOptions = ModuleOptions()
 
 
 Noise = Annotated[str | None, AfterValidator(Named(NOISES, noises.GROUP))]
@@ -598,7 +629,17 @@ class Config(Settings):
     @property
     def without_effect(self) -> list[str]:
         """A line for each rule, or part of the twin, that does nothing in this model, and why."""
-        return [*self._idle_rules, *self._lone_gates, *_idle_twin(self.twin, self.twin_plan)]
+        return [*self._idle_model, *self._idle_rules, *self._lone_gates, *_idle_twin(self.twin, self.twin_plan)]
+
+    @property
+    def _idle_model(self) -> list[str]:
+        """Of settings that are for our models, or for one of the user's own."""
+        model = self.model
+        if model.module is None:
+            given = model.options.model_dump()
+            return [f"model.options.{next(iter(given))} does nothing here: model.module=null."] if given else []
+        idle = model.cell != "lstm"
+        return [f"model.cell={model.cell} does nothing here: model.module={model.module} has its own."] if idle else []
 
     @property
     def _lone_gates(self) -> list[str]:
@@ -651,7 +692,9 @@ def checked(tree: dict[str, Any]) -> Config:
     _check_blocks(config)
     for setting, name in _own_names(config):
         source_of(setting, name)  # the rest is asked of it before it computes, by `own_code`
-    if not is_own(config.model.cell):
+    if config.model.module is not None:
+        check_module(config.model_dump())
+    elif not is_own(config.model.cell):
         _check_cell(config, cell_named(config.model.cell))
     check_task(config.model_dump())
     for name in config.tracker:
@@ -671,7 +714,10 @@ def own_code(config: Config) -> CellSpec:
     """
     name = config.model.cell
     cell = imported(name) if is_own(name) else cell_named(name)
-    _check_cell(config, cell)
+    if config.model.module is None:
+        _check_cell(config, cell)
+    else:
+        executed(modules.SETTING, config.model.module, type)
     check_own(config.twin_plan)
     if is_own(config.data.name):
         check_corpus(corpus_named(config.data.name), config.task)
@@ -680,7 +726,9 @@ def own_code(config: Config) -> CellSpec:
 
 def _own_names(config: Config) -> Iterator[tuple[str, str]]:
     """What of the user's own a run executes, each with its setting."""
-    if is_own(config.model.cell):
+    if config.model.module is not None:
+        yield modules.SETTING, config.model.module
+    elif is_own(config.model.cell):
         yield cells.SETTING, config.model.cell
     if is_own(config.data.name):
         yield corpora.SETTING, config.data.name

@@ -54,7 +54,7 @@ _STREAM_SETTINGS = ("random_window", "random_offset", "ar", "tar", "norm_stabili
 _OF_A_STREAM = "it is for training on one long text."
 _READS = "it reads one long text, and reviews are separate texts."
 _PROBABILITIES = "it acts on probabilities, and a rating has none."
-_NOTHING = {"evaluation.mc.power": 1, "evaluation.mc.temperature": 1}  # asks for nothing, as false and 0 do elsewhere
+_NOTHING = dict.fromkeys([f"evaluation.mc.{name}" for name in ("power", "temperature", "rate")], 1)  # ask for nothing
 
 TASKS = {
     task.name: task
@@ -71,6 +71,7 @@ TASKS = {
             idle=("trainer.window", "trainer.loss", "evaluation.window"),
             refused={
                 "model.tie_weights": _ONE_NUMBER,
+                "model.module": "it predicts the next token.",
                 "twin.loss": "it is between two predictions of the next token.",
                 "dropout.weight_decoder.p": _ONE_NUMBER,
                 "dropout.token.p": _READS,
@@ -80,7 +81,7 @@ TASKS = {
                 "evaluation.cache.size": _READS,
                 "evaluation.dynamic.rule": _READS,
                 "evaluation.temperature.tune": _PROBABILITIES,
-                **dict.fromkeys(_NOTHING, _PROBABILITIES),
+                **dict.fromkeys(("evaluation.mc.power", "evaluation.mc.temperature"), _PROBABILITIES),
                 "data.train_tokens": "it cuts one long text, and reviews are separate texts.",
             },
             needed=("data.split_by", "data.chunk_tokens"),
@@ -137,10 +138,7 @@ def check_task(tree: Mapping[str, Any]) -> None:
     task, name = TASKS[tree["task"]], tree["data"]["name"]
     if name in CORPORA:
         check_corpus(CORPORA[name], task.name)
-    for key, reason in task.refused.items():
-        value = _setting(tree, key) or _asks(tree, key)
-        if value != _NOTHING[key] if key in _NOTHING else value:
-            raise RequestError(f"{key.removesuffix('.p')} has no meaning for task={task.name}: {reason}")
+    check_refused(tree, task.refused, f"task={task.name}")
     for key in task.needed:
         if _setting(tree, key) is None:
             raise RequestError(f"{key}=null: task={task.name} needs it.")
@@ -153,6 +151,14 @@ def check_corpus(corpus: CorpusSpec, task: str) -> None:
             f"data={corpus.name} is for task={corpus.task}, and this is task={task}, which takes: "
             + " ".join(TASKS[task].corpora)
         )
+
+
+def check_refused(tree: Mapping[str, Any], refused: Mapping[str, str], what: str) -> None:
+    """Raise RequestError where one of the settings `refused` for `what`, each with its reason, asks for something."""
+    for key, reason in refused.items():
+        value = _setting(tree, key) or _asks(tree, key)
+        if value != _NOTHING[key] if key in _NOTHING else value:
+            raise RequestError(f"{key.removesuffix('.p')} has no meaning for {what}: {reason}")
 
 
 def _asks(tree: Mapping[str, Any], key: str) -> bool:

@@ -126,8 +126,8 @@ class Sizes:
 
     @property
     def output(self) -> int:
-        """Width of the top layer."""
-        return self.layers[-1][1]
+        """Width of the top layer; without layers, of the embedding."""
+        return self.layers[-1][1] if self.layers else self.embedding
 
 
 def held_name(location: str, depth: int) -> str:

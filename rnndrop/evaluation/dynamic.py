@@ -64,7 +64,8 @@ def gradient_rms(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings:
 
 def _gradients(loss: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
     """Of every weight; that of the embedding may come with the rows alone that were read."""
-    return [gradient.to_dense() for gradient in torch.autograd.grad(loss, weights)]
+    found = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+    return [gradient.to_dense() for gradient in found]
 
 
 def _strengths(
@@ -84,8 +85,8 @@ def _segments(
     model: LanguageModel, plan: Plan, tokens: np.ndarray, batch_size: int, window: int
 ) -> Iterator[tuple[Tensor, int]]:
     """The summed NLL of each segment, to be differentiated, and its number of tokens; the state is carried."""
-    device = model.embedding.device
-    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype, model.held)
+    device = model.device
+    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.dtype, model.held)
     columns = batching.columns(tokens, min(batch_size, len(tokens) - 1))
     state = model.initial_state(columns[0].shape[1])
     for part in batching.windows(*columns, window):

@@ -43,8 +43,8 @@ def monte_carlo(
     One sample has its bias, and no standard error (NaN).
     """
     plan = _side_by_side(settings.mc.sampled(plan))
-    on_weights = any(LOCATIONS[rule.location].is_weight for rule in plan.active)
-    passes, samples = (settings.mc.samples, 1) if on_weights else (1, settings.mc.samples)
+    apart = model.draws or any(LOCATIONS[rule.location].is_weight for rule in plan.active)
+    passes, samples = (settings.mc.samples, 1) if apart else (1, settings.mc.samples)
     found = [_pass(model, plan, tokens, settings, generator, samples) for _ in range(passes)]
     if settings.mc.power == 1:
         return summarise(np.concatenate([_token_nll(stretches, samples) for stretches in found]))
@@ -108,7 +108,7 @@ def _of_power_mean(passes: list[Iterator[_Stretch]], samples: int, power: float)
         targets = stretches[0].targets.flatten()  # (T·C,)
         real = targets != batching.IGNORED
         features = [_by_token(each.features, stretches[0].targets.shape[1])[real] for each in stretches]
-        step = max(1, ENTRIES // (samples * len(stretches[0].weight)))
+        step = max(1, ENTRIES // (samples * max(stretches[0].weight.shape)))
         for start in range(0, len(features[0]), step):
             rows = slice(start, start + step)
             parts = [_log_p(each, part[rows]) for each, part in zip(stretches, features, strict=True)]
@@ -189,7 +189,7 @@ def _pass(
     """Read the stream with so many samples side by side; its columns share the masks of their sample."""
     inputs, targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
     columns = inputs.shape[1]
-    steps = max(1, POSITIONS // (columns * samples))
+    steps = settings.window if model.draws else max(1, POSITIONS // (columns * samples))
     fixed = partial(_drawer(model, _part(plan, False), generator, samples, columns), 1, None)
     fresh, tails = _drawer(model, _part(plan, True), generator, samples, columns), Tails()
     once: Callable[[], Masks] | None = None
@@ -201,7 +201,8 @@ def _pass(
         for x, y in batching.windows(*window, steps):
             masks = merge_masks(once(), fresh(len(x), tails))
             words, next_words = (torch.from_numpy(part).to(generator.device) for part in (x, y))  # (T, C)
-            features, state = model.features(words.tile(1, samples), state, masks)  # (T, S·C, H)
+            with model.drawing(generator):
+                features, state = model.features(words.tile(1, samples), state, masks)  # (T, S·C, H)
             decoder = tempered(features, *model.decoder_weights(masks), settings.mc.temperature)
             yield _Stretch(*decoder, next_words)
 
@@ -238,7 +239,7 @@ def _drawer(
     """A function that draws the masks of some steps, for samples × columns sequences."""
 
     def draw(steps: int, tails: Tails | None) -> Masks:
-        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.embedding.dtype, model.held, tails)
+        masks = draw_masks(plan, model.sizes, steps, samples, generator, model.dtype, model.held, tails)
         if samples == 1:  # broadcasts over the columns; the only case with masks on weights
             return masks
         across = partial(torch.repeat_interleave, repeats=columns)

@@ -30,8 +30,8 @@ def cache_nll(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: Ca
 
     h is what the decoder sees. The first token is the model's alone: the cache is still empty.
     """
-    device = model.embedding.device
-    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype, model.held)
+    device = model.device
+    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.dtype, model.held)
     decoder = model.decoder_weights(masks)
     state = model.initial_state(1)
     keys = model.embedding.new_empty(0, model.sizes.output)  # h of the latest steps …

@@ -41,8 +41,8 @@ def stream_nll(
     model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: EvaluationSettings, temperature: float = 1.0
 ) -> np.ndarray:
     """-ln p (nats) of each token after the first, in the stream's order, under deterministic evaluation."""
-    device = model.embedding.device
-    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.embedding.dtype, model.held)
+    device = model.device
+    masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.dtype, model.held)
     all_inputs, all_targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
     state = model.initial_state(all_inputs.shape[1])
     parts = []

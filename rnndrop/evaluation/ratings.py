@@ -26,9 +26,7 @@ def rmse(predicted: Floats, ratings: Floats) -> float:
 
 def deterministic(model: Regressor, plan: Plan, reviews: Reviews, split: str, settings: EvaluationSettings) -> Floats:
     """The model's ratings (N,) of a split's chunks, in units of the ratings, without dropout."""
-    masks = evaluation_masks(
-        plan, model.sizes, torch.Generator(model.embedding.device), model.embedding.dtype, model.held
-    )
+    masks = evaluation_masks(plan, model.sizes, torch.Generator(model.device), model.dtype, model.held)
     return _pass(model, lambda steps, batch: masks, reviews, split, settings.batch_size)
 
 
@@ -47,7 +45,7 @@ def monte_carlo(
     plan = settings.mc.sampled(plan)
 
     def drawn(steps: int, batch: int) -> Masks:
-        return draw_masks(plan, model.sizes, steps, batch, generator, model.embedding.dtype, model.held)
+        return draw_masks(plan, model.sizes, steps, batch, generator, model.dtype, model.held)
 
     passes = (_pass(model, drawn, reviews, split, settings.batch_size) for _ in range(settings.mc.samples))
     return np.stack(list(passes))
@@ -74,7 +72,7 @@ def _pass(
     """Ratings (N,) with the masks that `masks(steps, batch)` returns for a batch."""
     chunks = reviews.split(split)
     found = np.empty(len(chunks))
-    device = model.embedding.device
+    device = model.device
     for rows in _batches(chunks, batch_size):
         lengths = chunks.lengths[rows]
         tokens = torch.from_numpy(chunks.tokens[rows, : lengths.max()]).t().to(device)  # (T, B)

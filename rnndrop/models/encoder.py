@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +31,8 @@ class ModelSettings:
 
     `embedding` is the width of the embedding (None: `hidden`). With tied weights the top layer is as wide as the
     embedding, whose matrix the decoder of a language model shares (Press & Wolf 2017; Inan et al. 2017).
-    `forget_bias` is added to the first bias of the gate f (Gers, Schmidhuber & Cummins 2000).
+    `forget_bias` is added to the first bias of the gate f (Gers, Schmidhuber & Cummins 2000). `module` and `options`
+    are of a model of the user's own, which is none of these (`rnndrop.models.own`).
     """
 
     cell: str
@@ -37,6 +41,8 @@ class ModelSettings:
     embedding: int | None
     tie_weights: bool
     forget_bias: float = 0.0
+    module: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RecurrentLayer(nn.Module):
@@ -56,8 +62,11 @@ class RecurrentLayer(nn.Module):
 
 
 def weights_of(model: nn.Module) -> list[nn.Parameter]:
-    """The parameters of a model without those of its noise: what decays, and what a deterministic evaluation reads."""
-    return [each for name, each in model.named_parameters() if not name.startswith("noise.")]
+    """The parameters of a model without those of its noise: what decays, and what a deterministic evaluation reads.
+
+    Nor those that the user's own model keeps as they are.
+    """
+    return [each for name, each in model.named_parameters() if each.requires_grad and not name.startswith("noise.")]
 
 
 class Encoder(nn.Module):
@@ -147,6 +156,25 @@ class Encoder(nn.Module):
             held_name(location, depth): part.view(self.sizes.gates, -1, part.shape[1])
             for depth, part in enumerate(parts)
         }
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of its weights."""
+        return self.embedding.dtype
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws its noise itself, as a model of the user's own does, while it reads."""
+        return False
+
+    def drawing(self, source: torch.Generator) -> AbstractContextManager[None]:
+        """Within, a model that draws its noise itself does so, as `source` has it."""
+        return nullcontext()
 
     def initial_state(self, batch: int) -> State:
         """The zero state of `batch` sequences."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from rnndrop.ops.matmul import Rows, factor, linear, transposed
 
@@ -28,7 +29,11 @@ def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, adv
     `adversary` lowers the logit of each target y by adversary · ‖w_y‖ · ‖h‖, the most that an addition to w_y alone of
     at most adversary · ‖w_y‖ can (adversarial softmax: Wang, Gong & Liu 2019). The addition counts as a constant.
     Of float32 or float64. The gradients are formed with the loss: a second way back raises RuntimeError.
+    A weight (0, V) says, here as below, that the features are the logits (T, B, V).
     """
+    if not len(weight):
+        logits = wide(features.flatten(0, 1))
+        return F.cross_entropy(logits, targets.flatten(), ignore_index=PADDING, reduction="sum")
     features, targets = features.flatten(0, 1), targets.flatten()  # (T·B, H), (T·B,)
     real = targets != PADDING
     if not real.all():
@@ -40,6 +45,10 @@ def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, adv
 @torch.no_grad()
 def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """-ln p of each target (T, B), in nats; 0 at padding. Never differentiated."""
+    if not len(weight):
+        logits = wide(features.flatten(0, 1))
+        nll = F.cross_entropy(logits, targets.flatten(), ignore_index=PADDING, reduction="none")
+        return nll.view_as(targets)
     padding = targets == PADDING
     flat, to = factor(features.flatten(0, 1)), targets.masked_fill(padding, 0).flatten()
     weight = factor(weight)
@@ -50,7 +59,7 @@ def token_nll(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -
 @torch.no_grad()
 def log_probabilities(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """ln p (N, V) of every type after each of the features (N, H). Never differentiated."""
-    return wide(linear(features, weight, bias)).log_softmax(1)
+    return wide(linear(features, weight, bias) if len(weight) else features).log_softmax(1)
 
 
 class _NLL(torch.autograd.Function):

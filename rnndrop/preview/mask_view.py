@@ -107,6 +107,8 @@ def views(config: Config, seed: int) -> list[View]:
     there is no mask to draw.
     """
     model = config.model
+    if model.module is not None:
+        raise RequestError(f"model.module={model.module} draws its masks itself: there is no plan to show.")
     small = model.model_copy(
         update={"hidden": min(model.hidden, WIDTH), "embedding": min(model.embedding or model.hidden, WIDTH)}
     )

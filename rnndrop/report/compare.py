@@ -21,7 +21,7 @@ GROUP = ["data_sha256", "run_id"]
 MEANS = ["best_epoch", "epochs", "train_seconds", "tokens_per_second"]
 FIRSTS = ["data", "model", "plan", "parameters", "floor_perplexity", "floor_perplexity_valid"]
 UNFINISHED = ("diverged", "failed", "interrupted")
-MODEL = ("model.cell", "model.layers", "model.hidden")  # one column says all three: "lstm 2×200"
+MODEL = ("model.module", "model.cell", "model.layers", "model.hidden")  # one column says them all: "lstm 2×200"
 
 
 def compare(
@@ -193,10 +193,15 @@ def _partners(part: pd.DataFrame, baseline: str) -> list[str | None]:
         if name in MODEL:
             context = [column for column in context if column != "model"]
             others = [key for key in MODEL if key != name]
+            if name == "model.module":  # ours have a cell, one of the user's own has options
+                others.remove("model.cell")
+                context = [column for column in context if not column.startswith("model.options.")]
             part = part.assign(**{key: [show(each.get(key)) for each in part["settings"]] for key in others})
             context += others
     keys = [tuple(row) for row in part[context].astype(str).to_numpy()]
     homes = {key: run for key, run, yes in zip(keys, part["run_id"], chosen, strict=True) if yes}
+    if name == "model.module" and len(homes) < chosen.sum():
+        raise RequestError(f"--baseline {baseline} is several rows here. Give the run id of one: --baseline RUN.")
     own = [homes.get(key) for key in keys]
     return [run if run != mine else None for run, mine in zip(own, part["run_id"], strict=True)]
 

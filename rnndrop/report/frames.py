@@ -284,9 +284,10 @@ def _with_sources(settings: dict[str, Any], record: Record) -> dict[str, Any]:
 
 
 def _cell(record: Record, settings: dict[str, Any]) -> str:
-    """The cell; of the user's own with the beginning of its source's sha256, for another source is another cell."""
-    source = (record.model.get("cell") or {}).get("sha256")
-    return f"{settings['model.cell']}@{source[:7]}" if source else str(settings["model.cell"])
+    """The cell or the module; of the user's own with the start of its source's sha256: another source is another."""
+    part = "cell" if settings["model.module"] is None else "module"
+    source = (record.model.get(part) or {}).get("sha256")
+    return f"{settings[f'model.{part}']}{f'@{source[:7]}' if source else ''}"
 
 
 @contextmanager

@@ -34,7 +34,8 @@ def varying(settings: Sequence[Settings]) -> list[str]:
 
 def brief(name: str) -> str:
     """A setting's name as a heading has it."""
-    return name.rpartition(".")[2] if name.startswith(_PLAIN) else name
+    whole = not name.startswith(_PLAIN)
+    return name if whole else name.removeprefix("model.") if ".options." in name else name.rpartition(".")[2]
 
 
 def show(value: object) -> str:

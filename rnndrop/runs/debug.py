@@ -61,8 +61,8 @@ class _Stepping:
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         task = task_named(config.task)
         corpus, _ = load_corpus(config.data)
-        task.check(corpus, config)
-        model = task.build(config, corpus, self.device)
+        task.check(corpus, config, self.device)
+        model = task.build(config, corpus, self.device).train()
         self.update = Update(model, config.trainer)
         masks = generator(config.seed_of("masks"), "masks", self.device)
         self.steps = task.steps(model, config, task.few(corpus, config, few), masks)
@@ -95,7 +95,8 @@ class _Stepping:
 def one_batch(config: Config) -> OneBatch:
     """Train on the first batch alone until it is learned, or for `STEPS`. Raises RequestError.
 
-    Without dropout, which is there to prevent just that, and at the learning rate of the first epoch.
+    Without dropout, which is there to prevent just that, but for that of a model of the user's own; at the learning
+    rate of the first epoch.
     """
     bare = compose([])
     config = config.model_copy(update={"dropout": bare.dropout, "twin": bare.twin})

@@ -18,6 +18,7 @@ from rnndrop.dropout.noises import noise_named
 from rnndrop.dropout.plan import own_noises
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.models.encoder import Encoder
+from rnndrop.models.own import OwnModel
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.own import described
 from rnndrop.runs import environment
@@ -46,7 +47,7 @@ class Execution:
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         self.corpus, fingerprint = load_corpus(config.data)
         self.task = task_named(config.task)
-        self.task.check(self.corpus, config)
+        self.task.check(self.corpus, config, self.device)
         self.outputs: dict[str, str | bytes] = {}  # the files that belong to the record
         self.shown = True
         self.blank: dict[str, Any] = {
@@ -132,15 +133,14 @@ class Execution:
             raise
         self.outputs = {} if error else self.outputs
         self.outputs |= {records.CONFIG: self._config(), records.HISTORY: records.history_text(training.history)}
-        cell, noises = cell_named(self.config.model.cell), own_noises(self.config.twin_plan)
+        noises = own_noises(self.config.twin_plan)
         return self._record(
             status,
             error=error,
             model={
                 "parameters": _parameters(model),
-                **asdict(model.sizes),
+                **self._made_of(model),
                 "paths": training.paths,
-                **({"cell": described(cell.name, cell.source)} if cell.source else {}),
                 **({"noises": [described(name, noise_named(name).source) for name in noises]} if noises else {}),
                 **({"learned": learned} if (learned := model.learned(self.config.twin_plan)) else {}),
             },
@@ -151,6 +151,13 @@ class Execution:
                 "resumed_from_steps": keeper.resumed_from,
             },
         )
+
+    def _made_of(self, model: Encoder) -> dict[str, Any]:
+        """The widths of a model, and what of it is the user's own."""
+        if isinstance(model, OwnModel):
+            return {"vocabulary": model.sizes.vocabulary, "module": described(model.name, model.source)}
+        cell = cell_named(self.config.model.cell)
+        return {**asdict(model.sizes), **({"cell": described(cell.name, cell.source)} if cell.source else {})}
 
     def _measure(self, model: Encoder, training: Training) -> dict[str, Any]:
         """Keep the best weights, unless that is not wanted, and measure them on all splits."""

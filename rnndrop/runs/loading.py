@@ -10,13 +10,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from rnndrop.config import modules
 from rnndrop.config.corpora import corpus_named
 from rnndrop.config.schema import Config, DataSettings, own_code
 from rnndrop.dropout.noises import noise_named
 from rnndrop.dropout.plan import own_noises
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder
-from rnndrop.own import described
+from rnndrop.own import described, source_hash
 from rnndrop.paths import path_of
 from rnndrop.store import files, records
 from rnndrop.store.records import Record
@@ -41,11 +42,14 @@ def load_corpus(settings: DataSettings) -> tuple[Any, dict[str, Any]]:
 def trained(
     config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
 ) -> Encoder:
-    """The model of a finished run with its best weights. Raises RequestError where they, corpus or cell are others."""
+    """The model of a finished run with its best weights. Raises RequestError where these, corpus or code are others."""
     cell = own_code(config)
-    here = {config.model.cell: cell.source, **{name: noise_named(name).source for name in own_noises(config.twin_plan)}}
-    for theirs in filter(None, (record.model.get("cell"), *record.model.get("noises", ()))):
-        if theirs.get("sha256") != here.get(name := theirs.get("name")):
+    own = {config.model.cell: cell.source, **{name: noise_named(name).source for name in own_noises(config.twin_plan)}}
+    if config.model.module is not None:
+        own[config.model.module] = source_hash(modules.SETTING, config.model.module) or ""
+    parts = (record.model.get("cell"), record.model.get("module"), *record.model.get("noises", ()))
+    for theirs in filter(None, parts):
+        if theirs.get("sha256") != own.get(name := theirs.get("name")):
             raise RequestError(f"The source of {name} here is not the one that {folder} was trained with.")
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")

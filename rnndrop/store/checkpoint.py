@@ -44,6 +44,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     import safetensors.torch  # here, because sweeps and reports look for checkpoints without torch
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()}
+    first = {tensor.data_ptr(): name for name, tensor in reversed(tensors.items())}  # of those that are one
+    tensors = {name: each if first[each.data_ptr()] == name else each.clone() for name, each in tensors.items()}
     content = safetensors.torch.save(tensors, metadata={"facts": json.dumps(checkpoint.facts)})
     path = folder / f"checkpoint-{checkpoint.step:08}-{_digest(content)}.safetensors"
     for later in paths(folder):  # left behind by a damaged or foreign continuation: they would win the next resume

@@ -47,6 +47,7 @@ class Model(Part):
     learned: dict[str, dict[str, Number]] | None = None
     cell: dict[str, str] | None = None
     noises: list[dict[str, str]] = []
+    module: dict[str, str] | None = None
 
 
 class Metrics(Part):

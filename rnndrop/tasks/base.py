@@ -65,8 +65,8 @@ class Task(ABC, Generic[D, M]):
     def load(self, settings: DataSettings) -> D:
         """The data that `settings` describe. Raises RequestError."""
 
-    def check(self, data: D, config: Config) -> None:
-        """Raise RequestError where the data cannot be trained on under `config`."""
+    def check(self, data: D, config: Config, device: torch.device) -> None:
+        """Raise RequestError where the data cannot be trained on under `config`, on `device`."""
 
     @abstractmethod
     def model(self, settings: ModelSettings, data: D) -> M:
@@ -111,7 +111,7 @@ class Task(ABC, Generic[D, M]):
 
     def training(self, config: Config, data: D, model: M) -> Training:
         """The training of a model that `build` made, at its beginning."""
-        masks = generator(config.seed_of("masks"), "masks", model.embedding.device)
+        masks = generator(config.seed_of("masks"), "masks", model.device)
         return Training(model, config.plan, config.trainer, self.steps(model, config, data, masks), masks)
 
     def scores(self, values: Mapping[str, float], config: Config) -> dict[str, float]:
@@ -140,7 +140,7 @@ class Task(ABC, Generic[D, M]):
         estimator = "jackknife" if settings.samples > 1 else "mean"
         metrics: dict[str, Any] = {"mc": {**named, "estimator": estimator}}
         for split in ("valid", "test"):
-            masks = generator(config.seed_of("masks"), f"mc {split}", model.embedding.device)
+            masks = generator(config.seed_of("masks"), f"mc {split}", model.device)
             value, error = self.sampled(model, config, data, split, masks)
             name = f"{split}_{self.metric}_mc"
             metrics[name] = value if math.isfinite(value) else None

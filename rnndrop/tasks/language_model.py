@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rnndrop import data
 from rnndrop.config.cells import cell_named
+from rnndrop.config.modules import arguments
 from rnndrop.config.schema import Config, DataSettings, TrainerSettings
 from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
@@ -32,6 +33,8 @@ from rnndrop.evaluation.perplexity import perplexity, stream_nll
 from rnndrop.evaluation.temperature import measure_temperature
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
+from rnndrop.models.own import OwnModel, own_model
+from rnndrop.models.own import check as check_own
 from rnndrop.ops.nll import nll_sum, token_nll
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
@@ -97,8 +100,9 @@ class Windows:
         predict = partial(predicted, self.model, self.memory)
         inputs, targets = noised(self.words, plan, *text, self.generator, predict)
         model, (steps, batch) = self.model, inputs.shape
-        masks = draw_masks(plan, model.sizes, steps, batch, self.generator, model.embedding.dtype, model.held)
-        top, state = model.top(inputs, self.memory, masks)
+        masks = draw_masks(plan, model.sizes, steps, batch, self.generator, model.dtype, model.held)
+        with model.drawing(self.generator):
+            top, state = model.top(inputs, self.memory, masks)
         seen, decoder = model.seen(top, masks), model.decoder_weights(masks)
         objective = nll_sum(seen, *decoder, targets, settings.adversarial_softmax)
         loss = token_nll(seen, *decoder, targets).sum() if settings.adversarial_softmax else objective
@@ -134,9 +138,9 @@ class Windows:
         """Take up what `state_dict` returned."""
         for name, each in self._others.items():
             each.set_state(tensors[f"{name}/random"].cpu())
-        parts = sorted(tensors.items())
         self.memory = tuple(
-            tuple(tensor for name, tensor in parts if name.startswith(f"{i}/")) for i in range(len(self.memory))
+            tuple(tensors[f"{i}/{j}"] for j in range(sum(name.startswith(f"{i}/") for name in tensors)))
+            for i in range(len(self.memory))
         )
 
 
@@ -161,14 +165,30 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
             log.info("%s: %s", corpus.name, shares)
         return corpus
 
-    def check(self, corpus: Corpus, config: Config) -> None:
-        """The training stream must fill a batch, a window fit into memory, and what stands in holes be there."""
+    def check(self, corpus: Corpus, config: Config, device: torch.device) -> None:
+        """The training stream must fill a batch, a window fit into memory, and what stands in holes be there.
+
+        A model of the user's own must do what is asked of it.
+        """
         batching.check(corpus.train, config.trainer.batch_size)
         _check_window(-(-(len(corpus.train) - 1) // config.trainer.batch_size), config)
         if any(rule.fill == "unk" for rule in config.twin_plan.at("token")) and UNK not in corpus.vocabulary:
             raise RequestError(
                 f"dropout.token: {corpus.name} has no {UNK} for holes. Take dropout.token.kind=blank or unigram."
             )
+
+        if config.model.module is not None:
+            check_own(self._own(config.model.module, config, corpus, device), config.model.module)
+
+    def build(self, config: Config, corpus: Corpus, device: torch.device) -> LanguageModel:
+        """Of the user's own it is as that begins, from the seed of the initial weights too."""
+        if config.model.module is not None:
+            return self._own(config.model.module, config, corpus, device)
+        return super().build(config, corpus, device)
+
+    def _own(self, name: str, config: Config, corpus: Corpus, device: torch.device) -> OwnModel:
+        draws = generator(config.seed_of("init"), "weights", torch.device("cpu"))
+        return own_model(name, len(corpus.vocabulary), arguments(config.model.model_dump()), draws, device)
 
     def model(self, settings: ModelSettings, corpus: Corpus) -> LanguageModel:
         """A score for every word type."""
@@ -207,17 +227,18 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
 
 def _check_window(rows: int, config: Config) -> None:
     """Raise RequestError for holes longer than a column, of so many rows, and for a window that no memory holds."""
-    batch, cell = config.trainer.batch_size, cell_named(config.model.cell)
+    batch = config.trainer.batch_size
     for own in config.twin_plan.active:
         if own.block is not None and own.block > rows:
             raise RequestError(
                 f"dropout.{own.location}.block={own.block}: no hole is longer than a column of the text, {rows:,} steps"
                 f" with trainer.batch_size={batch}. Give at most that."
             )
-    if config.trainer.device not in ("cpu", "mps") and torch.cuda.is_available():
-        return  # a GPU says itself that it has no room
+    if config.model.module is not None or (config.trainer.device not in ("cpu", "mps") and torch.cuda.is_available()):
+        return  # nobody knows; a GPU says itself that it has no room
     steps = min(config.trainer.window, rows)
-    kept = 4 * steps * batch * config.model.layers * (len(cell.gates) + 1) * config.model.hidden  # bytes
+    gates = len(cell_named(config.model.cell).gates)
+    kept = 4 * steps * batch * config.model.layers * (gates + 1) * config.model.hidden  # bytes
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if kept > memory:
         raise RequestError(

@@ -39,7 +39,7 @@ class Batches:
         self.inputs = torch.tensor(chunks.tokens, device=device)  # (N, L)
         self.lengths = torch.tensor(chunks.lengths, device=device)
         targets = (chunks.ratings - reviews.mean) / reviews.std
-        self.targets = torch.tensor(targets, device=device, dtype=model.embedding.dtype)
+        self.targets = torch.tensor(targets, device=device, dtype=model.dtype)
         self.deviation = reviews.std  # of the rating, where the model's is 1
 
     @property

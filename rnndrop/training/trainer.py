@@ -122,7 +122,9 @@ class Training:
         Raises DivergedError.
         """
         while not self.finished:
+            self.model.train()
             self._epoch(observer)
+            self.model.eval()
             with self.stage.evaluated():
                 self._close_epoch(valid())
             self.stage.choose(self._valid, self.best)

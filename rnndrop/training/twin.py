@@ -85,7 +85,7 @@ class Twin:
 
     def masks(self, first: Masks, steps: int, batch: int, plan: Plan) -> Masks:
         """The masks of the second pass: at the shared locations those of the first, elsewhere of `plan`."""
-        model, dtype = self.model, self.model.embedding.dtype
+        model, dtype = self.model, self.model.dtype
         if self.settings.masks == "own":
             own = draw_masks(plan, model.sizes, steps, batch, self.generator, dtype, model.held)
         else:
