@@ -19,8 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from rnndrop.errors import RequestError, shorten
+from rnndrop.errors import RequestError, shorten, unknown
 from rnndrop.paths import sha256_of
+
+OWN = ", or PACKAGE.MODULE:NAME of your own"
 
 R = TypeVar("R")
 
@@ -43,6 +45,11 @@ def resolved(name: str, ours: Container[str], group: str) -> str:
 def with_registered(ours: Iterable[str], group: str) -> list[str]:
     """All names: `ours`, then those that packages register."""
     return list(dict.fromkeys([*ours, *registered(group)]))
+
+
+def no_such(thing: str, name: str, ours: Iterable[str], group: str) -> RequestError:
+    """The error for a name that is neither among all names nor an import path; `thing` says what is being named."""
+    return RequestError(f"{unknown(thing, name, with_registered(ours, group))}{OWN}")
 
 
 @cache

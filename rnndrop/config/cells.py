@@ -14,7 +14,7 @@ from typing import Any
 from rnndrop import own
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS
-from rnndrop.errors import RequestError, unknown
+from rnndrop.errors import RequestError
 
 GROUP = "rnndrop.cells"
 SETTING = "model.cell"
@@ -96,7 +96,7 @@ def cell_named(name: str) -> CellSpec:
     """The cell that `model.cell` names; the user's own is imported once. Raises RequestError."""
     if not own.is_own(name):
         if name not in CELLS:
-            raise unknown("cell", name, own.with_registered(CELLS, GROUP))
+            raise own.no_such("cell", name, CELLS, GROUP)
         return CELLS[name]
     return _own.get(name) or imported(name)
 

@@ -25,7 +25,7 @@ from rnndrop.config.identity import FILES, GONE
 from rnndrop.config.schema import Config, RuleSettings, checked, gone
 from rnndrop.dropout.rule import LOCATIONS, takes
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
-from rnndrop.own import is_own, registered
+from rnndrop.own import OWN, is_own, registered
 from rnndrop.paths import path_of
 from rnndrop.values import Group
 
@@ -418,7 +418,7 @@ def _check_option(own: Override) -> None:
             )
         if not isinstance(option, str) or not (option in _ours(own.key) or _is_row(own.key, option)):
             raise RequestError(f"{unknown(own.key, 'null' if option is None else str(option), choices(own.key))}"
-                               f"{folders.where()}")  # fmt: skip
+                               f"{OWN if own.key in ROWS else ''}{folders.where()}")  # fmt: skip
 
 
 def _option(own: Override) -> str:

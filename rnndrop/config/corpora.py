@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rnndrop import own
-from rnndrop.errors import RequestError, unknown
+from rnndrop.errors import RequestError
 
 GROUP = "rnndrop.corpora"
 SETTING = "data"
@@ -66,7 +66,7 @@ def corpus_named(name: str) -> CorpusSpec:
     """The corpus that `data.name` names, the user's own from its file as that is now. Raises RequestError."""
     if not own.is_own(name):
         if name not in CORPORA:
-            raise unknown("corpus", name, own.with_registered(CORPORA, GROUP))
+            raise own.no_such("corpus", name, CORPORA, GROUP)
         return CORPORA[name]
     row, file, source = own.imported(SETTING, name, CorpusSpec, _of_function)
     try:

@@ -28,8 +28,8 @@ from rnndrop.dropout.noises import NOISES, planned
 from rnndrop.dropout.plan import Plan, check_own, plan
 from rnndrop.dropout.rule import LOCATIONS, Rule, in_parts
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
+from rnndrop.own import OWN, is_own, resolved, source_of, with_registered
 from rnndrop.own import imported as executed
-from rnndrop.own import is_own, resolved, source_of, with_registered
 from rnndrop.paths import path_of
 from rnndrop.values import Masks
 
@@ -46,9 +46,6 @@ NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 def _setting(meaning: str, example: str = "", **default: Any) -> Any:
     """A setting: what it means, its unit and null, and overrides that use it; see `rnndrop.config.settings`."""
     return Field(description=meaning, examples=[example], **default)
-
-
-OWN = ", or PACKAGE.MODULE:NAME of your own"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from rnndrop.config.compose import GROUPS, check_key, choices, compose
-from rnndrop.config.schema import OWN, Config, OneOf, RuleSettings
+from rnndrop.config.schema import Config, OneOf, RuleSettings
 from rnndrop.config.trackers import TRACKERS
 from rnndrop.dropout.rule import KINDS, LOCATIONS, SCHEDULES, kind_names, noise_names, takes
+from rnndrop.own import OWN
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnndrop import own
-from rnndrop.errors import RequestError, unknown
+from rnndrop.errors import RequestError
 
 if TYPE_CHECKING:
     import torch
@@ -165,7 +165,7 @@ def noise_named(name: str) -> Noise:
     """The noise that a rule names; the user's own is imported once. Raises RequestError."""
     if not own.is_own(name):
         if name not in NOISES:
-            raise unknown("noise", name, NOISES)
+            raise own.no_such("noise", name, NOISES, GROUP)
         return NOISES[name]
     return _own.get(name) or imported("noise", name)
 

@@ -15,7 +15,7 @@ from typing import Any
 from rnndrop.dropout.literature import ABOUT, About
 from rnndrop.dropout.noises import GROUP, NOISES, Noise, planned
 from rnndrop.errors import RequestError, unknown
-from rnndrop.own import imported, is_own, resolved, with_registered
+from rnndrop.own import imported, is_own, no_such, resolved, with_registered
 
 KIND_GROUP = "rnndrop.kinds"
 
@@ -318,7 +318,7 @@ def _rule(
     if location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     if kind not in KINDS:
-        raise unknown(f"dropout kind for {location}", kind, kind_names(location))
+        raise no_such(f"dropout kind for {location}", kind, kinds_at(location), KIND_GROUP)
     where = f"dropout.{location}"
     if not 0 <= p < 1:
         raise RequestError(f"{where}.p={p:g} is not a rate: it must be at least 0 and below 1.")
@@ -330,7 +330,7 @@ def _rule(
     fill = own_fill if fill is None else _checked_fill(fill, place)
     noise = "bernoulli" if noise is None else resolved(noise, NOISES, GROUP)
     if noise not in NOISES and not is_own(noise):
-        raise unknown(f"noise for {location}", noise, with_registered(NOISES, GROUP))
+        raise no_such(f"noise for {location}", noise, NOISES, GROUP)
     if p > 0 and not over:
         raise RequestError(
             f"{where}.p={p:g} without a kind does nothing: give {where}.kind=… or {where}.varies=[…].\n"
