@@ -511,16 +511,18 @@ def _hold_scaled(before: Array, after: Array, d: Array, ahead: Array) -> None:
     H = len(d)
     zero, one = d.dtype.type(0), d.dtype.type(1)
     for j in range(H):
-        of_old, of_new, weight = before[2 * H + j], after[2 * H + j], d[j]
-        lead, filled = of_old - of_new, before[H + j] != zero
-        ahead[j] = lead
+        c_old, n_old, of_old = before[j], before[H + j], before[2 * H + j]
+        c, n, of_new, weight = after[j], after[H + j], after[2 * H + j], d[j]
+        lead, filled = of_old - of_new, n_old != zero
         new, old = _factors(shrink(-abs(lead)), lead, filled)
         scale = of_old if lead > zero and filled else of_new
-        new, scale = one if weight == zero else new, of_new if weight == zero else scale
-        old, scale = one if weight == one else old, of_old if weight == one else scale
+        if weight == one:
+            old, scale = one, of_old
+        elif weight == zero:
+            new, scale = one, of_new
         new, old = (one - weight) * new, weight * old
-        after[j], after[H + j] = old * before[j] + new * after[j], old * before[H + j] + new * after[H + j]
-        after[2 * H + j] = scale
+        ahead[j] = lead
+        after[j], after[H + j], after[2 * H + j] = old * c_old + new * c, old * n_old + new * n, scale
 
 
 @compiled
