@@ -94,6 +94,55 @@ def _sigmoid_float64(x: Any) -> Any:
     return 0.5 + 0.5 * math.tanh(0.5 * x)
 
 
+def shrink(x: Any) -> Any:
+    """exp(x) of an x ≤ 0, within 2e-7 of itself in float32, and 0 below -87; NaN stays NaN."""
+    return math.exp(x)
+
+
+def log1p(x: Any) -> Any:
+    """log(1 + x) of 0 ≤ x ≤ 1, within 3e-7 of itself in float32; NaN stays NaN."""
+    return math.log1p(x)
+
+
+def _shrink_float32(x: Any) -> Any:
+    """2^k · exp(r), |r| ≤ log(2)/2, with the polynomial of Cephes' `expf`; a large sum rounds to k in its last bits."""
+    float32 = np.float32
+    least, large = float32(-87), float32(12582912)
+    near = least if x < least else x
+    rounded = near * float32(1.44269504) + large
+    k = rounded - large
+    r = near - k * float32(0.693359375)
+    r = r - k * float32(-2.12194440e-4)
+    y = r * float32(1.9875691500e-4) + float32(1.3981999507e-3)
+    y = y * r + float32(8.3334519073e-3)
+    y = y * r + float32(4.1665795894e-2)
+    y = y * r + float32(1.6666665459e-1)
+    y = y * r + float32(5.0000001201e-1)
+    y = y * r * r + r + float32(1)
+    power = np.int32(np.float32(rounded).view(np.int32) - 0x4B400000 + 127 << 23).view(np.float32)
+    return float32(0) if x < least else y * power
+
+
+def _log1p_float32(x: Any) -> Any:
+    """2 · artanh(w), w = x / (2 + x), as a polynomial in w²."""
+    float32 = np.float32
+    w = x / (float32(2) + x)
+    s = w * w
+    y = s * float32(2.8174657e-1) + float32(2.7961418e-1)
+    y = y * s + float32(4.0024853e-1)
+    y = y * s + float32(6.6666317e-1)
+    y = y * s + float32(2)
+    return y * w
+
+
+def _shrink_float64(x: Any) -> Any:
+    return math.exp(x)
+
+
+def _log1p_float64(x: Any) -> Any:
+    return math.log1p(x)
+
+
 def value(x: Any) -> Any:
     """An element of a product: itself, or the float32 whose upper half are the bits of bf16 that an int16 holds."""
     return x
@@ -130,6 +179,14 @@ if numba is not None:  # which of them compiled code calls
     @overload(sigmoid, jit_options={"fastmath": _REWRITES})
     def _sigmoid(x: Any) -> Callable[[Any], Any]:
         return _sigmoid_float32 if x == numba.types.float32 else _sigmoid_float64
+
+    @overload(shrink, jit_options={"fastmath": _REWRITES})
+    def _shrink(x: Any) -> Callable[[Any], Any]:
+        return _shrink_float32 if x == numba.types.float32 else _shrink_float64
+
+    @overload(log1p, jit_options={"fastmath": _REWRITES})
+    def _log1p(x: Any) -> Callable[[Any], Any]:
+        return _log1p_float32 if x == numba.types.float32 else _log1p_float64
 
     @overload(value)
     def _value(x: Any) -> Callable[[Any], Any]:
@@ -383,6 +440,172 @@ def rnn_backward(
         _read_back(t, b, product, output, feed, hold, to_h, h)
         for j in range(len(gate)):
             put(to_gate, j, h[j] * (one - gate[j] * gate[j]))
+
+
+@compiled
+def slstm_forward(
+    t: int, product: Array, gates: Array, slip: Array, scaled: Array, ahead: Array, reads: Array, kept: Array,
+    feed: Array, update: Array, hold_c: Array, hold_scaled: Array, hold_h: Array,
+) -> None:  # fmt: skip
+    """Step `t`, from U h' (B, 4·H)."""
+    H = reads.shape[2]
+    for b in range(len(product)):
+        before, after = scaled[t, b], scaled[t + 1, b]
+        _slstm_cell(gates[t, b], product[b], _row(update, t, b), before, after, slip[t, b], reads[t + 1, b])
+        if hold_c[0]:
+            _hold_c(before[:H], after[:H], _row(hold_c[1], t, b), _row(hold_c[2], t, b))
+        if hold_scaled[0]:
+            _hold_scaled(before, after, _row(hold_scaled[1], t, b), ahead[t, b])
+        if hold_h[0]:
+            _hold_read(t, b, hold_h, reads[t + 1, b], kept)
+        if feed[0]:
+            _feed(t, b, feed, reads[t + 1, b])
+
+
+@compiled
+def _factors(ratio: Any, lead: Any, filled: bool) -> Any:
+    """What the new and the old count for, of which one counts 1 and the other `ratio`: the old if it leads.
+
+    Where nothing is in the old (not `filled`) the new counts 1 too.
+    """
+    zero, one = type(lead)(0), type(lead)(1)
+    return ratio if lead > zero and filled else one, one if lead >= zero else ratio
+
+
+@compiled
+def _share(lead: Any, filled: bool) -> Any:
+    """The old one's part of the gradient of max(old, new), from old - new: a half where they are equal, as in torch."""
+    zero, one = type(lead)(0), type(lead)(1)
+    share = one if lead > zero else zero
+    share = type(lead)(0.5) if lead == zero else share
+    return share if filled else zero
+
+
+@compiled
+def _slstm_cell(
+    gates: Array, product: Array, update: Array, before: Array, after: Array, slip: Array, h: Array
+) -> None:  # fmt: skip
+    """A row of a step, before any mask on a memory; `before` and `after` are c, n and their log scale, (3·H,)."""
+    H = len(h)
+    zero, one = h.dtype.type(0), h.dtype.type(1)
+    for j in range(H):
+        log_i = gates[j] + value(product[j])
+        to_f = gates[H + j] + value(product[H + j])
+        z = tanh(gates[2 * H + j] + value(product[2 * H + j]))
+        o = sigmoid(gates[3 * H + j] + value(product[3 * H + j]))
+        small = shrink(-abs(to_f))
+        log_f = (to_f if to_f < zero else zero) - log1p(small) + before[2 * H + j]
+        slip[j] = (one if to_f < zero else small) / (one + small)
+        lead, filled = log_f - log_i, before[H + j] != zero
+        ratio = shrink(-abs(lead))
+        i, f = _factors(ratio, lead, filled)
+        c, n = f * before[j] + i * (z * update[j]), f * before[H + j] + i
+        after[j], after[H + j], after[2 * H + j] = c, n, log_f if lead > zero and filled else log_i
+        gates[j], gates[H + j], gates[2 * H + j], gates[3 * H + j] = ratio, lead, z, o
+        h[j] = o * c / n
+
+
+@compiled
+def _hold_scaled(before: Array, after: Array, d: Array, ahead: Array) -> None:
+    """d · before + (1-d) · after of c and n, (3·H,) with their log scale, on one scale: that of what counts."""
+    H = len(d)
+    zero, one = d.dtype.type(0), d.dtype.type(1)
+    for j in range(H):
+        c_old, n_old, of_old = before[j], before[H + j], before[2 * H + j]
+        c, n, of_new, weight = after[j], after[H + j], after[2 * H + j], d[j]
+        lead, filled = of_old - of_new, n_old != zero
+        new, old = _factors(shrink(-abs(lead)), lead, filled)
+        scale = of_old if lead > zero and filled else of_new
+        if weight == one:
+            old, scale = one, of_old
+        elif weight == zero:
+            new, scale = one, of_new
+        new, old = (one - weight) * new, weight * old
+        ahead[j] = lead
+        after[j], after[H + j], after[2 * H + j] = old * c_old + new * c, old * n_old + new * n, scale
+
+
+@compiled
+def slstm_backward(
+    t: int, product: Array, output: Array, to_gates: Array, to_h: Array, to_scaled: Array, gates: Array, slip: Array,
+    scaled: Array, ahead: Array, feed: Array, update: Array, hold_c: Array, hold_scaled: Array, hold_h: Array,
+) -> None:  # fmt: skip
+    """Back through step `t`: to_h (B, H) and to_scaled (B, 3·H) come in as the gradients of the memory after it and
+    leave as those of the memory before it, without what U h' takes of h."""
+    H = output.shape[2]
+    h, carried = np.empty_like(to_h[0]), np.empty_like(to_scaled[0])
+    for b in range(len(product)):
+        to_row, by_update = to_scaled[b], _row(update, t, b)
+        _read_back(t, b, product, output, feed, hold_h, to_h, h)
+        if hold_c[0]:  # of zeros alone: nothing is carried
+            _hold_c_back(to_row[:H], carried[:H], _row(hold_c[1], t, b), _row(hold_c[2], t, b))
+        if hold_scaled[0]:
+            d = _row(hold_scaled[1], t, b)
+            _hold_scaled_back(gates[t, b], by_update, scaled[t, b], d, ahead[t, b], to_row, carried)
+        _slstm_cell_back(gates[t, b], by_update, scaled[t, b], slip[t, b], h, to_gates[t, b], to_row)
+        if hold_scaled[0]:
+            to_row += carried
+
+
+@compiled
+def _hold_scaled_back(
+    gates: Array, update: Array, before: Array, d: Array, ahead: Array, kept: Array, carried: Array
+) -> None:  # fmt: skip
+    """Of the gradient of c, n and their scale as kept, what is that of the new, left in `kept`, and of the previous."""
+    H = len(d)
+    zero, one = d.dtype.type(0), d.dtype.type(1)
+    for j in range(H):
+        c_old, n_old, lead = before[j], before[H + j], ahead[j]
+        filled = n_old != zero
+        i, f = _factors(gates[j], gates[H + j], filled)
+        c, n = f * c_old + i * (gates[2 * H + j] * update[j]), f * n_old + i
+        new, old = _factors(shrink(-abs(lead)), lead, filled)
+        share = _share(lead, filled)
+        if d[j] == one:
+            old, share = one, one
+        elif d[j] == zero:
+            new, share = one, zero
+        new, old = (one - d[j]) * new, d[j] * old
+        by_c, by_n, by_scale = kept[j], kept[H + j], kept[2 * H + j]
+        kept[j], kept[H + j] = new * by_c, new * by_n
+        carried[j], carried[H + j] = old * by_c, old * by_n
+        by_new = new * (by_c * c + by_n * n)
+        by_old = old * (by_c * c_old + by_n * n_old)
+        by_old = by_old if filled or lead <= zero or d[j] == one else zero  # as where f is held at 1
+        by_scale -= by_new + by_old
+        kept[2 * H + j] = by_new + (one - share) * by_scale
+        carried[2 * H + j] = by_old + share * by_scale
+
+
+@compiled
+def _slstm_cell_back(
+    gates: Array, update: Array, before: Array, slip: Array, to_h: Array, to_gates: Array, to_scaled: Array
+) -> None:  # fmt: skip
+    """A row of a step's way back; `to_scaled` (3·H,) comes in as the gradient of c, n and their scale after it."""
+    H = len(to_h)
+    zero, one = to_h.dtype.type(0), to_h.dtype.type(1)
+    for j in range(H):
+        lead, z, o, c_old, n_old = gates[H + j], gates[2 * H + j], gates[3 * H + j], before[j], before[H + j]
+        filled = n_old != zero
+        i, f = _factors(gates[j], lead, filled)
+        masked = z * update[j]
+        c, n = f * c_old + i * masked, f * n_old + i
+        quotient = c / n
+        by_c = to_h[j] * o / n
+        by_n = to_scaled[H + j] - by_c * quotient
+        by_c += to_scaled[j]
+        by_i = i * (by_c * masked + by_n)
+        by_f = f * (by_c * c_old + by_n * n_old)
+        by_f = by_f if filled or lead <= zero else zero  # where f is held at 1
+        by_scale = to_scaled[2 * H + j] - by_i - by_f
+        share = _share(lead, filled)
+        by_i += (one - share) * by_scale
+        by_f += share * by_scale
+        put(to_gates, j, by_i)
+        put(to_gates, H + j, by_f * slip[j])
+        put(to_gates, 2 * H + j, by_c * i * update[j] * (one - z * z))
+        put(to_gates, 3 * H + j, to_h[j] * quotient * o * (one - o))
+        to_scaled[j], to_scaled[H + j], to_scaled[2 * H + j] = by_c * f, by_n * f, by_f
 
 
 @compiled

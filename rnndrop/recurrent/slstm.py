@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rnndrop.dropout.masks import LayerMasks, MemoryMask
-from rnndrop.recurrent.memory_masks import hold
+from rnndrop.recurrent.kernels import slstm_backward, slstm_forward
+from rnndrop.recurrent.memory_masks import Hold, array, feed, gradients_of_gates, gradients_of_memory, hold, rows
 
 
 def step(
@@ -51,3 +52,59 @@ def _held(d: Tensor, new: tuple[Tensor, ...], previous: tuple[Tensor, ...]) -> t
     old, now = (torch.exp((part[2] - s).clamp(max=0)) for part in (previous, new))
     c, n = (d * old * before + (1 - d) * now * after for before, after in zip(previous[:2], new[:2], strict=True))
     return c, n, s
+
+
+class Trace:
+    """The steps of a window, kept for the way back (`rnndrop.recurrent.weights.Trace`).
+
+    `gates` (T, B, 4·H) come in as what x(t) gives and both biases. After their step they hold what one of i and f is
+    over exp(s), the other being 1, then log f + s' - log i, whose sign says which, tanh and o.
+    """
+
+    def __init__(
+        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
+    ) -> None:
+        steps, (batch, width) = len(gates), read.shape
+        self.reads = gates.new_empty(steps + 1, batch, width)
+        self._scaled = gates.new_empty(steps + 1, batch, 3 * width)  # _scaled[t]: c, n and s before step t
+        slip = gates.new_empty(steps, batch, width)  # 1 - f
+        together = masks.cell if masks.cell is not None and masks.cell.previous else None
+        hold_c, hold_scaled = Hold.of(self.reads[1:], _holes(masks.cell)), Hold.of(self.reads[1:], together)
+        hold_h = Hold.of(self.reads[1:], _holes(masks.cell), masks.state)
+        ahead = torch.empty_like(slip) if hold_scaled.active else slip  # s' minus the new s, before the mask
+        self._kept = torch.empty_like(self.reads) if hold_h.active else self.reads  # _kept[t]: h before step t
+        self._kept[0], self._scaled[0], self.reads[0] = memory[0], torch.cat(memory[1:], 1), read
+        self.fed, taken = feed(self.reads, fed)
+        update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, self.reads[1:])
+        self._arrays = gates.numpy(), slip.numpy(), self._scaled.numpy(), ahead.numpy()
+        self._states = self.reads.numpy(), self._kept.numpy()
+        self._masks = tuple(taken), update, tuple(hold_c), tuple(hold_scaled), tuple(hold_h)
+
+    def step(self, t: int, product: Tensor) -> None:
+        """The equations of `step`, in place."""
+        slstm_forward(t, array(product), *self._arrays, *self._states, *self._masks)
+
+    def memory(self) -> tuple[Tensor, ...]:
+        """The memory (h, c, n, s) after the last step."""
+        return self._kept[-1].clone(), *_apart(self._scaled[-1])
+
+    def begin(self, output: Tensor, last: tuple[Tensor | None, ...]) -> None:
+        """Start the way back, from the gradients of what was read (T, B, H) and of the last memory."""
+        self._to_h, *scaled = gradients_of_memory(output, last)
+        self._to_scaled = torch.cat(scaled, 1)
+        self.from_input = self.from_state = gradients_of_gates(output, 4)
+        self._gradients = [array(each) for each in (output, self.from_state, self._to_h, self._to_scaled)]
+
+    def back(self, t: int, product: Tensor) -> Tensor:
+        """From the gradient (B, H) of h by step `t + 1` to that of the gates of step `t` (B, 4·H)."""
+        slstm_backward(t, array(product), *self._gradients, *self._arrays, *self._masks)
+        return self.from_state[t]
+
+    def first(self, product: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of the first memory; `product` (B, H) is that of h by the first step."""
+        return self._to_h + product, *_apart(self._to_scaled)
+
+
+def _apart(scaled: Tensor) -> tuple[Tensor, ...]:
+    """c, n and s, each (B, H), of (B, 3·H)."""
+    return tuple(part.clone() for part in scaled.chunk(3, 1))

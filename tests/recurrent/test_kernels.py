@@ -20,7 +20,7 @@ import torch
 
 import rnndrop
 from rnndrop.recurrent import engine, kernels
-from rnndrop.recurrent.kernels import put, sigmoid, tanh, value
+from rnndrop.recurrent.kernels import log1p, put, shrink, sigmoid, tanh, value
 from tests.recurrent.cases import drawn
 
 numba = pytest.importorskip("numba")
@@ -57,6 +57,16 @@ def test_tanh_and_sigmoid(dtype: Any, within: float) -> None:
     np.testing.assert_array_equal(applied(sigmoid, np.array([40, -80], dtype)), [1, 0])  # a gate can be open, or shut
     assert np.isnan(applied(tanh, np.array([np.nan], dtype))).all()
     assert np.isnan(applied(sigmoid, np.array([np.nan], dtype))).all()
+
+
+@pytest.mark.parametrize(("dtype", "within"), [(np.float32, 4e-7), (np.float64, 1e-15)])
+def test_exponential_and_logarithm(dtype: Any, within: float) -> None:
+    x = np.concatenate([np.linspace(0, 1, 20_001), [1e-30, 1e-8]]).astype(dtype)
+    np.testing.assert_allclose(applied(log1p, x), np.log1p(x.astype(np.float64)), rtol=within, atol=0)
+    np.testing.assert_allclose(applied(shrink, -86 * x), np.exp(-86 * x), rtol=within, atol=0)
+    np.testing.assert_array_equal(applied(shrink, np.array([0, -1e-30, -800, -np.inf], dtype)), [1, 1, 0, 0])
+    for function in (log1p, shrink):
+        assert np.isnan(applied(function, np.array([np.nan], dtype))).all()
 
 
 def test_bf16_is_read_and_written_as_torch_does() -> None:
