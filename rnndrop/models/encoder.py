@@ -31,8 +31,8 @@ class ModelSettings:
 
     `embedding` is the width of the embedding (None: `hidden`). With tied weights the top layer is as wide as the
     embedding, whose matrix the decoder of a language model shares (Press & Wolf 2017; Inan et al. 2017).
-    `forget_bias` is added to the first bias of the gate f (Gers, Schmidhuber & Cummins 2000). `module` and `options` are
-    of a model of the user's own, which is none of these (`rnndrop.models.own`).
+    `forget_bias` is added to the first bias of the gate f (Gers, Schmidhuber & Cummins 2000). `module` and `options`
+    are of a model of the user's own, which is none of these (`rnndrop.models.own`).
     """
 
     cell: str
