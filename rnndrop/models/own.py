@@ -25,7 +25,7 @@ _STEPS, _COLUMNS = 7, 3  # of the windows that a model is tried with: different,
 
 @contextmanager
 def global_draws(source: torch.Generator, device: torch.device) -> Iterator[None]:
-    """Within, torch's global generators begin with a seed that `source` draws; of CPU and `device` they end as before."""
+    """Within, torch's global generators start from a seed of `source`; of CPU and `device` they end as they were."""
     seed = int(torch.randint(2**62, (), generator=source, device=source.device))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
