@@ -20,14 +20,14 @@ from rnndrop.errors import RequestError
 from rnndrop.models.encoder import State
 from rnndrop.models.language_model import LanguageModel
 
-_STEPS, _COLUMNS = 7, 3  # of the windows that a model is tried with: different, so that it cannot mistake one for other
+_STEPS, _COLUMNS = 7, 3  # of the windows that a model is tried with: different, so that none can be taken for the other
 
 
 @contextmanager
-def global_draws(source: torch.Generator) -> Iterator[None]:
-    """Within, torch's global generators begin with a seed that `source` draws; afterwards they are as before."""
+def global_draws(source: torch.Generator, device: torch.device) -> Iterator[None]:
+    """Within, torch's global generators start from a seed of `source`; of CPU and `device` they end as they were."""
     seed = int(torch.randint(2**62, (), generator=source, device=source.device))
-    with torch.random.fork_rng([source.device] if source.device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
 
@@ -105,7 +105,7 @@ class OwnModel(LanguageModel):
         try:
             if evaluated:
                 self.train()
-            with global_draws(source):
+            with global_draws(source, self.device):
                 yield
         finally:
             if evaluated:
@@ -145,7 +145,7 @@ def own_model(
     kind, path, source = own.imported(SETTING, name, type)
     if not issubclass(kind, nn.Module):
         raise RequestError(f"{SETTING}={name}: in {path} {kind.__name__} is no class of torch.nn.Module.")
-    with _refused(name), global_draws(draws):
+    with _refused(name), global_draws(draws, device):
         try:
             module = kind(vocabulary_size, **arguments)
         except TypeError as error:
@@ -218,4 +218,4 @@ def _refused(name: str) -> Iterator[None]:
 
 
 def _kind(value: object) -> str:
-    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a value of type {type(value).__name__}"

@@ -95,8 +95,8 @@ class _Stepping:
 def one_batch(config: Config) -> OneBatch:
     """Train on the first batch alone until it is learned, or for `STEPS`. Raises RequestError.
 
-    Without dropout, which is there to prevent just that, but for that of a model of the user's own; at the learning
-    rate of the first epoch.
+    Without dropout, which is there to prevent just that, but for what a model of the user's own has in it, and at the
+    learning rate of the first epoch.
     """
     bare = compose([])
     config = config.model_copy(update={"dropout": bare.dropout, "twin": bare.twin})

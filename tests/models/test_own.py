@@ -18,6 +18,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
 from rnndrop.errors import RequestError
 from rnndrop.models.own import OwnModel
+from rnndrop.preview.mask_view import views
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
@@ -80,6 +81,9 @@ def test_the_example_is_a_row_among_ours(here: Path) -> None:
     assert set(table["model"]) == {f"mine_net:Net@{source[:7]} 2×12", "lstm 2×12"}
     assert table["baseline"][mine.run_id] == ours.run_id and np.isfinite(table["change"][mine.run_id])
     assert (here / "runs" / mine.run_id / "seed-1" / records.TEST_NLL).exists()
+    rnndrop.run([*TINY, "output=runs", "model.cell=mingru"])
+    with pytest.raises(RequestError, match="several rows here"):
+        compare(load_runs("runs"), baseline="model.module=null")
 
 
 def test_a_grid_has_each_run_once() -> None:
@@ -189,7 +193,7 @@ BROKEN = {
     "drops in evaluation": ("self.decoder(x)", "F.dropout(self.decoder(x))", "other logits each time"),
     "reads ahead": ("nn.LSTM(hidden, hidden)", "nn.LSTM(hidden, hidden // 2, bidirectional=True)", "later tokens"),
     "has the batch first": ("nn.LSTM(hidden, hidden", "nn.LSTM(hidden, hidden, batch_first=True", "time first"),
-    "has a number in its state": ("(x), state", "(x), {'h': state, 'n': 1}", "its state holds a int"),
+    "has a number in its state": ("(x), state", "(x), {'h': state, 'n': 1}", "its state holds a value of type int"),
     "lacks a layer": ("self.decoder =", "self.decoder_ =", "has no attribute 'decoder'"),
     "takes fewer sizes": (", **others", "", r"'layers'. It is called as Plain\(2000, hidden=12, layers=2, embedding"),
     "is a function": ("class Plain(nn.Module):", "Plain = len\nclass Other(nn.Module):", "Plain is no type"),
@@ -239,6 +243,11 @@ def test_settings_without_meaning_for_it_are_refused(more: list[str], said: str)
     with pytest.raises(RequestError, match=said) as refused:
         compose([*asked(), *more])
     assert str(refused.value).count("\n") <= 1
+
+
+def test_there_are_no_masks_to_show() -> None:
+    with pytest.raises(RequestError, match="mine_net:Net draws its masks itself"):
+        views(compose(asked()), 0)
 
 
 def test_settings_that_do_nothing_are_named() -> None:
