@@ -121,8 +121,9 @@ def imported(setting: str, name: str, kind: type[R], also: Callable[[Any], R | N
     row = value if isinstance(value, kind) else also(value)
     if row is None:
         there = " ".join(key for key, value in vars(made).items() if isinstance(value, kind)) or "none"
-        what = f"{attribute} is no {kind.__name__}" if hasattr(made, attribute) else f"there is no {attribute}"
-        raise RequestError(f"{setting}={name}: in {path} {what}. Of {kind.__name__} there: {there}")
+        wanted = "class" if kind is type else kind.__name__
+        what = f"{attribute} is no {wanted}" if hasattr(made, attribute) else f"there is no {attribute}"
+        raise RequestError(f"{setting}={name}: in {path} {what}. Of {wanted} there: {there}")
     return Found(row, path, source)
 
 

@@ -52,7 +52,7 @@ def test_4_ours_are_compared_with_the_comparable_number_and_both_are_shown() -> 
     assert (test.published, test.comparable, test.within) == (114.5, 114.5, True)
     page = (RESULTS / "README.md").read_text("utf-8")
     assert "| small | valid | 1 | 119.8 | 120.7 (121.8) | -2.0 | no (± 1.2) |" in page
-    assert page.count("In brackets: ") == 3  # below each table that has such a number, and nowhere else
+    assert page.count("In brackets: ") == 4  # below each table that has such a number, and nowhere else
 
 
 def test_4_a_report_takes_the_comparable_number_and_says_what_is_printed() -> None:

@@ -196,7 +196,7 @@ BROKEN = {
     "has a number in its state": ("(x), state", "(x), {'h': state, 'n': 1}", "its state holds a value of type int"),
     "lacks a layer": ("self.decoder =", "self.decoder_ =", "has no attribute 'decoder'"),
     "takes fewer sizes": (", **others", "", r"'layers'. It is called as Plain\(2000, hidden=12, layers=2, embedding"),
-    "is a function": ("class Plain(nn.Module):", "Plain = len\nclass Other(nn.Module):", "Plain is no type"),
+    "is a function": ("class Plain(nn.Module):", "Plain = len\nclass Other(nn.Module):", "Plain is no class"),
     "is no module": ("class Plain(nn.Module):", "class Plain: pass\nclass Other(nn.Module):", "no class of torch.nn"),
 }  # fmt: skip
 
