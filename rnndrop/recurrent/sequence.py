@@ -2,7 +2,7 @@
 
 The input's product is formed for all steps at once, the gates are overwritten in place, the local derivatives of all
 steps are formed in one pass, and the gradient of each weight is one product at the end. What differs between cells
-is in their `Trace` (rnndrop/recurrent/lstm.py, gru.py, rnn.py), what differs between masks is in
+is in their `Trace` (rnndrop/recurrent/lstm.py, gru.py, rnn.py, slstm.py), what differs between masks is in
 rnndrop/recurrent/gate_product.py. The truth to which it is held is rnndrop/recurrent/reference.py.
 """
 
