@@ -76,7 +76,7 @@ CELLS = _table(
     CellSpec("gru", "rnndrop.recurrent.gru", "rzn", "Gated recurrent unit (Cho et al. 2014).",
              bias_inside=True, library="gru"),  # r acts on bias_hh too
     CellSpec("gru_before", "rnndrop.recurrent.gru_before", "rzn",
-             "GRU whose reset comes before the product (Cho et al. 2014; Keras).", late=1),
+             "GRU that resets before the product, as Keras did (Cho et al. 2014).", late=1),
     CellSpec("rnn", "rnndrop.recurrent.rnn", "h", "Elman network (Elman 1990).",
              without=("update",), library="rnn_tanh"),
     CellSpec("slstm", "rnndrop.recurrent.slstm", "ifzo", "sLSTM, with one head (Beck et al. 2024).", memories=4),

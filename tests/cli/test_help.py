@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from rnndrop.cli import complete
@@ -77,7 +78,11 @@ def test_without_a_key_or_with_a_command_it_is_the_help_of_that(rnndrop: Command
     assert rnndrop("help", "sweep").stdout == rnndrop("sweep", "--help").stdout
 
 
-def test_every_setting_has_a_meaning_and_an_example_that_changes_it() -> None:
+def test_every_setting_has_a_meaning_and_an_example_that_changes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").touch()  # found, and not executed
     assert list(settings()) == list(known_keys())
     for key, setting in settings().items():
         assert setting.meaning.endswith("."), key
