@@ -32,7 +32,7 @@ TIDY = (
 )  # fmt: skip
 """The columns: those of `load_runs()`, where it ran, what was asked for, and `settings`: all of them, but those
 that are null and the rules that drop nothing. Defaults are written out, since they may change."""
-TEXT = ("run_id", "git_revision", "data_sha256", "torch", "python", "rnndrop")  # even where all digits
+TEXT = ("run_id", "git_revision", "data_sha256", "torch", "python", "rnndrop", "overrides")  # even all digits, or empty
 HISTORY = ("run_id", "seed", "epoch", "train_perplexity", "valid_perplexity")
 KEY = ["run_id", "seed"]
 _FILES = frozenset(f"data.{name}" for name in FILES)

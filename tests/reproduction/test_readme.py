@@ -112,6 +112,9 @@ def test_a_row_counts_runs_of_any_precision_and_the_page_says_which(tmp_path: Pa
     assert "| invented CPU | cpu | 1 | float32 | 2 | 0000000 | 2 | 2.0 |" in text
     csv = results / "zaremba_small.csv"
     assert sorted(named(collected(csv), csv)["seed"]) == [1, 2, 3]
+    table = pd.read_csv(csv, dtype=str)
+    table.assign(overrides=None).to_csv(csv, index=False)  # runs of the defaults alone
+    assert list(collected(csv)["overrides"]) == [[]] * 4
 
 
 def test_rows_of_characters_are_shown_in_bits(tmp_path: Path) -> None:
