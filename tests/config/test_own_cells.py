@@ -12,7 +12,6 @@ import pytest
 
 import rnndrop
 from rnndrop import own
-from rnndrop.config import cells
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
 from rnndrop.config.schema import own_code
@@ -20,6 +19,7 @@ from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
+from tests.own_files import folder_with
 
 SOURCE = (Path(__file__).parents[1] / "toys" / "cell.py").read_text("utf-8")
 SHAPE = ["data.train_tokens=2000", "model.hidden=8", "model.layers=1", "trainer.epochs=1", "trainer.device=cpu"]
@@ -36,16 +36,7 @@ def terms(gates, diagonals):
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current folder with a file of a cell, and nothing left of it in this process."""
-    before = set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(cells, "_own", {})
-    monkeypatch.setattr(own, "_modules", {})
-    (tmp_path / "mine_mgu.py").write_text(SOURCE, "utf-8")
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("mine_mgu", "mine_wrong", "mine_package"):
-            del sys.modules[name]
+    yield from folder_with({"mine_mgu": SOURCE}, tmp_path, monkeypatch)
 
 
 def asked(*more: str, cell: str = "mine_mgu:ROW") -> list[str]:

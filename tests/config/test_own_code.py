@@ -13,14 +13,14 @@ import pytest
 
 import rnndrop
 from rnndrop import own
-from rnndrop.config import cells, metrics, settings
+from rnndrop.config import metrics, settings
 from rnndrop.config.compose import choices, compose
 from rnndrop.config.identity import run_id
-from rnndrop.dropout import noises
 from rnndrop.errors import RequestError
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
+from tests.own_files import folder_with
 
 SHAPE = ["data.train_tokens=2000", "model.hidden=8", "model.layers=1", "trainer.epochs=1", "trainer.device=cpu"]
 NOISE = """
@@ -52,21 +52,11 @@ UNIFORM = ["dropout.output.kind=naive", "dropout.output.p=0.3", "dropout.output.
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current folder with files of one's own, and nothing left of it in this process."""
-    before = set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(own, "_modules", {})
-    monkeypatch.setattr(noises, "_own", {})
-    monkeypatch.setattr(cells, "_own", {})
-    for name, source in {"noise": NOISE, "corpus": CORPUS, "kind": KIND}.items():
-        (tmp_path / f"mine_{name}.py").write_text(source, "utf-8")
-    yield tmp_path
+    sources = {"mine_noise": NOISE, "mine_corpus": CORPUS, "mine_kind": KIND}
+    yield from folder_with(sources, tmp_path, monkeypatch)
     own.registered.cache_clear()
     metrics.added.cache_clear()
     settings.settings.cache_clear()
-    for name in set(sys.modules) - before:
-        if name.startswith("mine_"):
-            del sys.modules[name]
 
 
 def test_a_noise(here: Path) -> None:

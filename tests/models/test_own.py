@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 
 import rnndrop
-from rnndrop import own
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
 from rnndrop.errors import RequestError
@@ -26,6 +24,7 @@ from rnndrop.runs.signals import Interrupted
 from rnndrop.store import records
 from rnndrop.sweeps.scheduler import plan_jobs
 from tests.conftest import ROOT, TINY
+from tests.own_files import folder_with
 from tests.runs.test_resume import StopAt, essence, folder_of
 
 PAGE = (ROOT / "docs" / "guide" / "model.md").read_text("utf-8")
@@ -52,15 +51,7 @@ class Plain(nn.Module):
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A current folder with the page's example, and nothing left of it in this process."""
-    before = set(sys.modules)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(own, "_modules", {})
-    (tmp_path / "mine_net.py").write_text(NET, "utf-8")
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("mine_net", "mine_other"):
-            del sys.modules[name]
+    yield from folder_with({"mine_net": NET}, tmp_path, monkeypatch)
 
 
 def asked(*more: str, module: str = "mine_net:Net") -> list[str]:
