@@ -704,21 +704,19 @@ def has_own_code(config: Config) -> bool:
     return any(_own_names(config))
 
 
-def own_code(config: Config) -> CellSpec:
-    """Import all code of the user's own that a run executes, from its files as they are now. Returns the cell.
+def own_code(config: Config) -> None:
+    """Import all code of the user's own that a run executes, from its files as they are now.
 
     Raises RequestError where it cannot be had, or where the configuration has no meaning for it.
     """
     name = config.model.cell
-    cell = imported(name) if is_own(name) else cell_named(name)
-    if config.model.module is None:
-        _check_cell(config, cell)
-    else:
+    if config.model.module is not None:
         executed(modules.SETTING, config.model.module, type)
+    elif is_own(name):  # the others were checked with the settings
+        _check_cell(config, imported(name))
     check_own(config.twin_plan)
     if is_own(config.data.name):
         check_corpus(corpus_named(config.data.name), config.task)
-    return cell
 
 
 def _own_names(config: Config) -> Iterator[tuple[str, str]]:

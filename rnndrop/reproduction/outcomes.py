@@ -100,14 +100,14 @@ def settle(jobs: Iterable[Job], runs: pd.DataFrame) -> None:
 
     A run counts whatever its `trainer.precision`; of two that differ in nothing else, the one that is as planned.
     """
-    rows = runs.to_dict("records")
-    exact = {(row["identity"], row["seed"]): row for row in rows}
-    alike = {(row["float32_id"], row["seed"]): row for row in rows}
+    alike: dict[tuple[str, int], dict[str, Any]] = {}  # those that differ in precision alone, by run id
+    for row in runs.to_dict("records"):
+        alike.setdefault((row["float32_id"], row["seed"]), {})[row["identity"]] = row
     for job in jobs:
         task, seed = TASKS[job.config.task], job.config.seed
-        row = exact.get((run_id(job.config), seed)) or alike.get((float32_id(job.config), seed))
         job.state, job.record = "new", None
-        if row is not None:
+        if found := alike.get((float32_id(job.config), seed)):
+            row = found.get(run_id(job.config)) or next(reversed(found.values()))
             names = (*metrics_of(task), f"train_{task.metric}")
             metrics = {name: _number(row[name]) for name in names}
             tree = job.config.model_dump(mode="json")
@@ -149,7 +149,7 @@ def _outcome(
     std = _number(theirs[f"{column}_std"].iloc[0]) if value is not None else None
     like_ours = _number(comparable(theirs.iloc[0], column)) if value is not None else None
     ours = math.fsum(values) / len(values) if values else None
-    held = scale == "full" and not of_what_is_computed(overrides)
+    held = scale == "full" and not _of_what_is_computed(overrides)
     difference = ours - like_ours if held and ours is not None and like_ours is not None else None
     tolerance = None if difference is None or like_ours is None else std or TOLERANCE * like_ours
     return Outcome(
@@ -172,7 +172,7 @@ def _outcome(
     )
 
 
-def of_what_is_computed(overrides: Sequence[str]) -> list[str]:
+def _of_what_is_computed(overrides: Sequence[str]) -> list[str]:
     """Overrides without those of rounding: a row in bf16 is held to what is published as one in float32 is."""
     return [each for each in overrides if each.lstrip("+").partition("=")[0] != "trainer.precision"]
 
@@ -215,5 +215,9 @@ def notes(found: Sequence[Outcome], why: str, rounded: Mapping[str, str]) -> lis
     others = ", ".join(f"{row} ({precision})" for row, precision in rounded.items() if precision != "float32")
     return [
         *([f"{brackets} ({why})."] if bracketed else []),
-        *([f"Not in float32, which moves a number less than another seed does: {others}."] if others else []),
+        *(
+            [f"Not in float32; other rounding can move a number as far as another seed does: {others}."]
+            if others
+            else []
+        ),
     ]

@@ -10,11 +10,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from rnndrop.config import modules
 from rnndrop.config.corpora import corpus_named
 from rnndrop.config.schema import Config, DataSettings, own_code
-from rnndrop.dropout.noises import noise_named
-from rnndrop.dropout.plan import own_noises
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder
 from rnndrop.own import described, source_hash
@@ -43,13 +40,10 @@ def trained(
     config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
 ) -> Encoder:
     """The model of a finished run with its best weights. Raises RequestError where these, corpus or code are others."""
-    cell = own_code(config)
-    own = {config.model.cell: cell.source, **{name: noise_named(name).source for name in own_noises(config.twin_plan)}}
-    if config.model.module is not None:
-        own[config.model.module] = source_hash(modules.SETTING, config.model.module) or ""
+    own_code(config)
     parts = (record.model.get("cell"), record.model.get("module"), *record.model.get("noises", ()))
     for theirs in filter(None, parts):
-        if theirs.get("sha256") != own.get(name := theirs.get("name")):
+        if theirs.get("sha256") != source_hash("model", name := theirs.get("name", "")):
             raise RequestError(f"The source of {name} here is not the one that {folder} was trained with.")
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
