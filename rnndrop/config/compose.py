@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from rnndrop.config import cells, corpora, folders, private_hydra
+from rnndrop.config import cells, corpora, folders, private_hydra, tasks
 from rnndrop.config.cells import CELLS
 from rnndrop.config.identity import FILES, GONE
 from rnndrop.config.schema import Config, RuleSettings, checked, gone
@@ -34,9 +34,14 @@ LIMIT = 100_000  # runs of one grid
 PATHS = ("root", *FILES)  # of `data`
 MOST_THREADS = max(256, 16 * (os.cpu_count() or 1))  # this machine may plan for a larger one
 
-ROWS = {"model": ("model.cell", cells.GROUP), "data": ("data.name", corpora.GROUP)}
+ROWS = {
+    "task": (tasks.SETTING, tasks.GROUP),
+    "data": ("data.name", corpora.GROUP),
+    "model": (cells.SETTING, cells.GROUP),
+}
 """Groups that take the name of a row too: the setting that holds it, and where other packages register theirs."""
 
+_BESIDE_ROWS = {"task": "language_model", "data": "base"}  # the option that a row is chosen beside
 _NO_CHOICE = ("base", "default")  # what the others start from
 _AMBIGUOUS = re.compile(r"^\s*['\"]|[][{},]")  # of a text that Hydra cannot read: it is not plain what was meant
 _PATHS = ("output", *(f"data.{name}" for name in PATHS))
@@ -426,7 +431,7 @@ def _option(own: Override) -> str:
     names = [own.value] if isinstance(own.value, str) else own.value
     left = [name for name in names if not _is_row(own.key, name)]
     if not left:
-        return f"{own.key}={'base' if own.key == 'data' else '[]'}"
+        return f"{own.key}={_BESIDE_ROWS.get(own.key, '[]')}"
     return f"{own.key}={left[0]}" if isinstance(own.value, str) else f"{own.key}=[{','.join(left)}]"
 
 

@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rnndrop.config import cells, corpora, modules
+from rnndrop.config import cells, corpora, modules, tasks
 from rnndrop.config.cells import CELLS
 from rnndrop.config.corpora import CORPORA, CorpusSpec
 from rnndrop.config.tasks import TASKS
@@ -248,7 +248,7 @@ def _settings(tree: Mapping[str, Any], masked: bool, absent: Mapping[str, Any] =
     if flat.get("model.embedding") == flat.get("model.hidden"):
         flat["model.embedding"] = None  # as wide as the layers
     idle = {name for name, off in _IDLE.items() if name in flat and _holds(off, flat)}
-    idle.update(TASKS[task].idle if (task := flat.get("task", "language_model")) in TASKS else ())
+    idle.update(TASKS[task].idle if (task := _task(flat)) in TASKS else ())
     own = flat.get("model.module") is not None
     idle.update(() if own else (f"model.options.{name}" for name in tree.get("model", {}).get("options", ())))
     idle.update(_undrawn(flat, masked or own))
@@ -261,11 +261,17 @@ def _undrawn(flat: Mapping[str, Any], masked: bool) -> list[str]:
     Random windows are drawn with the masks, unless one of the two has a seed of its own.
     """
     windows, idle = flat.get("trainer.random_window"), []
-    if not windows and not flat.get("trainer.random_offset") and flat.get("task", "language_model") == "language_model":
+    if not windows and not flat.get("trainer.random_offset") and _task(flat) == "language_model":
         idle.append("seeds.data")
     if not masked and not (windows and flat.get("seeds.data") is None):
         idle.append("seeds.masks")
     return idle
+
+
+def _task(flat: Mapping[str, Any]) -> str:
+    """The task by its name, of the user's own without its source."""
+    named = flat.get("task", "language_model")
+    return str(named[0] if isinstance(named, list) else named)
 
 
 def _active(rules: Mapping[str, Sequence[Rule]]) -> bool:
@@ -362,6 +368,7 @@ class Sources(NamedTuple):
     """What is in the user's `FILES`, and the sources of their code, of noises (name, source); all as sha256."""
 
     files: tuple[str | None, ...]
+    task: str | None
     cell: str | None
     module: str | None
     corpus: str | None
@@ -373,6 +380,7 @@ def _seedless(config: Config) -> tuple[Config, Sources]:
     paths = (getattr(config.data, name) for name in FILES)
     sources = Sources(
         tuple(None if path is None else content_hash(path) for path in paths),
+        source_hash(tasks.SETTING, config.task),
         source_hash(cells.SETTING, config.model.cell),
         source_hash(modules.SETTING, config.model.module or ""),
         source_hash(corpora.SETTING, config.data.name),
@@ -396,6 +404,8 @@ def _tree(config: Config, sources: Sources) -> dict[str, Any]:
     for group, name, source in own:
         if source is not None:
             tree[group][name] = [tree[group][name], source]
+    if sources.task is not None:
+        tree["task"] = [tree["task"], sources.task]
     return tree
 
 

@@ -17,6 +17,7 @@ from rnndrop.errors import RequestError
 from rnndrop.own import imported, raised, registered
 
 GROUP = "rnndrop.metrics"
+OWN_TASK = "own"  # the `task` of the score of every task of the user's own
 
 log = logging.getLogger("rnndrop")
 
@@ -74,6 +75,7 @@ METRICS = {
             note="bits: per character, log2 of the perplexity",
         ),
         Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings"),
+        Metric("score", OWN_TASK, "score", note="score: as the task defines it, the lower the better"),
     )
 }
 """A new metric is one row here. Those of one task stand together, its score first."""

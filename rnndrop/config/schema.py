@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from rnndrop.config import cells, corpora, modules
+from rnndrop.config import cells, corpora, modules, tasks
 from rnndrop.config.cells import CELLS, CellSpec, cell_named, check_places, imported
 from rnndrop.config.corpora import CORPORA, corpus_named
 from rnndrop.config.identity import GONE, rounded
 from rnndrop.config.modules import check_module
-from rnndrop.config.tasks import TASKS, check_corpus, check_task
+from rnndrop.config.tasks import TASKS, check_corpus, check_own_task, check_task
 from rnndrop.config.trackers import tracker_named
 from rnndrop.dropout import noises
 from rnndrop.dropout.noises import NOISES, planned
@@ -583,8 +583,9 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 class Config(Settings):
     """Everything that one run depends on."""
 
-    task: Annotated[str, AfterValidator(OneOf(TASKS))] = _setting(
-        "What is predicted: the next token, scored by perplexity, or a review's rating, scored by RMSE.",
+    task: Annotated[str, AfterValidator(OneOfOrOwn(TASKS, group=tasks.GROUP))] = _setting(
+        "What is predicted: the next token, scored by perplexity, or a review's rating, scored by RMSE; or "
+        "PACKAGE.MODULE:NAME of your own.",
         "task=sentiment",
         default="language_model",
     )
@@ -715,12 +716,16 @@ def own_code(config: Config) -> None:
     elif is_own(name):  # the others were checked with the settings
         _check_cell(config, imported(name))
     check_own(config.twin_plan)
+    if is_own(config.task):
+        check_own_task(config.model_dump())
     if is_own(config.data.name):
         check_corpus(corpus_named(config.data.name), config.task)
 
 
 def _own_names(config: Config) -> Iterator[tuple[str, str]]:
     """What of the user's own a run executes, each with its setting."""
+    if is_own(config.task):
+        yield tasks.SETTING, config.task
     if config.model.module is not None:
         yield modules.SETTING, config.model.module
     elif is_own(config.model.cell):

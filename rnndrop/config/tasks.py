@@ -1,4 +1,8 @@
-"""The tasks by name: what of each displays, reports and run ids need. Light: what a task does is in `rnndrop.tasks`."""
+"""The tasks by name: what of each displays, reports and run ids need. Light: what a task does is in `rnndrop.tasks`.
+
+One of the user's own is a class in a file of theirs, which `task=PACKAGE.MODULE:NAME` names (`rnndrop.own`). Its score
+is called `score`, so that a report can show it without the file.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnndrop.config.corpora import CORPORA, CorpusSpec
-from rnndrop.config.metrics import METRICS, SPLITS, Metric, metric_of
+from rnndrop.config.metrics import METRICS, OWN_TASK, SPLITS, Metric, metric_of
 from rnndrop.errors import RequestError
+from rnndrop.own import Found, imported, is_own
+
+GROUP = "rnndrop.tasks"
+SETTING = "task"
+BASE = "rnndrop.tasks.base", "Task"  # the class that a task is of, which is not to be imported here
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,8 @@ class TaskSpec:
     @property
     def score(self) -> Metric:
         """What training lowers."""
-        return next(metric for metric in METRICS.values() if metric.task == self.name and not metric.of)
+        of = self.name if self.name in TASKS else OWN_TASK
+        return next(metric for metric in METRICS.values() if metric.task == of and not metric.of)
 
     @property
     def metric(self) -> str:
@@ -45,7 +55,7 @@ class TaskSpec:
     @property
     def corpora(self) -> list[str]:
         """The names of the corpora that it takes."""
-        return [source.name for source in CORPORA.values() if source.task == self.name]
+        return [source.name for source in CORPORA.values() if source.task == self.name or is_own(self.name)]
 
 
 _OF_REVIEWS = "it is for reviews."
@@ -90,15 +100,23 @@ TASKS = {
 }
 """A new task is one row here, a row in METRICS, and a module."""
 
+OF_A_LANGUAGE_MODEL = tuple(TASKS["sentiment"].refused)
+"""The settings that only a language model acts on. A task of the user's own refuses those that it does not `take`."""
+
+
+def task_spec(name: str) -> TaskSpec:
+    """The task of a setting or of a metric. Raises KeyError where there is none."""
+    return TaskSpec(name, "") if is_own(name) or name == OWN_TASK else TASKS[name]
+
 
 def task_of(config: Mapping[str, Any]) -> TaskSpec:
     """The task of a record's configuration; those from before there were two are language models."""
-    return TASKS[config.get("task", "language_model")]
+    return task_spec(config.get("task", "language_model"))
 
 
 def task_by_metric(name: str) -> TaskSpec:
-    """The task that a column is of. Raises KeyError where it is none's."""
-    return TASKS[metric_of(name).task]
+    """The task that a column is of, of the user's own any. Raises KeyError where it is none's."""
+    return task_spec(metric_of(name).task)
 
 
 def score(row: Mapping[str, Any], split: str) -> float:
@@ -111,7 +129,8 @@ def task_of_row(row: Mapping[str, Any]) -> TaskSpec:
 
     A row without any score, as that of a run that has no epoch yet, is taken for a language model's.
     """
-    held = (task for task in TASKS.values() if any(f"{split}_{task.metric}" in row for split in SPLITS))
+    every = (*TASKS.values(), task_spec(OWN_TASK))
+    held = (task for task in every if any(f"{split}_{task.metric}" in row for split in SPLITS))
     return next(held, TASKS["language_model"])
 
 
@@ -126,7 +145,7 @@ def derived(
     score = task.metric
     found = {
         f"{split}_{metric.name}": metric.of(value, config)
-        for metric in (METRICS.values() if rows is None else rows) if metric.task == task.name and metric.of
+        for metric in (METRICS.values() if rows is None else rows) if metric.task == task.score.task and metric.of
         for split in ("valid", "test", "train")
         if isinstance(value := metrics.get(f"{split}_{score}"), (int, float))
     }  # fmt: skip
@@ -135,7 +154,7 @@ def derived(
 
 def check_task(tree: Mapping[str, Any]) -> None:
     """Raise RequestError where the settings of a checked configuration do not fit its task."""
-    task, name = TASKS[tree["task"]], tree["data"]["name"]
+    task, name = task_spec(tree["task"]), tree["data"]["name"]
     if name in CORPORA:
         check_corpus(CORPORA[name], task.name)
     check_refused(tree, task.refused, f"task={task.name}")
@@ -145,12 +164,30 @@ def check_task(tree: Mapping[str, Any]) -> None:
 
 
 def check_corpus(corpus: CorpusSpec, task: str) -> None:
-    """Raise RequestError where a corpus is for another task."""
-    if corpus.task != task:
+    """Raise RequestError where a corpus is for another task. One of the user's own takes any of ours too."""
+    if corpus.task != task and not (is_own(task) and corpus.task in TASKS):
         raise RequestError(
             f"data={corpus.name} is for task={corpus.task}, and this is task={task}, which takes: "
-            + " ".join(TASKS[task].corpora)
+            + " ".join(task_spec(task).corpora)
         )
+
+
+def own_task(name: str) -> Found[type]:
+    """A task of the user's own from its file as that is now. Raises RequestError where it cannot be had."""
+    found = imported(SETTING, name, type)
+    if not any((base.__module__, base.__qualname__) == BASE for base in found.row.__mro__):
+        raise RequestError(f"{SETTING}={name}: in {found.file} it is no {'.'.join(BASE)}.")
+    if lacking := sorted(getattr(found.row, "__abstractmethods__", ())):
+        raise RequestError(f"{SETTING}={name}: in {found.file} it lacks {' '.join(lacking)}.")
+    return found
+
+
+def check_own_task(tree: Mapping[str, Any]) -> None:
+    """Raise RequestError where a task of the user's own cannot be had, or settings have no meaning for it."""
+    name = tree[SETTING]
+    takes = getattr(own_task(name).row, "takes", ())
+    left = {key: "its class does not say that it takes it." for key in OF_A_LANGUAGE_MODEL if key not in takes}
+    check_refused(tree, left, f"{SETTING}={name}")
 
 
 def check_refused(tree: Mapping[str, Any], refused: Mapping[str, str], what: str) -> None:

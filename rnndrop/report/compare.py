@@ -10,9 +10,10 @@ import pandas as pd
 
 from rnndrop import stats
 from rnndrop.config.metrics import columns, metric_of, mode_of
-from rnndrop.config.tasks import TASKS
+from rnndrop.config.tasks import task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike
+from rnndrop.report.select import of_task
 from rnndrop.report.settings import dropout_labels, show, varying
 from rnndrop.store.nll_blocks import read_blocks
 from rnndrop.values import Interval
@@ -54,10 +55,7 @@ def compare(
     if metric not in columns():
         raise unknown("metric", metric, columns())
     measure = metric_of(metric)
-    task = TASKS[measure.task]
-    runs = runs[runs["task"] == task.name]
-    if runs.empty:
-        raise RequestError(f"No run here has {metric}: none has task={task.name}.")
+    runs, task = of_task(runs, metric), task_by_metric(metric)
     if not (runs["status"] == "finished").any():
         raise RequestError(f"None of these {len(runs)} runs has finished.")
     if measure.of:
@@ -67,8 +65,8 @@ def compare(
     if mode_of(metric) and runs[metric].isna().all():
         raise RequestError(f"No run here has {metric}. To measure it: {_measuring(mode_of(metric))}")
     runs = alike(placed(runs))
-    usual = [name for name in columns(task.name) if not metric_of(name).of and mode_of(name) in (None, "mc")]
-    metrics = [name for name in columns(task.name) if name in usual or runs[name].notna().any()]
+    usual = [name for name in columns(measure.task) if not metric_of(name).of and mode_of(name) in (None, "mc")]
+    metrics = [name for name in columns(measure.task) if name in usual or runs[name].notna().any()]
     table = _groups(runs, metrics, [*MEANS, f"test_{task.metric}_mc_stderr"], intervals)
     table = table[table["n"] > 0]
     labelled = [_add_settings(part) for _, part in table.groupby("data_sha256", sort=False, dropna=False)]

@@ -27,7 +27,7 @@ from rnndrop.store.records import RECORD, Record, best, find_runs, read_record, 
 _RUN = {
     "run_id": "string",  # what the run computes, whatever its seed
     "seed": "Int64",
-    "task": "string",  # language_model | sentiment
+    "task": "string",  # language_model | sentiment | the user's own by its import path
     "label": "string",  # what it was made for, as "gal_medium-small"
     "status": "string",  # finished | diverged | failed | interrupted
     "data": "string",
@@ -265,16 +265,14 @@ def _how(settings: Mapping[str, Any]) -> str:
 
 
 def _with_sources(settings: dict[str, Any], record: Record) -> dict[str, Any]:
-    """The settings with the corpus and the noises of the user's own as `_cell` names a cell."""
-    corpus, noises = record.data.get("source"), record.model.get("noises")
-    marked = {
-        own["name"]: f"{own['name']}@{own['sha256'][:7]}" for own in (*([corpus] if corpus else []), *(noises or ()))
-    }
+    """The settings with the task, the corpus and the noises of the user's own as `_cell` names a cell."""
+    parts = (record.model.get("task"), record.data.get("source"), *(record.model.get("noises") or ()))
+    marked = {own["name"]: f"{own['name']}@{own['sha256'][:7]}" for own in parts if own}
     if not marked:
         return settings
 
     def of(key: str, value: Any) -> Any:
-        if key == "data.name" or key.endswith(".noise"):
+        if key in ("task", "data.name") or key.endswith(".noise"):
             return marked.get(value, value)
         if key.endswith(".also"):
             return tuple(" ".join(marked.get(word, word) for word in rule.split(" ")) for rule in value)

@@ -25,7 +25,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import canonical, untracked
-from rnndrop.config.tasks import TASKS, task_by_metric
+from rnndrop.config.tasks import task_by_metric, task_spec
 from rnndrop.decisions.document import Decision
 from rnndrop.decisions.words import sentences
 from rnndrop.errors import RequestError
@@ -313,7 +313,7 @@ def _run(row: dict[Any, Any], environments: list[dict[str, Any]]) -> dict[str, A
     }
     if environment not in environments:
         environments.append(environment)
-    metric = TASKS[row["task"]].metric
+    metric = task_spec(row["task"]).metric
     return {
         "seed": row["seed"],
         "status": row["status"],

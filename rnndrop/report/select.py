@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.tasks import TASKS, TaskSpec
+from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric, task_spec
 from rnndrop.errors import RequestError, suggestion, unknown
 from rnndrop.report.settings import show
 from rnndrop.store.records import TRIAL
@@ -42,8 +42,23 @@ def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
 
 
 def tasks(runs: pd.DataFrame) -> list[TaskSpec]:
-    """The tasks of some runs, in the order of `TASKS`."""
-    return [task for task in TASKS.values() if (runs["task"] == task.name).any()]
+    """The tasks of some runs, in the order of `TASKS`, then those of the user's own."""
+    named = runs["task"].unique()
+    return [task_spec(name) for name in (*TASKS, *sorted(set(named) - set(TASKS))) if name in named]
+
+
+def of_task(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The runs of the task that a column of scores is of. Raises RequestError where there are none, or of several."""
+    task = task_by_metric(metric)
+    found = runs[runs["task"] == task.name if task.name in TASKS else ~runs["task"].isin(TASKS)]
+    if found.empty:
+        raise RequestError(
+            f"No run here has {metric}: none has {f'task={task.name}' if task.name in TASKS else 'a task of your own'}."
+        )
+    if len(several := found["task"].unique()) > 1:
+        shown = " or ".join(f"--where task={name}" for name in several)
+        raise RequestError(f"{metric} is another one in each task of these runs. Choose one: {shown}")
+    return found
 
 
 def without_trials(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.tasks import TASKS
+from rnndrop.config.tasks import task_spec
 from rnndrop.errors import RequestError
 from rnndrop.report import series
 from rnndrop.sweeps.variance import ALL, SOURCES, Spread, spreads
@@ -30,7 +30,9 @@ def bars(table: pd.DataFrame, runs: pd.DataFrame) -> list[Bars]:
     """
     done = runs[runs["status"] == "finished"]
     finished = {
-        run: [(float(row[f"test_{TASKS[row['task']].metric}"]), Path(row["folder"])) for row in own.to_dict("records")]
+        run: [
+            (float(row[f"test_{task_spec(row['task']).metric}"]), Path(row["folder"])) for row in own.to_dict("records")
+        ]
         for run, own in done.groupby("run_id", sort=False)
     }
     plans: dict[Any, dict[str, list[str]]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import float32_id, run_id
-from rnndrop.config.tasks import TASKS, TaskSpec
+from rnndrop.config.tasks import TASKS, TaskSpec, task_spec
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
 from rnndrop.report.published import comparable, published
@@ -104,7 +104,7 @@ def settle(jobs: Iterable[Job], runs: pd.DataFrame) -> None:
     for row in runs.to_dict("records"):
         alike.setdefault((row["float32_id"], row["seed"]), {})[row["identity"]] = row
     for job in jobs:
-        task, seed = TASKS[job.config.task], job.config.seed
+        task, seed = task_spec(job.config.task), job.config.seed
         job.state, job.record = "new", None
         if found := alike.get((float32_id(job.config), seed)):
             row = found.get(run_id(job.config)) or next(reversed(found.values()))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from rnndrop.config.compose import choices, compose, expand, merged
 from rnndrop.config.folders import file_of
-from rnndrop.config.tasks import TASKS, TaskSpec
+from rnndrop.config.tasks import TaskSpec, task_spec
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.factor import rates, scaled
 from rnndrop.sweeps.scheduler import Job, jobs_of
@@ -138,7 +138,7 @@ class Plan:
     @property
     def task(self) -> TaskSpec:
         """What the row's runs are scored by."""
-        return TASKS[next(iter(self.jobs.values()))[0].config.task]
+        return task_spec(next(iter(self.jobs.values()))[0].config.task)
 
     @property
     def begun(self) -> bool:

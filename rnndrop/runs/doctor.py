@@ -96,8 +96,9 @@ def _locks(config: Config) -> str:
 
 def _data(config: Config) -> str:
     corpus, facts = load_corpus(config.data)
-    sizes = " / ".join(f"{facts[f'{split}_tokens']:,}" for split in ("train", "valid", "test"))
-    return f"{corpus.name} · {sizes} tokens · {facts['vocab_size']:,} types · sha256 {facts['sha256'][:16]}"
+    sizes = [f"{facts[name]:,}" for split in ("train", "valid", "test") if (name := f"{split}_tokens") in facts]
+    said = [f"{' / '.join(sizes)} tokens"] if sizes else []  # a task of the user's own may have none
+    return " · ".join([corpus.name, *said, f"{len(corpus.vocabulary):,} types", f"sha256 {facts['sha256'][:16]}"])
 
 
 def _step(config: Config) -> str:
@@ -121,5 +122,5 @@ def _timed_step(config: Config) -> str:
     training.run(lambda: 1.0, Watching(mark))
     (start, before), (end, after) = marks[1:3] if len(marks) > 3 else marks[:2]
     rate = (after - before) / (end - start)
-    epoch = facts["train_tokens"] / rate
-    return f"{(end - start) * 1000:.0f} ms · {rate:,.0f} tokens/s · about {epoch:,.0f} s an epoch"
+    epoch = f" · about {facts['train_tokens'] / rate:,.0f} s an epoch" if "train_tokens" in facts else ""
+    return f"{(end - start) * 1000:.0f} ms · {rate:,.0f} tokens/s{epoch}"

@@ -139,6 +139,7 @@ class Execution:
             error=error,
             model={
                 "parameters": _parameters(model),
+                **({"task": described(self.task.name, self.task.source)} if self.task.source else {}),
                 **self._made_of(model),
                 "paths": training.paths,
                 **({"noises": [described(name, noise_named(name).source) for name in noises]} if noises else {}),

@@ -41,7 +41,7 @@ def trained(
 ) -> Encoder:
     """The model of a finished run with its best weights. Raises RequestError where these, corpus or code are others."""
     own_code(config)
-    parts = (record.model.get("cell"), record.model.get("module"), *record.model.get("noises", ()))
+    parts = (*(record.model.get(part) for part in ("task", "cell", "module")), *record.model.get("noises", ()))
     for theirs in filter(None, parts):
         if theirs.get("sha256") != source_hash("model", name := theirs.get("name", "")):
             raise RequestError(f"The source of {name} here is not the one that {folder} was trained with.")

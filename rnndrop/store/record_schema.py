@@ -45,6 +45,7 @@ class Model(Part):
 
     parameters: Whole | None = None
     learned: dict[str, dict[str, Number]] | None = None
+    task: dict[str, str] | None = None
     cell: dict[str, str] | None = None
     noises: list[dict[str, str]] = []
     module: dict[str, str] | None = None

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from rnndrop.config.compose import compose, expand
 from rnndrop.config.identity import of_identity, run_id
-from rnndrop.config.tasks import TASKS, score
+from rnndrop.config.tasks import score, task_spec
 from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
 from rnndrop.decisions.race import Race, Rule, race
 from rnndrop.errors import RequestError, shorten
@@ -45,7 +45,7 @@ class Contest:
     @property
     def metric(self) -> str:
         """What is compared."""
-        return f"test_{TASKS[self.jobs[0][0].config.task].metric}"
+        return f"test_{task_spec(self.jobs[0][0].config.task).metric}"
 
     @property
     def id(self) -> str:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 from rnndrop.config.compose import Span, compose, sweeps
 from rnndrop.config.identity import run_id
 from rnndrop.config.schema import Config
-from rnndrop.config.tasks import TASKS, TaskSpec, score
+from rnndrop.config.tasks import TaskSpec, score, task_spec
 from rnndrop.errors import RequestError
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import TRIAL, label_of
@@ -107,7 +107,7 @@ class Search:
     @property
     def task(self) -> TaskSpec:
         """What the runs are scored by."""
-        return TASKS[self.config.task]
+        return task_spec(self.config.task)
 
     @property
     def id(self) -> str:

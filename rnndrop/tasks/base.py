@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 import torch
 
+from rnndrop import data
 from rnndrop.config.corpora import corpus_named
 from rnndrop.config.identity import later
 from rnndrop.config.schema import Config, DataSettings
-from rnndrop.config.tasks import TASKS, derived
+from rnndrop.config.tasks import SETTING, TASKS, derived, own_task, task_spec
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder, ModelSettings
+from rnndrop.own import is_own, raised
 from rnndrop.stats import Estimate
 from rnndrop.training.seeding import generator
 from rnndrop.training.trainer import Steps, Training
@@ -55,15 +57,19 @@ class Task(ABC, Generic[D, M]):
     """One task. Its row in `rnndrop.config.tasks.TASKS` has what displays and reports need of it.
 
     `modes` are the ways to evaluate besides Monte Carlo, by their group below `evaluation`: each takes the model, the
-    configuration and the data, and returns metrics.
+    configuration and the data, and returns metrics. One of the user's own has no row: `name` is its import path,
+    `source` the sha256 of its file, and of the settings that a language model alone acts on it `takes` some.
     """
 
     name: str
+    source: str = ""
+    takes: ClassVar[Collection[str]] = ()
     modes: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]] = {}
 
-    @abstractmethod
     def load(self, settings: DataSettings) -> D:
         """The data that `settings` describe. Raises RequestError."""
+        found: D = data.load(settings)
+        return found
 
     def check(self, data: D, config: Config, device: torch.device) -> None:
         """Raise RequestError where the data cannot be trained on under `config`, on `device`."""
@@ -93,7 +99,7 @@ class Task(ABC, Generic[D, M]):
     @property
     def metric(self) -> str:
         """The name of its score."""
-        return TASKS[self.name].metric
+        return task_spec(self.name).metric
 
     def build(self, config: Config, data: D, device: torch.device) -> M:
         """The model of a configuration with its initial weights, which depend on the seed alone."""
@@ -112,7 +118,8 @@ class Task(ABC, Generic[D, M]):
     def training(self, config: Config, data: D, model: M) -> Training:
         """The training of a model that `build` made, at its beginning."""
         masks = generator(config.seed_of("masks"), "masks", model.device)
-        return Training(model, config.plan, config.trainer, self.steps(model, config, data, masks), masks)
+        steps = self.steps(model, config, data, masks)
+        return Training(model, config.plan, config.trainer, steps, masks, self.metric)
 
     def scores(self, values: Mapping[str, float], config: Config) -> dict[str, float]:
         """The metrics of a record: its score on each split, and what follows from that."""
@@ -149,8 +156,17 @@ class Task(ABC, Generic[D, M]):
 
 
 def task_named(name: str) -> Task[Any, Any]:
-    """The task of that name in `rnndrop.config.tasks.TASKS`."""
-    found: Task[Any, Any] = import_module(TASKS[name].module).TASK
+    """The task of that name in `rnndrop.config.tasks.TASKS`, or of the user's own. Raises RequestError."""
+    found: Task[Any, Any]
+    if not is_own(name):
+        found = import_module(TASKS[name].module).TASK
+        return found
+    made, file, source = own_task(name)
+    try:
+        found = made()
+    except Exception as error:
+        raise raised(SETTING, name, file, error) from None
+    found.name, found.source = name, source
     return found
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnndrop import data
 from rnndrop.config.cells import cell_named
 from rnndrop.config.modules import arguments
 from rnndrop.config.schema import Config, DataSettings, TrainerSettings
+from rnndrop.config.tasks import OF_A_LANGUAGE_MODEL
 from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
 from rnndrop.data.unk import unk_shares, unk_warning
@@ -58,7 +58,7 @@ class Windows:
     seed of their own; `offset` says for each epoch, counted from 1, where its first window begins.
     """
 
-    metric, unit, averages = "perplexity", "nats per token", True
+    unit, averages = "nats per token", True
 
     def __init__(
         self,
@@ -154,11 +154,12 @@ class LanguageModelling(Task[Corpus, LanguageModel]):
     """Predict the next token."""
 
     name = "language_model"
+    takes = OF_A_LANGUAGE_MODEL
     modes: ClassVar = {"cache": measure_cache, "dynamic": measure_dynamic, "temperature": measure_temperature}
 
     def load(self, settings: DataSettings) -> Corpus:
         """The corpus; says so where `<unk>` is much of it."""
-        corpus: Corpus = data.load(settings)
+        corpus = super().load(settings)
         if warning := unk_warning(corpus.oov_rate):
             log.warning("%s: %s", corpus.name, warning)
         elif shares := unk_shares(corpus.oov_rate):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from rnndrop import data
-from rnndrop.config.schema import Config, DataSettings
+from rnndrop.config.schema import Config
 from rnndrop.data.reviews import Reviews
 from rnndrop.dropout.masks import draw_masks
 from rnndrop.evaluation import ratings
@@ -20,17 +17,17 @@ from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
 from rnndrop.training.regularizers import divergence
 from rnndrop.training.seeding import generator
-from rnndrop.training.trainer import Step
+from rnndrop.training.trainer import Step, Steps
 
 
-class Batches:
+class Batches(Steps):
     """The training chunks in an order that the seed and the epoch decide; the last batch may be smaller.
 
     The loss is the mean squared error on the standardised rating: but for a constant, -ln of a Gaussian of variance
     1/2, to which the divergence of learned noise is added.
     """
 
-    metric, unit, averages = "rmse", "variances of the rating", False
+    unit, averages = "variances of the rating", False
     exploded = 100.0  # a squared error above this many times the variance of the ratings will not come back
 
     def __init__(self, model: Regressor, config: Config, reviews: Reviews, masks: torch.Generator) -> None:
@@ -69,23 +66,11 @@ class Batches:
         """RMSE, in units of the ratings."""
         return self.deviation * math.sqrt(loss)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """Nothing is carried."""
-        return {}
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Nothing is carried."""
-
 
 class Sentiment(Task[Reviews, Regressor]):
     """Predict a review's rating."""
 
     name = "sentiment"
-
-    def load(self, settings: DataSettings) -> Reviews:
-        """The reviews."""
-        reviews: Reviews = data.load(settings)
-        return reviews
 
     def model(self, settings: ModelSettings, reviews: Reviews) -> Regressor:
         """One number for a chunk."""

@@ -43,9 +43,8 @@ class Step(NamedTuple):
 
 
 class Steps(Protocol):
-    """What a task trains on, step by step."""
+    """What a task trains on, step by step. One that is based on this class carries nothing from step to step."""
 
-    metric: str  # the task's score: `train_<metric>`
     unit: str  # of the loss of one target
     exploded: float  # a mean loss above this will not come back
     averages: bool  # whether the weights may be averaged, which the history then says
@@ -57,35 +56,43 @@ class Steps(Protocol):
 
     def begin(self, epoch: int) -> None:
         """Begin an epoch, counted from 1, or go on with it."""
-        ...
+        return None
 
     def take(self, row: int) -> Step:
         """The step that begins at this row of the epoch."""
         ...
 
     def score(self, loss: float) -> float:
-        """The metric that a mean loss comes to."""
+        """The task's score that a mean loss comes to."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
         """What is carried from step to step, for a checkpoint."""
-        ...
+        return {}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state_dict` returned."""
-        ...
+        return None
 
 
 class Training:
     """The state of one training; `run` takes it to its end.
 
-    `generator` draws the masks and whatever else `steps` draw, on the device of the model.
+    `generator` draws the masks and whatever else `steps` draw, on the device of the model. `metric` names the task's
+    score: `train_<metric>`.
     """
 
     def __init__(
-        self, model: Encoder, plan: Plan, settings: TrainerSettings, steps: Steps, generator: torch.Generator
+        self,
+        model: Encoder,
+        plan: Plan,
+        settings: TrainerSettings,
+        steps: Steps,
+        generator: torch.Generator,
+        metric: str,
     ) -> None:
         self.model, self.plan, self.settings, self.steps, self.generator = model, plan, settings, steps, generator
+        self.metric = metric
         self.update = Update(model, settings)
         self.stage = Stage(model, settings)
         self.step = 0
@@ -130,7 +137,7 @@ class Training:
             self.stage.choose(self._valid, self.best)
             self._begin_epoch()
             row = self.history[-1]
-            train = row[f"train_{self.steps.metric}"]
+            train = row[f"train_{self.metric}"]
             observer.evaluated(self._progress(row["epoch"], 1.0, train, row["tokens_per_second"]))
 
     @property
@@ -140,7 +147,7 @@ class Training:
 
     @property
     def _valid(self) -> list[float]:
-        return [row[f"valid_{self.steps.metric}"] for row in self.history]
+        return [row[f"valid_{self.metric}"] for row in self.history]
 
     def _epoch(self, observer: RunObserver) -> None:
         """Train on what is left of the epoch."""
@@ -168,16 +175,16 @@ class Training:
 
     def _close_epoch(self, valid: float) -> None:
         if not math.isfinite(valid):
-            raise DivergedError(self.step, valid, f"on the valid split ({self.steps.metric})")
+            raise DivergedError(self.step, valid, f"on the valid split ({self.metric})")
         self.seconds += self.epoch_seconds
         row = {
             "epoch": len(self.history) + 1,
-            f"train_{self.steps.metric}": self._train,
+            f"train_{self.metric}": self._train,
             "learning_rate": self.update.learning_rate,
             "tokens": self.tokens,
             "seconds": self.epoch_seconds,
             "tokens_per_second": self.tokens / self.epoch_seconds,
-            f"valid_{self.steps.metric}": valid,
+            f"valid_{self.metric}": valid,
         }
         self.history.append(row | ({"averaged": self.stage.average is not None} if self.steps.averages else {}))
         if self.best_epoch == len(self.history):
@@ -190,7 +197,7 @@ class Training:
 
     def _progress(self, epoch: int, fraction: float, train: float, rate: float) -> Progress:
         epochs = self.settings.epochs + self.settings.finetune_epochs
-        return Progress(epoch, epochs, fraction, train, rate, self.history, self.step, self.steps.metric)
+        return Progress(epoch, epochs, fraction, train, rate, self.history, self.step, self.metric)
 
     def state(self) -> Checkpoint:
         """Everything that the rest of the training depends on."""

@@ -225,6 +225,7 @@ def package(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "[rnndrop.noises]\nuniform = mine_package:Uniform\ngaussian = mine_package:Nothing\n"
         "[rnndrop.kinds]\ngates = mine_package:Gates\n[rnndrop.corpora]\nsums = mine_package:sums\n"
         "[rnndrop.metrics]\nchance = mine_package_metric:Chance\nbroken = mine_package_gone:X\nperplexity = gone:X\n"
+        "[rnndrop.tasks]\nlargest = mine_package:Largest\n"
         "[rnndrop.cells]\nmgu = mine_package_cell:ROW\nbroken = mine_package_gone:ROW\n"
     )
     monkeypatch.syspath_prepend(here / "site")
@@ -256,6 +257,7 @@ def test_what_a_package_registers_is_a_name_like_ours(package: Path) -> None:
 
 def test_it_is_listed_and_suggested(package: Path) -> None:
     assert choices("data")["sums"] == choices("model")["mgu"] == "Of the package mine-package."
+    assert "largest" in choices("task") and compose(["task=largest"]).task == "mine_package:Largest"
     for key, name in (("model.cell", "mgu"), ("dropout.input.noise", "uniform"), ("dropout.input.kind", "gates")):
         assert name in settings.explain(key).choices  # type: ignore[union-attr]
     for asked, said in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.regressor import Regressor
 from rnndrop.stats import Estimate
 from rnndrop.tasks.base import Scored, Task
-from rnndrop.training.trainer import Step
+from rnndrop.training.trainer import Step, Steps
 
 ROW = tasks.TaskSpec("toy_even", __name__, idle=("trainer.window",))
 METRIC = metrics.Metric("toy_error", "toy_even", "squared error")
@@ -43,8 +42,8 @@ class Digits:
         return {"name": self.name, "sha256": hashlib.sha256(content).hexdigest(), "vocab_size": 10, **sizes}
 
 
-class Batches:
-    metric, unit, exploded, averages = METRIC.name, "squares", 100.0, False
+class Batches(Steps):
+    unit, exploded, averages = "squares", 100.0, False
 
     def __init__(self, model: Regressor, config: Config, digits: Tensor, masks: torch.Generator) -> None:
         self.model, self.config, self.digits, self.masks = model, config, digits, masks
@@ -52,9 +51,6 @@ class Batches:
     @property
     def rows(self) -> int:
         return len(self.digits)
-
-    def begin(self, epoch: int) -> None:
-        """The order is always the same."""
 
     def take(self, row: int) -> Step:
         digits = self.digits[row : row + self.config.trainer.batch_size]
@@ -64,12 +60,6 @@ class Batches:
 
     def score(self, loss: float) -> float:
         return loss
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Nothing is carried."""
 
 
 def predicted(model: Regressor, digits: Tensor, masks: Any) -> Tensor:

@@ -72,7 +72,7 @@ def test_it_is_added_to_the_loss_a_token(loss: str, kind: str) -> None:
     for each in (model, reference):
         each.initialize(0.5, torch.Generator().manual_seed(0))
     settings, generator = compose([]).trainer.model_copy(update=changes), torch.Generator().manual_seed(1)
-    one = Training(model, rules, settings, Windows(model, rules, settings, tokens, generator), generator)
+    one = Training(model, rules, settings, Windows(model, rules, settings, tokens, generator), generator, "perplexity")
     one.run(lambda: 1.0, RunObserver())
 
     inputs, targets = map(torch.from_numpy, batching.columns(tokens, B))

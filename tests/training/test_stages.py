@@ -65,7 +65,9 @@ def trained(valid: list[float], **changes: Any) -> tuple[Training, list[dict[str
     base = {"batch_size": BATCH, "window": WINDOW, "optimizer": "sgd", "clip": None, "learning_rate": RATE}
     settings = compose([]).trainer.model_copy(update={**base, **changes})
     own, generator = model(), torch.Generator().manual_seed(1)
-    one = Training(own, plan({}), settings, Windows(own, plan({}), settings, TOKENS, generator), generator)
+    one = Training(
+        own, plan({}), settings, Windows(own, plan({}), settings, TOKENS, generator), generator, "perplexity"
+    )
     seen: list[dict[str, torch.Tensor]] = []
     numbers = iter(valid)
 

@@ -25,7 +25,9 @@ def training(tokens: np.ndarray = TOKENS, **changes: Any) -> Training:
     base = {"epochs": 1, "batch_size": 4, "window": 10, "optimizer": "sgd", "clip": None, "learning_rate": 0.5}
     settings = compose([]).trainer.model_copy(update={**base, **changes})
     generator = torch.Generator().manual_seed(1)
-    return Training(model, plan({}), settings, Windows(model, plan({}), settings, tokens, generator), generator)
+    return Training(
+        model, plan({}), settings, Windows(model, plan({}), settings, tokens, generator), generator, "perplexity"
+    )
 
 
 def test_every_token_after_the_first_counts() -> None:

@@ -49,7 +49,9 @@ def training(monkeypatch: pytest.MonkeyPatch, lengths: list[int], **changes: Any
     base = {"epochs": 1, "batch_size": 4, "window": 10, "optimizer": "sgd", "clip": None, "learning_rate": 0.5}
     settings = compose([]).trainer.model_copy(update={**base, **changes})
     generator = torch.Generator().manual_seed(1)
-    one = Training(model, plan({}), settings, Windows(model, plan({}), settings, TOKENS, generator), generator)
+    one = Training(
+        model, plan({}), settings, Windows(model, plan({}), settings, TOKENS, generator), generator, "perplexity"
+    )
     rates = []
 
     def measure(progress: Any) -> None:
