@@ -34,6 +34,10 @@ TIDY = (
 that are null and the rules that drop nothing. Defaults are written out, since they may change."""
 TEXT = ("run_id", "git_revision", "data_sha256", "torch", "python", "rnndrop", "overrides")  # even all digits, or empty
 HISTORY = ("run_id", "seed", "epoch", "train_perplexity", "valid_perplexity")
+EVALUATION = (
+    "run_id", "seed", "evaluation", "valid_perplexity", "valid_perplexity_stderr", "test_perplexity",
+    "test_perplexity_stderr",
+)  # fmt: skip
 KEY = ["run_id", "seed"]
 _FILES = frozenset(f"data.{name}" for name in FILES)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from rnndrop.config.compose import choices
 from rnndrop.report import series
-from rnndrop.report.committed import HISTORY, read
+from rnndrop.report.committed import EVALUATION, HISTORY, read
 from rnndrop.report.compare import compare
 from rnndrop.report.redefined import redefined
 from rnndrop.reproduction.outcomes import Outcome, metrics, outcomes, settle
@@ -23,6 +23,7 @@ from rnndrop.values import Scale
 class Measured:
     """A reproduction at a scale, with what `results/NAME.csv` and `results/history/NAME.csv` have of it.
 
+    `evaluated`: the ways in which the weights of its runs were evaluated, of `results/evaluations/NAME.csv`.
     `outdated`: the committed runs that no row counts, since what they were run with means something else by now.
     """
 
@@ -32,6 +33,7 @@ class Measured:
     runs: pd.DataFrame
     history: pd.DataFrame
     outdated: pd.DataFrame
+    evaluated: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EVALUATION))
 
     @classmethod
     def read(cls, results: Path, name: str, scale: Scale) -> Measured:
@@ -48,7 +50,9 @@ class Measured:
         settled(job for plan in table_ for job in plan.every)
         history = results / "history" / f"{name}.csv"
         epochs = pd.read_csv(history, dtype={"run_id": str}) if history.exists() else pd.DataFrame(columns=HISTORY)
-        return cls(reproduction, scale, table_, runs, epochs, outdated)
+        ways = results / "evaluations" / f"{name}.csv"
+        others = {"evaluated": pd.read_csv(ways, dtype={"run_id": str})} if ways.exists() else {}
+        return cls(reproduction, scale, table_, runs, epochs, outdated, **others)
 
     @property
     def name(self) -> str:

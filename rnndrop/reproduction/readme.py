@@ -17,6 +17,7 @@ from rnndrop.reproduction.recipe import Grid
 
 PLAIN = ("row", "factor of the rates", "n", "valid", "test", "train", "valid ÷ train", "last ÷ best")
 CONVENTIONS = "../docs/guide/papers.md#conventions-that-the-numbers-depend-on"
+_EVALUATED = "../docs/guide/papers.md#other-means-a-temperature-an-ensemble"
 _ALT = {
     "curves": "Train and valid perplexity by epoch; the gap is shaded",
     "forest": "Differences from the baseline with their intervals",
@@ -38,6 +39,7 @@ def section(measured: Measured) -> Iterator[str]:
     if not measured.any:
         return
     yield from _in_grid(measured, measured.reproduction.grid) if measured.reproduction.grid else _by_row(measured)
+    yield from _evaluations(measured)
     yield from (f"{note}\n" for note in measured.reproduction.notes)
     yield from _provenance(measured, command)
 
@@ -139,6 +141,21 @@ def _search(measured: Measured) -> Iterator[str]:
     for end, word in ((max(factors), "largest"), (min(factors), "smallest")):
         if rows := [plan.row for plan in searched if plan.factor == end]:
             yield f"The {word} factor was best, and none beyond it was tried, for {', '.join(rows)}.\n"
+
+
+def _evaluations(measured: Measured) -> Iterator[str]:
+    """The same weights evaluated in several ways, the lowest valid perplexity first."""
+    found = measured.named(measured.evaluated).sort_values(["row", "seed", "valid_perplexity"])
+    if found.empty:
+        return
+    body = [
+        (f"`{row['row']}`", row["seed"], row["evaluation"], *(
+            _mean(row[f"{split}_perplexity"], row[f"{split}_perplexity_stderr"]) for split in ("valid", "test")
+        ))
+        for row in found.to_dict("records")
+    ]  # fmt: skip
+    yield table(("row", "seed", "the same weights, evaluated", "valid", "test"), body) + "\n"
+    yield f"± standard error over the masks. [What the settings mean]({_EVALUATED}).\n"
 
 
 def _provenance(measured: Measured, command: str) -> Iterator[str]:

@@ -19,8 +19,9 @@ from rnndrop.reproduction.measured import named
 from rnndrop.reproduction.outcomes import Outcome
 from rnndrop.reproduction.recipe import load, plans
 from rnndrop.store.records import HISTORY, RECORD, SCHEMA, Record
-from scripts import collect_results, results_page
+from scripts import collect_evaluations, collect_results, results_page
 from tests.conftest import ROOT
+from tests.invented import write_run
 
 RESULTS = ROOT / "results"
 
@@ -166,3 +167,20 @@ def test_ours_beside_the_published_in_per_cent() -> None:
 def test_a_folder_without_runs_is_a_wrong_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert collect_results.main([str(tmp_path), "--to", str(tmp_path / "x.csv")]) == 2
     assert "No runs" in capsys.readouterr().err and not (tmp_path / "x.csv").exists()
+
+
+def test_evaluations_of_the_same_weights_stand_beside_each_other(tmp_path: Path) -> None:
+    for name, power, value in (("usual", 1, 78.7), ("half", 0.5, 78.8), ("copy", 1, 78.7)):
+        sampled = {"mc": {"samples": 50, "power": power}, "test_perplexity_mc": value, "valid_perplexity_mc": value + 3,
+                   "test_perplexity_mc_stderr": 0.05, "valid_perplexity_mc_stderr": 0.06}  # fmt: skip
+        write_run(tmp_path / name, ["experiment=gal_medium"], 0, 78.9, metrics=sampled)
+    folders, csv = [str(tmp_path / name) for name in ("usual", "half", "copy")], tmp_path / "gal_medium.csv"
+    assert collect_results.main([folders[0], "--to", str(csv)]) == 0
+    ways = tmp_path / "evaluations" / "gal_medium.csv"
+    for some in (folders[:2], folders[2:]):  # what it has already stays, once
+        assert collect_evaluations.main([*some, "--to", str(ways)]) == 0
+    assert pd.read_csv(ways)["test_perplexity"].to_list() == [78.9, 78.8, 78.7]
+    assert results_page.main(["--results", str(tmp_path)]) == 0
+    page = (tmp_path / "README.md").read_text("utf-8")
+    shown = [line for line in page.splitlines() if line.startswith("| `tied` | 0 |")]
+    assert [line.split("|")[-2].strip() for line in shown] == ["78.70 ± 0.05", "78.80 ± 0.05", "78.90"]

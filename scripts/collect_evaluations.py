@@ -1,0 +1,65 @@
+"""Turn the evaluations of runs into a tidy CSV for `results/evaluations/`.
+
+    python scripts/collect_evaluations.py RUNS... --to results/evaluations/NAME.csv
+
+One row for each way in which a run's weights were evaluated, of which a record keeps one of a kind: copies of a run
+that were evaluated otherwise are given as further folders. What the CSV holds already stays. NAME is a reproduction
+whose results hold the runs; then `python scripts/results_page.py` writes the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rnndrop.config.metrics import MEASURED
+from rnndrop.errors import RequestError
+from rnndrop.report.committed import EVALUATION, KEY
+from rnndrop.report.frames import load_runs
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Collect; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", help="folders of runs")
+    parser.add_argument("--to", required=True, type=Path, metavar="CSV")
+    given = parser.parse_args(arguments)
+    try:
+        found = [row for folder in given.runs for run in load_runs(folder).to_dict("records") for row in _rows(run)]
+    except RequestError as error:
+        print(error, file=sys.stderr)
+        return 2
+    table = pd.DataFrame(found, columns=list(EVALUATION))
+    if given.to.exists():
+        table = pd.concat([pd.read_csv(given.to, dtype={"run_id": str}, keep_default_na=False), table])
+    given.to.parent.mkdir(parents=True, exist_ok=True)
+    table = table.drop_duplicates([*KEY, "evaluation"], keep="last").sort_values([*KEY, "evaluation"])
+    table.to_csv(given.to, index=False, lineterminator="\n")
+    print(f"{given.to}: {len(table)} evaluations")
+    return 0
+
+
+def _rows(run: dict[Any, Any]) -> Iterator[dict[str, Any]]:
+    """The ways in which a language model was evaluated, as it was trained first."""
+    for mode in ("", *MEASURED):
+        name = f"perplexity_{mode}" if mode else "perplexity"
+        if pd.isna(run[f"test_{name}"]):
+            continue
+        yield {
+            **{key: run[key] for key in KEY},
+            "evaluation": f"{mode} {run[mode]}" if mode else "deterministic",
+            **{
+                f"{split}_perplexity{part}": run.get(f"{split}_{name}{part}")
+                for split in ("valid", "test")
+                for part in ("", "_stderr")
+            },
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
