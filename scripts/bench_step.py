@@ -223,9 +223,7 @@ def contestants() -> dict[str, Callable[[Size], Step]]:
         for cell in CELLS.values()
         if cell.name != "lstm"
     }
-    rounded = {
-        f"{name}, bf16": functools.partial(ours, dropout=dropout, bf16=True) for name, dropout in plans().items()
-    }
+    rounded = {f"{name}{ROUNDED}": functools.partial(each, bf16=True) for name, each in mine.items()}
     return {**peers, **mine, **(rounded if has_bf16() else {})}
 
 
