@@ -14,6 +14,7 @@ import pandas as pd
 
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import FILES, canonical, float32_id, of_identity, run_id
+from rnndrop.config.metrics import every
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
 from rnndrop.report.frames import SkippedRecordWarning, column_types, load_runs
@@ -133,16 +134,14 @@ def read(path: Path) -> pd.DataFrame:
     """
     table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
     configs = {text: compose(shlex.split(text)) for text in table["settings"].fillna("").unique()}
-    whole = {
-        text: (run_id(config), float32_id(config), canonical(config.model_dump(mode="json")))
-        for text, config in configs.items()
-    }
+    trees = {text: config.model_dump(mode="json") for text, config in configs.items()}
+    whole = {text: (run_id(config), float32_id(config), canonical(trees[text])) for text, config in configs.items()}
     found = [whole[text] for text in table["settings"].fillna("")]
     types = column_types()
     runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in types.items()})
-    levels = ({"data": {"level": settings.get("data.level")}} for *_, settings in found)
     scores = ({str(name): value for name, value in row.items()} for row in runs.astype("object").to_dict("records"))
-    further = pd.DataFrame([derived(each, level) for each, level in zip(scores, levels, strict=True)], runs.index)
+    of = zip(scores, table["settings"].fillna(""), strict=True)
+    further = pd.DataFrame([derived(each, trees[text], every()) for each, text in of], runs.index)
     runs = runs.assign(**{str(name): further[name].astype("Float64") for name in further})
     extra = {name: table[name] for name in TIDY if name not in types}
     return runs.assign(

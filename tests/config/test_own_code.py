@@ -17,9 +17,11 @@ from rnndrop.config import metrics, settings
 from rnndrop.config.compose import choices, compose
 from rnndrop.config.identity import run_id
 from rnndrop.errors import RequestError
+from rnndrop.report.committed import collected
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
+from tests.conftest import ROOT
 from tests.own_files import folder_with
 
 SHAPE = ["data.train_tokens=2000", "model.hidden=8", "model.layers=1", "trainer.epochs=1", "trainer.device=cpu"]
@@ -285,6 +287,8 @@ def test_a_metric_of_a_package_is_in_reports_and_in_no_record(package: Path, cap
     runs = load_runs("results/runs")
     assert (runs["test_chance"] * runs["test_perplexity"]).to_list() == pytest.approx([1])
     assert compare(runs, metric="test_chance")["test_chance"].notna().all()
+    committed = collected(ROOT / "results" / "zaremba_small.csv")
+    assert (committed["test_chance"] * committed["test_perplexity"]).to_list() == pytest.approx([1])
     (said,) = (line for line in caplog.messages if "broken" in line)
     assert said.startswith("rnndrop.metrics: broken=mine_package_gone:X: no module") and "mine-package" in said
     (package / "mine_package_metric.py").write_text(METRIC.replace("1 / x", "1 / 0"), "utf-8")
