@@ -270,7 +270,7 @@ A **linear** cell has gates of x(t) alone, and its memory is h = a ⊙ h′ + b 
 one [scan](performance.md#linear-cells). It has no recurrent product, so that `recurrent` and `weight_hh` are refused; every other
 mask keeps the scan. These are the cells alone, in place of an LSTM: the blocks that their papers build around them, with skip
 connections, normalisation, convolutions and MLPs, are not here. The equations of a cell are in its file. [A cell of your own](guide/cells.md)
-is a file too.
+is a file too. What each dropout did to six of them: [results](../results/README.md#modern_cells).
 
 ## Kinds
 
