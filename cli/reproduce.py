@@ -101,4 +101,6 @@ def _show(
         for row, *others in map(cells, found)
     ]
     below = notes(found, "docs/guide/papers.md", precisions(table))
-    print(tabulate(body, HEADER, disable_numparse=True), *below, sep="\n")
+    header = HEADER if reproduction.published else HEADER[: HEADER.index("published")]
+    shown = [row[: len(header)] for row in body]
+    print(tabulate(shown, header, disable_numparse=True), *below, sep="\n")

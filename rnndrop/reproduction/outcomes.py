@@ -213,6 +213,8 @@ def notes(found: Sequence[Outcome], why: str, rounded: Mapping[str, str]) -> lis
     brackets = "In brackets: the published number as it is when every token counts, with which ours is compared"
     bracketed = any(each.comparable != each.published for each in found)
     others = ", ".join(f"{row} ({precision})" for row, precision in rounded.items() if precision != "float32")
+    if len(rounded) > 1 and len(set(rounded.values())) == 1:
+        others = others and f"all rows ({next(iter(rounded.values()))})"
     return [
         *([f"{brackets} ({why})."] if bracketed else []),
         *(
