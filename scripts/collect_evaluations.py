@@ -1,6 +1,6 @@
 """Turn the evaluations of runs into a tidy CSV for `results/evaluations/`.
 
-    python scripts/collect_evaluations.py RUNS... --to results/evaluations/NAME.csv
+    python -m scripts.collect_evaluations RUNS... --to results/evaluations/NAME.csv
 
 One row for each way in which a run's weights were evaluated, of which a record keeps one of a kind: copies of a run
 that were evaluated otherwise are given as further folders. What the CSV holds already stays. NAME is a reproduction
@@ -9,10 +9,8 @@ whose results hold the runs; then `python scripts/results_page.py` writes the pa
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,14 +19,12 @@ from rnndrop.config.metrics import MEASURED
 from rnndrop.errors import RequestError
 from rnndrop.report.committed import EVALUATION, KEY
 from rnndrop.report.frames import load_runs
+from scripts.collect_results import read
 
 
 def main(arguments: Sequence[str]) -> int:
     """Collect; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", help="folders of runs")
-    parser.add_argument("--to", required=True, type=Path, metavar="CSV")
-    given = parser.parse_args(arguments)
+    given = read(arguments, __doc__)
     try:
         found = [row for folder in given.runs for run in load_runs(folder).to_dict("records") for row in _rows(run)]
     except RequestError as error:

@@ -22,12 +22,17 @@ from rnndrop.values import Scale
 SCALES = get_args(Scale)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Collect; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def read(arguments: Sequence[str], about: str | None) -> argparse.Namespace:
+    """The folders of runs and the CSV of a command line."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", help="folders of runs")
     parser.add_argument("--to", required=True, type=Path, metavar="CSV")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Collect; return the exit code."""
+    given = read(arguments, __doc__)
     try:
         runs = settled(given.runs, given.to)
     except RequestError as error:
