@@ -30,6 +30,9 @@ SIZE = ["data.train_tokens=4000", "model.hidden=16", "trainer.threads=1", "train
 RUN = ["run", *SIZE, "dropout=variational", "trainer.device=cpu"]
 SWEEP = ["sweep", *SIZE, "dropout=naive,variational", "seed=range(4)", "trainer.device=cpu", "--jobs", "2"]
 
+MOST = (0.5, 0.2, 0.1, 0.05, 0.0)
+"""Seconds from a checkpoint to a kill, at most: where a fast machine ends before the last kill, the next is tried."""
+
 
 def essence(folder: Path) -> dict[str, Any]:
     """All of a run that must not depend on how often it was killed."""
@@ -84,15 +87,18 @@ def wait_for_checkpoint(process: subprocess.Popen[bytes], output: Path, known: s
     return False
 
 
-def kill_again_and_again(command: list[str], output: Path, kills: int, dice: random.Random) -> int:
-    """Kill the whole process group `kills` times, then let the command end; return how many kills hit."""
+def kill_again_and_again(command: list[str], output: Path, kills: int, most: float, dice: random.Random) -> int:
+    """Kill the whole process group `kills` times, then let the command end; return how many kills hit.
+
+    Each falls within `most` seconds of a new checkpoint, unless the command ends before.
+    """
     hit = 0
     for _ in range(kills):
         known = set(output.rglob("checkpoint-*.safetensors"))
         process = start(command, output)
         if not wait_for_checkpoint(process, output, known):
             break
-        time.sleep(dice.random() * 0.5)
+        time.sleep(dice.uniform(0, most))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             hit += 1
@@ -104,15 +110,18 @@ def kill_again_and_again(command: list[str], output: Path, kills: int, dice: ran
     return hit
 
 
-def kill_workers(command: list[str], output: Path, kills: int, dice: random.Random) -> int:
-    """Give the command once and kill `kills` of its workers; return how many kills hit."""
+def kill_workers(command: list[str], output: Path, kills: int, most: float, dice: random.Random) -> int:
+    """Give the command once and kill `kills` of its workers; return how many kills hit.
+
+    The moments are those of `kill_again_and_again`.
+    """
     hit = 0
     process = start(command, output)
     while hit < kills and process.poll() is None:
         known = set(output.rglob("checkpoint-*.safetensors"))
         if not wait_for_checkpoint(process, output, known):
             break
-        time.sleep(dice.random() * 0.5)
+        time.sleep(dice.uniform(0, most))
         beats = filter(None, map(_beat, output.rglob("heartbeat.json")))
         workers = [beat["pid"] for beat in beats if _parent(beat["pid"]) == process.pid]
         if workers:
@@ -149,11 +158,16 @@ def main() -> None:
     options = parser.parse_args()
     command = [*(RUN if options.what == "run" else SWEEP), f"trainer.epochs={options.epochs}"]
     kill = kill_workers if options.what == "worker" else kill_again_and_again
+    dice = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
-        spared, killed = Path(folder) / "spared", Path(folder) / "killed"
+        spared = Path(folder) / "spared"
         if start(command, spared).wait() != 0:
             sys.exit("the spared command failed")
-        hit = kill(command, killed, options.kills, random.Random(options.seed))
+        for most in MOST:
+            killed = Path(folder) / f"killed-{most}"
+            hit = kill(command, killed, options.kills, most, dice)
+            if hit == options.kills:
+                break
         expected, found = essences(spared), essences(killed)
         resumed = [read.timing["resumed_from_steps"] for run in records.find_runs(killed) if (read := _read(run))]
     same = [name for name in expected if found.get(name) == expected[name]]
