@@ -25,6 +25,8 @@ SPLITS = ("train", "valid", "test")
 MEASURED = {"mc": "MC", "cache": "cache", "dynamic": "dynamic", "temperature": "temperature"}
 """How a split can be scored after training, besides as it was trained, with its title in a table's header."""
 
+_BESIDE_MC = tuple(mode for mode in MEASURED if mode != "mc")
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -64,7 +66,7 @@ def _bits(perplexity: float, config: Mapping[str, Any]) -> float | None:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("perplexity", "language_model", "perplexity", modes=("cache", "dynamic", "temperature")),
+        Metric("perplexity", "language_model", "perplexity", modes=_BESIDE_MC),
         Metric(
             "bits_per_character",
             "language_model",
@@ -75,7 +77,9 @@ METRICS = {
             note="bits: per character, log2 of the perplexity",
         ),
         Metric("rmse", "sentiment", "RMSE", note="RMSE in units of the ratings"),
-        Metric("score", OWN_TASK, "score", note="score: as the task defines it, the lower the better"),
+        Metric(
+            "score", OWN_TASK, "score", note="score: as the task defines it, the lower the better", modes=_BESIDE_MC
+        ),
     )
 }
 """A new metric is one row here. Those of one task stand together, its score first."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +13,7 @@ from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.evaluation.perplexity import perplexity
+from rnndrop.evaluation.perplexity import Measured, perplexity
 from rnndrop.models.encoder import weights_of
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
@@ -97,15 +95,13 @@ def _segments(
         yield loss, int((targets != batching.IGNORED).sum())
 
 
-def measure_dynamic(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
-    """Perplexities of the valid and test splits under dynamic evaluation, and its settings, as metrics.
+def measure_dynamic(model: LanguageModel, config: Config, corpus: Corpus) -> Measured:
+    """The settings of dynamic evaluation, and the perplexities of the valid and test splits under it.
 
-    Each split begins with the trained weights. A perplexity that is not finite is None.
+    Each split begins with the trained weights.
     """
     settings = config.evaluation.dynamic
-    metrics: dict[str, Any] = {"dynamic": settings.model_dump()}
     rms = gradient_rms(model, config.plan, corpus.train, settings) if settings.rule == "rms" else None
-    for split in ("valid", "test"):
-        value = dynamic_perplexity(model, config.plan, corpus.split(split), settings, rms)
-        metrics[f"{split}_perplexity_dynamic"] = value if math.isfinite(value) else None
-    return metrics
+    return settings.model_dump(), {
+        split: dynamic_perplexity(model, config.plan, corpus.split(split), settings, rms) for split in ("valid", "test")
+    }

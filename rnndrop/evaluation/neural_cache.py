@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +11,7 @@ from rnndrop.data import batching
 from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
-from rnndrop.evaluation.perplexity import perplexity
+from rnndrop.evaluation.perplexity import Measured, perplexity
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
 
@@ -61,12 +58,9 @@ def _mixed(nll: Tensor, keys: Tensor, words: Tensor, settings: CacheSettings) ->
     return torch.where(cached.any(1), -mixed, nll)
 
 
-def measure_cache(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
-    """Perplexities of the valid and test splits with the continuous cache, and its settings, as metrics."""
+def measure_cache(model: LanguageModel, config: Config, corpus: Corpus) -> Measured:
+    """The settings of the continuous cache, and the perplexities of the valid and test splits with it."""
     settings = config.evaluation.cache
-    metrics: dict[str, Any] = {"cache": settings.model_dump()}
-    for split in ("valid", "test"):
-        nll = cache_nll(model, config.plan, corpus.split(split), settings)
-        value = perplexity(nll)
-        metrics[f"{split}_perplexity_cache"] = value if math.isfinite(value) else None
-    return metrics
+    return settings.model_dump(), {
+        split: perplexity(cache_nll(model, config.plan, corpus.split(split), settings)) for split in ("valid", "test")
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
+
+Measured = tuple[dict[str, Any], dict[str, float]]
+"""What a way of evaluating comes to: its settings, and the perplexity of each split."""
 
 
 def perplexity(nll: np.ndarray) -> float:

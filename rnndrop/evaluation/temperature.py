@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from rnndrop.config.schema import Config
 from rnndrop.data.corpus import Corpus
-from rnndrop.evaluation.perplexity import perplexity, stream_nll
+from rnndrop.evaluation.perplexity import Measured, perplexity, stream_nll
 from rnndrop.models.language_model import LanguageModel
 
 LOW, HIGH = 0.5, 1.5  # between which the temperature is looked for …
@@ -28,15 +26,12 @@ def tuned(score: Callable[[float], float]) -> float:
     return min(1.0, round(float(found.x), DECIMALS), key=score)
 
 
-def measure_temperature(model: LanguageModel, config: Config, corpus: Corpus) -> dict[str, Any]:
-    """Perplexities of the valid and test splits at the temperature that valid is best at, as metrics; deterministic."""
+def measure_temperature(model: LanguageModel, config: Config, corpus: Corpus) -> Measured:
+    """The temperature that valid is best at, and the perplexities of the valid and test splits at it; deterministic."""
 
     def nll(split: str, temperature: float) -> np.ndarray:
         return stream_nll(model, config.plan, corpus.split(split), config.evaluation, temperature)
 
     best = tuned(lambda temperature: float(nll("valid", temperature).mean(dtype=np.float64)))
-    metrics: dict[str, Any] = {"temperature": {**config.evaluation.temperature.model_dump(), "value": best}}
-    for split in ("valid", "test"):
-        value = perplexity(nll(split, best))
-        metrics[f"{split}_perplexity_temperature"] = value if math.isfinite(value) else None
-    return metrics
+    perplexities = {split: perplexity(nll(split, best)) for split in ("valid", "test")}
+    return {**config.evaluation.temperature.model_dump(), "value": best}, perplexities

@@ -57,14 +57,15 @@ class Task(ABC, Generic[D, M]):
     """One task. Its row in `rnndrop.config.tasks.TASKS` has what displays and reports need of it.
 
     `modes` are the ways to evaluate besides Monte Carlo, by their group below `evaluation`: each takes the model, the
-    configuration and the data, and returns metrics. One of the user's own has no row: `name` is its import path,
-    `source` the sha256 of its file, and of the settings that a language model alone acts on it `takes` some.
+    configuration and the data, and returns its settings and the task's score on the splits. One of the user's own has
+    no row: `name` is its import path, `source` the sha256 of its file, and of the settings that a language model alone
+    acts on it `takes` some.
     """
 
     name: str
     source: str = ""
     takes: ClassVar[Collection[str]] = ()
-    modes: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]] = {}
+    modes: ClassVar[Mapping[str, Callable[..., tuple[dict[str, Any], dict[str, float]]]]] = {}
 
     def load(self, settings: DataSettings) -> D:
         """The data that `settings` describe. Raises RequestError."""
@@ -133,7 +134,12 @@ class Task(ABC, Generic[D, M]):
                 raise RequestError(f"evaluation={mode} has no meaning for task={self.name}.")
         metrics: dict[str, Any] = {}
         for mode in modes:
-            metrics |= self.monte_carlo(model, config, data) if mode == "mc" else self.modes[mode](model, config, data)
+            if mode == "mc":
+                metrics |= self.monte_carlo(model, config, data)
+                continue
+            metrics[mode], scores = self.modes[mode](model, config, data)
+            for split, value in scores.items():
+                metrics[f"{split}_{self.metric}_{mode}"] = value if math.isfinite(value) else None
         return metrics
 
     def monte_carlo(self, model: M, config: Config, data: D) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_a_temperature_of_one_is_none(dtype: torch.dtype) -> None:
     assert not np.array_equal(stream_nll(model, plan({}), TOKENS, AT.evaluation, 0.9), plain)
 
 
-def measured(model: LanguageModel, valid: np.ndarray, test: np.ndarray) -> dict[str, Any]:
+def measured(model: LanguageModel, valid: np.ndarray, test: np.ndarray) -> tuple[dict[str, Any], dict[str, float]]:
     splits = {"valid": valid, "test": test}
     corpus: Any = SimpleNamespace(split=lambda name: splits[name])
     return measure_temperature(model, AT, corpus)
@@ -84,13 +84,13 @@ def test_it_is_tuned_on_valid_and_applied_to_test(written_at: float) -> None:
     valid, test = written_by(model, written_at, 0), written_by(model, 0.6, 1)
     grid = {each: float(np.mean(naive(model, each, valid))) for each in np.arange(60, 140, 2) / 100}
     best = min(grid, key=grid.__getitem__)
-    metrics = measured(model, valid, test)
-    found = metrics["temperature"]["value"]
-    assert metrics["temperature"]["tune"] and found == pytest.approx(best, abs=0.0201)
+    settings, perplexities = measured(model, valid, test)
+    found = settings["value"]
+    assert settings["tune"] and found == pytest.approx(best, abs=0.0201)
     assert found == pytest.approx(written_at, abs=0.15)
     of_valid, of_test = (math.exp(np.mean(naive(model, found, tokens))) for tokens in (valid, test))
-    assert metrics["valid_perplexity_temperature"] == pytest.approx(of_valid, rel=1e-10)
-    assert metrics["test_perplexity_temperature"] == pytest.approx(of_test, rel=1e-10)
+    assert perplexities["valid"] == pytest.approx(of_valid, rel=1e-10)
+    assert perplexities["test"] == pytest.approx(of_test, rel=1e-10)
     assert of_valid <= perplexity(stream_nll(model, plan({}), valid, AT.evaluation))
 
 

@@ -102,9 +102,13 @@ def test_the_source_is_part_of_the_run(here: Path) -> None:
 
 
 def test_one_that_is_based_on_ours_takes_what_ours_does() -> None:
-    words = ["data=synthetic", "data.train_tokens=1500", "task=mine_tasks:Words", "trainer.ar=1"]
+    words = ["data=synthetic", "data.train_tokens=1500", "task=mine_tasks:Words", "trainer.ar=1", "evaluation=cache"]
     own, ours = (rnndrop.run([*SHAPE, "trainer.epochs=1", *words, *more]) for more in ([], ["task=language_model"]))
-    assert own.metrics["test_score"] == ours.metrics["test_perplexity"] and own.run_id != ours.run_id
+    of_both = {name.replace("perplexity", "score"): value for name, value in ours.metrics.items()}
+    assert own.metrics == of_both and {"test_score", "test_score_cache"} <= of_both.keys()
+    assert own.run_id != ours.run_id
+    shown = table("results/runs", metric="test_score_cache")
+    assert shown.frame["test_score_cache"].to_list() == [own.metrics["test_score_cache"]]
 
 
 def test_tasks_are_not_ranked_together() -> None:
