@@ -64,7 +64,7 @@ def pins() -> dict[str, str]:
     """The hash of each run, by its overrides."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        words = [*SMALL, f"data.file={write_text(scratch / 'words.txt')}"]
+        words = [*SMALL, f"data.file={write_text(scratch / 'words.txt')}", "data.min_count=90"]  # with some <unk>
         rated = [*reviews.SMALL, f"data.file={reviews.write(scratch / 'reviews.tsv')}"]
         found = {" ".join(own): pin([*words, *own], scratch / "runs") for own in [*PLANS, *OTHERS]}
         found["resumed"] = pin(words, scratch / "resumed", interrupted=True)
