@@ -175,9 +175,10 @@ def load(paths: list[str], conditions: list[str], span: str | None = None) -> tu
     chosen = where(runs, conditions)
     if span:
         chosen = last(chosen, span)
-    chosen, found = without_trials(chosen, conditions), len(chosen)
-    if trials := found - len(chosen):
-        print(f"{trials} trials of searches are left out: --where label=trial shows them.", file=sys.stderr)
+    chosen, found = without_trials(chosen, conditions), chosen
+    if trials := found.drop(chosen.index)["label"].to_list():
+        labels = ",".join(dict.fromkeys(trials))
+        print(f"{len(trials)} trials of searches are left out: --where label={labels} shows them.", file=sys.stderr)
     if chosen.empty:
         raise RequestError(
             f"None of the {len(runs)} runs in {' '.join(paths)} matches {'--where and --last' if span else '--where'}."

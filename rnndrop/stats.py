@@ -92,14 +92,14 @@ def difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Difference:
 
     Welch's interval: the plans may differ in how far they spread and in how many seeds they have. Why it is this one:
     docs/guide/claims.md. Scores that are all alike leave nothing to test: p is 1 where both plans' are the same and 0
-    elsewhere. A score of 0 has no ratio: all but the difference are NaN.
+    elsewhere. A score of 0 or less has no ratio: all but the difference are NaN.
     """
     from scipy.special import stdtr, stdtrit
 
     a, b = (np.asarray(each, float) for each in (a, b))
     if a.ndim != 1 or b.ndim != 1:
         raise ValueError(f"scores are two vectors, not {a.shape} and {b.shape}")
-    with np.errstate(divide="ignore"):  # a score of 0 has no ratio
+    with np.errstate(divide="ignore", invalid="ignore"):  # a score of 0 or less has no ratio
         logs = np.log(a), np.log(b)
     nan = math.nan
     if not (len(a) and len(b)):

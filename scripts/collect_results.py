@@ -17,6 +17,7 @@ from rnndrop.config.compose import choices
 from rnndrop.errors import RequestError
 from rnndrop.report.committed import histories, settled, tidy, write
 from rnndrop.reproduction.recipe import label
+from rnndrop.store.records import TRIAL
 from rnndrop.values import Scale
 
 SCALES = get_args(Scale)
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     others = {label(name, scale) for name in choices("reproduce") for scale in SCALES if name != given.to.stem}
+    others |= {f"{TRIAL}-{name}" for name in others}
     if (foreign := runs["label"].isin(others)).any():
         print(f"left out: {foreign.sum()} runs of {', '.join(sorted(runs.loc[foreign, 'label'].unique()))}")
         runs = runs[~foreign]

@@ -40,7 +40,7 @@ class Outcome:
 
 
 LATE = (
-    "itables", "jinja2", "matplotlib.pyplot", "pandas", "plotext", "plotly.io",
+    "itables", "jinja2", "matplotlib.figure", "pandas", "plotext", "plotly.io",
     "rich.progress", "scipy.stats", "tabulate", "torch._dynamo", "typer.rich_utils",
 )  # fmt: skip
 """What the commands import late; `torch._dynamo` is what every optimizer of torch imports."""

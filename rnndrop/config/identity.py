@@ -82,6 +82,12 @@ def canonical(tree: Mapping[str, Any], rules: Rules | None = None) -> dict[str, 
     return {**_settings(tree, rules.active, _later_defaults()), **rules.settings}
 
 
+def is_one_run(settings: Mapping[str, Any]) -> bool:
+    """Whether every seed is the same run: all that is drawn under `canonical` settings has a seed of its own."""
+    seeds = [value for name, value in settings.items() if name.startswith("seeds.")]
+    return bool(seeds) and None not in seeds
+
+
 def canonical_rules(tree: Mapping[str, Any]) -> Rules:
     """The part of `canonical` that follows from the dropout and the number of layers, whatever else is set."""
     found = _rules(tree)

@@ -16,9 +16,9 @@ def percent(ln: float) -> str:
     return f"{_signed(ln)} %"
 
 
-def evidence(ln_e: float) -> str:
+def evidence(ln_e: float, digits: int = 3) -> str:
     """E, in three digits up to a million."""
-    return f"{math.exp(ln_e):.3g}" if ln_e < math.log(1e6) else "more than a million"
+    return f"{math.exp(ln_e):.{digits}g}" if ln_e < math.log(1e6) else "more than a million"
 
 
 def change(pair: Pair) -> str:
@@ -97,8 +97,20 @@ def _sides(decision: Decision, two: Pair | None) -> str:
 
 
 def _of_bound(ln_e: float, decision: Decision) -> str:
+    """E beside the bound, in as many digits as it takes to see which is larger."""
     bound = decision.rule.ln_bound(len(decision.contestants))
-    return f"{evidence(ln_e)} {'≥' if ln_e >= bound else '<'} {math.exp(bound):.4g}"
+    reached = ln_e >= bound
+    digits = next((each for each in range(3, 16) if _seen(ln_e, bound, each) == reached), 16)
+    return f"{evidence(ln_e, digits)} {'≥' if reached else '<'} {_bound(bound, digits)}"
+
+
+def _seen(ln_e: float, bound: float, digits: int) -> bool:
+    """Whether E is seen to have reached the bound when both have so many digits."""
+    return ln_e >= math.log(1e6) or float(evidence(ln_e, digits)) >= float(_bound(bound, digits))
+
+
+def _bound(ln: float, digits: int) -> str:
+    return f"{math.exp(ln):.{max(4, digits)}g}"
 
 
 def _standing(decision: Decision, index: int, number: int, pair: Pair) -> str:

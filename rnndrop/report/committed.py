@@ -17,7 +17,7 @@ from rnndrop.config.identity import FILES, canonical, float32_id, of_identity, r
 from rnndrop.config.metrics import every
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
-from rnndrop.report.frames import SkippedRecordWarning, column_types, load_runs
+from rnndrop.report.frames import SkippedRecordWarning, column_types, finished_first, load_runs
 from rnndrop.report.redefined import redefined
 from rnndrop.store.records import read_history
 
@@ -27,7 +27,7 @@ ENVIRONMENT = {"hardware": "device_name", "threads": "threads", "torch": "torch"
 TIDY = (
     "run_id", "seed", "label", "status", "data", "train_tokens", "model", "dropout", "plan",
     "valid_perplexity", "test_perplexity", "train_perplexity", "valid_perplexity_mc", "test_perplexity_mc",
-    "test_perplexity_mc_stderr", "best_epoch", "epochs", "parameters", "train_seconds", "tokens_per_second",
+    "test_perplexity_mc_stderr", "mc", "best_epoch", "epochs", "parameters", "train_seconds", "tokens_per_second",
     "hardware", "device", "threads", "rnndrop", "torch", "python", "git_revision", "git_dirty", "data_sha256",
     "overrides", "settings",
 )  # fmt: skip
@@ -114,7 +114,8 @@ def write(path: Path, table: pd.DataFrame) -> None:
     table = _as_text(StringIO(table.to_csv(index=False)))
     if path.exists():
         old, new = _as_text(path), set(zip(table["run_id"], table["seed"], strict=True))
-        table = pd.concat([old[[key not in new for key in zip(old["run_id"], old["seed"], strict=True)]], table])
+        others = old[[key not in new for key in zip(old["run_id"], old["seed"], strict=True)]]
+        table = pd.concat([others.reindex(columns=table.columns, fill_value=""), table])
     path.parent.mkdir(parents=True, exist_ok=True)
     numbers = ["seed", "epoch"] if "epoch" in table else ["seed"]
     order = table.astype(dict.fromkeys(numbers, int)).reset_index(drop=True).sort_values(["run_id", *numbers]).index
@@ -186,7 +187,7 @@ def collected(path: Path) -> pd.DataFrame:
         folder=pd.Series(places, index=runs.index, dtype="string"),
         environment=pd.Series(where, index=runs.index, dtype=object),
     )
-    return runs.drop_duplicates(KEY, keep="last").reset_index(drop=True)[list(column_types())]
+    return finished_first(runs[::-1]).reset_index(drop=True)[list(column_types())]
 
 
 def epochs(folder: Path) -> list[dict[str, Any]]:

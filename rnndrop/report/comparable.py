@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from rnndrop.config.identity import is_one_run
 from rnndrop.config.metrics import MEASURED
 from rnndrop.config.tasks import TASKS
 from rnndrop.data.unk import unk_warning
@@ -31,6 +32,19 @@ def alike(runs: pd.DataFrame) -> pd.DataFrame:
             if len(others := ways[ways != commonest(ways.to_list())]):
                 runs.loc[others.index, _filled(mode)] = pd.NA
     return runs
+
+
+def once(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs that may be counted as seeds: of those that are one run under several seeds the first that has finished."""
+    return runs[~_again(runs)]
+
+
+def _again(runs: pd.DataFrame) -> pd.Series:
+    """Which runs have finished and only repeat another one (`is_one_run`)."""
+    distinct = runs.drop_duplicates("run_id")
+    alike = {run for run, own in zip(distinct["run_id"], distinct["settings"], strict=True) if is_one_run(own)}
+    done = (runs["status"] == "finished") & runs["run_id"].isin(alike)
+    return done & runs[["run_id", "data_sha256"]].where(done).duplicated()
 
 
 def measured(done: pd.DataFrame) -> list[str]:
@@ -63,6 +77,8 @@ def caveats(runs: pd.DataFrame) -> list[str]:
         "code revision": revisions,
     }
     lines = [f"not alike: {what} {_some(values)}" for what, values in found.items() if len(values) > 1]
+    if again := int(_again(done).sum()):
+        lines.append(f"counted once: {again} runs that are another one again, since all that is drawn has a fixed seed")
     if any("dirty" in each for each in revisions):
         lines.append("dirty: some runs come from a working tree with uncommitted changes")
     return [*lines, *_measured_otherwise(done), *_unknown_words(done)]

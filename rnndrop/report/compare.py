@@ -12,7 +12,7 @@ from rnndrop import stats
 from rnndrop.config.metrics import columns, metric_of, mode_of
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.errors import RequestError, unknown
-from rnndrop.report.comparable import alike
+from rnndrop.report.comparable import alike, once
 from rnndrop.report.select import of_task
 from rnndrop.report.settings import dropout_labels, show, varying
 from rnndrop.store.nll_blocks import read_blocks
@@ -43,14 +43,14 @@ def compare(
     Columns: `data`, `data_sha256`, `run_id`, `model`, `dropout` (a label that tells the plans apart), `plan`, one
     column for each further setting that varies, `n` finished seeds, how many `diverged`, `failed` or were
     `interrupted`; for each metric its mean over `_n` seeds, `_std` and the bounds `_low` and `_high` of the 95 %
-    interval of the mean; `ratio` to the best row of the corpus. With a `baseline` (a dropout label, a run id, or
-    KEY=VALUE of a setting): `baseline`, the run id that a row is compared with, `change` (ratio of perplexities - 1,
-    of geometric means over all seeds of both) with `change_low` and `change_high`, `difference` of perplexities, `p`,
-    its degrees of freedom `df` (`rnndrop.stats.difference`) and the Holm-corrected `p_holm`. Of an
-    `interval` of "text" or "both" these are of the test text, or of seeds and text (`difference_with_text`), and the
-    column `interval` says so. With `bootstrap`:
-    `test_low` and `test_high`, the 95 % interval that the choice of the test set leaves (and `change_test_low`,
-    `_high`). Without `intervals` the bounds of the means are left out, and with them scipy's import.
+    interval of the mean; `ratio` to the best row of the corpus, where scores are positive. With a `baseline` (a
+    dropout label, a run id, or KEY=VALUE of a setting): `baseline`, the run id that a row is compared with, `change`
+    (ratio of perplexities - 1, of geometric means over all seeds of both) with `change_low` and `change_high`,
+    `difference` of perplexities, `p`, its degrees of freedom `df` (`rnndrop.stats.difference`) and the Holm-corrected
+    `p_holm`. Of an `interval` of "text" or "both" these are of the test text, or of seeds and text
+    (`difference_with_text`), and the column `interval` says so. With `bootstrap`: `test_low` and `test_high`, the 95 %
+    interval that the choice of the test set leaves (and `change_test_low`, `_high`). Without `intervals` the bounds of
+    the means are left out, and with them scipy's import.
     """
     if metric not in columns():
         raise unknown("metric", metric, columns())
@@ -64,7 +64,7 @@ def compare(
             raise RequestError(f"No run here has {metric}: none that has finished has {measure.needs}.")
     if mode_of(metric) and runs[metric].isna().all():
         raise RequestError(f"No run here has {metric}. To measure it: {_measuring(mode_of(metric))}")
-    runs = alike(placed(runs))
+    runs = once(alike(placed(runs)))
     usual = [name for name in columns(measure.task) if not metric_of(name).of and mode_of(name) in (None, "mc")]
     metrics = [name for name in columns(measure.task) if name in usual or runs[name].notna().any()]
     table = _groups(runs, metrics, [*MEANS, f"test_{task.metric}_mc_stderr"], intervals)
@@ -77,7 +77,7 @@ def compare(
         ignore_index=True,
     )
     best = table.groupby("data_sha256", dropna=False)[metric].transform("min" if measure.lower_is_better else "max")
-    table["ratio"] = table[metric] / best
+    table["ratio"] = (table[metric] / best).where((best > 0) & (table[metric] > 0))
     if baseline is not None:
         table = _add_baseline(table, runs, metric, baseline)
     if interval != "seeds":
@@ -187,29 +187,43 @@ def _partners(part: pd.DataFrame, baseline: str) -> list[str | None]:
         chosen = part["dropout"] == value
     else:
         chosen = pd.Series([show(each.get(name)) == value for each in part["settings"]], index=part.index)
-        context = ["dropout", *(column for column in context if column != name)]
-        if name in MODEL:
-            context = [column for column in context if column != "model"]
-            others = [key for key in MODEL if key != name]
-            if name == "model.module":  # ours have a cell, one of the user's own has options
-                others.remove("model.cell")
-                context = [column for column in context if not column.startswith("model.options.")]
-            part = part.assign(**{key: [show(each.get(key)) for each in part["settings"]] for key in others})
-            context += others
+        part, context = _beside(part, name, value, context)
     keys = [tuple(row) for row in part[context].astype(str).to_numpy()]
     homes = {key: run for key, run, yes in zip(keys, part["run_id"], chosen, strict=True) if yes}
-    if name == "model.module" and len(homes) < chosen.sum():
+    if len(homes) < chosen.sum():
         raise RequestError(f"--baseline {baseline} is several rows here. Give the run id of one: --baseline RUN.")
     own = [homes.get(key) for key in keys]
     return [run if run != mine else None for run, mine in zip(own, part["run_id"], strict=True)]
+
+
+def _beside(part: pd.DataFrame, name: str, value: str, context: list[str]) -> tuple[pd.DataFrame, list[str]]:
+    """The columns in which rows must agree that differ in the setting `name` alone; `part` with all of them."""
+    context = ["dropout", *(column for column in context if column != name)]
+    if name.startswith("dropout."):  # the label says it too: in its place all else that the plans are
+        own = name.removesuffix("p") if name.endswith(".p") and value == "0" else name  # nothing has no kind
+        others = [key for key in varying(list(part["settings"])) if _of_dropout(key) and not key.startswith(own)]
+        context = [*context[1:], *others]
+    elif name in MODEL:
+        others = [key for key in MODEL if key != name]
+        if name == "model.module":  # ours have a cell, one of the user's own has options
+            others.remove("model.cell")
+            context = [column for column in context if not column.startswith("model.options.")]
+        context = [*(column for column in context if column != "model"), *others]
+    else:
+        return part, context
+    return part.assign(**{key: [show(each.get(key)) for each in part["settings"]] for key in others}), context
+
+
+def _of_dropout(setting: str) -> bool:
+    """Whether a setting is a part of what the plan drops, which its name is not."""
+    return setting.startswith("dropout.") and setting != "dropout.name"
 
 
 def _of_text(table: pd.DataFrame, runs: pd.DataFrame, metric: str, interval: Interval) -> pd.DataFrame:
     """The differences anew, the test text being one of many. Raises RequestError where there are none of test NLLs."""
     if metric != "test_perplexity" or "baseline" not in table:
         raise RequestError(f"--interval {interval} is for differences of test_perplexity: give --baseline.")
-    folders = runs[runs["status"] == "finished"].groupby(GROUP, dropna=False)["folder"].agg(list)
-    blocks = {key: [each for each in map(read_blocks, paths) if each is not None] for key, paths in folders.items()}
+    blocks = _blocks(runs)
     found = []
     for sha, run, other in zip(table["data_sha256"], table["run_id"], table["baseline"], strict=True):
         plans = [blocks.get((sha, name), []) for name in (run, other)]
@@ -223,6 +237,17 @@ def _of_text(table: pd.DataFrame, runs: pd.DataFrame, metric: str, interval: Int
     names = ("df", "change_low", "change_high", "p")
     table = table.assign(interval=interval, **{name: [each[name] for each in found] for name in names})
     return table.assign(p_holm=table.groupby("data_sha256", dropna=False)["p"].transform(_holm))
+
+
+def _blocks(runs: pd.DataFrame) -> dict[Any, list[np.ndarray]]:
+    """(corpus, run id) → the NLLs of the test text of its finished runs; none where one has them not.
+
+    What they bound would be of other seeds than the score beside it.
+    """
+    folders = runs[runs["status"] == "finished"].groupby(GROUP, dropna=False)["folder"].agg(list)
+    found = {key: [read_blocks(path) for path in paths] for key, paths in folders.items()}
+    whole = {key: [each for each in every if each is not None] for key, every in found.items()}
+    return {key: every if len(every) == len(found[key]) else [] for key, every in whole.items()}
 
 
 def _holm(p: pd.Series) -> pd.Series:
@@ -248,14 +273,13 @@ def _no_baseline(table: pd.DataFrame, baseline: str) -> str:
 
 def _add_bootstrap(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """The interval that redrawing the test set's blocks gives each group, its seeds averaged."""
-    folders = runs[runs["status"] == "finished"].groupby(GROUP, dropna=False)["folder"].agg(list)
+    nlls = _blocks(runs)
     parts = []
     for sha, part in table.groupby("data_sha256", sort=False, dropna=False):
         means: dict[str, np.ndarray] = {}
         counts: np.ndarray | None = None
         for run in part["run_id"]:
-            found = [read_blocks(folder) for folder in folders.get((sha, run), [])]
-            blocks = [each for each in found if each is not None]
+            blocks = nlls.get((sha, run), [])
             if blocks and all(each.shape == blocks[0].shape for each in blocks):
                 counts = blocks[0][1] if counts is None else counts
                 if np.array_equal(counts, blocks[0][1]):

@@ -102,10 +102,10 @@ def save(figure: Any, path: Path) -> None:
 
 
 def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 4), **options: Any) -> Any:
-    matplotlib = need("matplotlib", "plots")
-    matplotlib.use("Agg")
-    pyplot = need("matplotlib.pyplot", "plots")
-    return pyplot.subplots(rows, columns, figsize=(_page.get().width or size[0], size[1]), squeeze=False, **options)
+    """A figure of its own, which pyplot knows nothing of: that would keep it, and have a backend chosen for all."""
+    figure = need("matplotlib.figure", "plots").Figure(figsize=(_page.get().width or size[0], size[1]))
+    need("matplotlib.backends.backend_agg", "plots").FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
 def _height(usual: float) -> float:

@@ -14,10 +14,11 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import Rules, canonical, canonical_rules
+from rnndrop.config.identity import Rules, canonical, canonical_rules, former
 from rnndrop.config.metrics import MEASURED, columns, every, mode_of
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
+from rnndrop.report.redefined import redefined
 from rnndrop.report.settings import plan_text, show
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
@@ -80,10 +81,11 @@ class SkippedRecordWarning(UserWarning):
 def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFrame:
     """One row for each run and seed below `path` and `more`, with the columns and types of `column_types()`.
 
-    A path may also be a CSV that scripts/collect_results.py has written; a run that a folder has too is the folder's.
-    Copies of a record count once; where they differ, one is used (`records.best`) and the others are left out. What is
-    left out, a damaged or foreign record or one of another schema too, is named in a SkippedRecordWarning. Raises
-    RequestError where there is no record at all, or in one of several folders nothing to read.
+    A path may also be a CSV that scripts/collect_results.py has written; a run that a folder has too is the folder's,
+    if it has finished there. Copies of a record count once; where they differ, one is used (`records.best`) and the
+    others are left out. What is left out, a damaged or foreign record, one of another schema, or one whose settings
+    mean something else by now (`redefined`), is named in a SkippedRecordWarning. Raises RequestError where there is no
+    record at all, or in one of several folders nothing to read.
     """
     if files := [Path(each) for each in (path, *more) if is_file_of_runs(each)]:
         return _with_files([each for each in (path, *more) if not is_file_of_runs(each)], files)
@@ -98,10 +100,17 @@ def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFr
                 skipped += 1
                 reason = f"cannot be read: {error.reason}" if isinstance(error, UnreadableError) else error
                 warnings.warn(f"left out {folder / RECORD}: {reason}", SkippedRecordWarning, stacklevel=2)
+        if runs.outdated:
+            first, *others = runs.outdated
+            many = f" and {len(others)} more" if others else ""
+            warnings.warn(
+                f"left out {first}{many}: their settings mean something else by now",
+                SkippedRecordWarning, stacklevel=2,
+            )  # fmt: skip
         rows = runs.chosen()
         if not rows:
             where = " ".join(map(str, [path, *more]))
-            what = f"No readable run in {where}" if skipped else f"No runs in {where}"
+            what = f"No readable run in {where}" if skipped or runs.outdated else f"No runs in {where}"
             raise RequestError(f"{what}. To make some: rnndrop sweep dropout=none,naive,variational")
         for used, other, parts in runs.contradictions:
             warnings.warn(
@@ -121,7 +130,19 @@ def _with_files(folders: Sequence[str | Path], files: Sequence[Path]) -> pd.Data
 
     parts = [load_runs(*folders)] if folders else []
     parts += [collected(file) for file in files]
-    return pd.concat(parts, ignore_index=True).drop_duplicates(["run_id", "seed"], ignore_index=True)
+    return finished_first(pd.concat(parts, ignore_index=True)).reset_index(drop=True)
+
+
+def finished_first(runs: pd.DataFrame) -> pd.DataFrame:
+    """Each corpus, run id and seed once, by index: the first that has finished, or the first where none has.
+
+    A run that failed before it had read its corpus is of that of its namesakes.
+    """
+    key = ["run_id", "seed"]
+    corpus = runs["data_sha256"].fillna(runs.groupby(key)["data_sha256"].transform("first"))
+    order = (runs["status"] != "finished").sort_values(kind="stable").index
+    copies = runs[key].assign(corpus=corpus).loc[order].duplicated()
+    return runs[~copies.reindex(runs.index)].sort_index()
 
 
 def _folders(roots: list[str | Path]) -> list[tuple[Path, int]]:
@@ -159,6 +180,7 @@ class _Runs:
 
     def __init__(self) -> None:
         self.contradictions: list[tuple[Path, Path, list[str]]] = []
+        self.outdated: list[Path] = []
         self._numbers = [name for name, kind in column_types().items() if kind in ("Int64", "Float64")]
         self._copies: dict[tuple[str, int], dict[str | None, list[_Copy]]] = {}
         self._count = count()
@@ -167,7 +189,11 @@ class _Runs:
 
     def add(self, record: Record, folder: Path, depth: int) -> None:
         """Raises DamagedRecordError where a part of the record is missing or of another type."""
-        row = _row(record, folder, *self._plan(record), self._numbers)
+        run_id, settings, plan = self._plan(record)
+        if former(record.run_id) and redefined({"run_id": record.run_id, "settings": settings}):
+            self.outdated.append(folder)
+            return
+        row = _row(record, folder, run_id, settings, plan, self._numbers)
         copies = self._copies.setdefault((row["run_id"], record.seed), {})
         copies.setdefault(row["data_sha256"], []).append(_Copy(next(self._count), row, record, folder, depth))
 
@@ -233,7 +259,7 @@ def _row(
             "model": f"{_cell(record, settings)} {settings['model.layers']}×{settings['model.hidden']}",
             "dropout": settings["dropout.name"],
             "plan": plan,
-            **{mode: _how(own) if (own := record.metrics.get(mode)) else None for mode in MEASURED},
+            **{mode: how(own) if (own := record.metrics.get(mode)) else None for mode in MEASURED},
             **{f"{split}_oov_rate": rate for split, rate in record.data.get("oov_rate", {}).items()},
             "parameters": record.model.get("parameters"),
             "floor_perplexity": record.data.get("floor_perplexity"),
@@ -259,8 +285,8 @@ def _row(
     return row
 
 
-def _how(settings: Mapping[str, Any]) -> str:
-    """How a mode was measured; what it found of each run, the `value` of a temperature, is no part of it."""
+def how(settings: Mapping[str, Any]) -> str:
+    """How a mode was measured, as `samples=100 masks=pass`; what it found of each run, a `value`, is no part of it."""
     return " ".join(f"{name}={show(value)}" for name, value in settings.items() if name != "value")
 
 

@@ -227,7 +227,7 @@ def _notes(table: pd.DataFrame, done: pd.DataFrame, metric: str, keys: set[str])
         words.append(f"Runs that did not finish, and do not count: {', '.join(lost)}.")
     if metric.startswith("test") and metric in keys and ours[metric].notna().any():
         sign = 1 if metric_of(metric).lower_is_better else -1
-        chosen = int((sign * ours[series.valid_of(metric)].astype(float)).argmin())
+        chosen = int(ours[series.valid_of(metric)].astype(float).argmin())
         if chosen != int((sign * ours[metric].astype(float)).argmin()):
             words.append(f"By the valid split one would choose {series.labels(ours)[chosen]}.")
     if ours["floor_perplexity"].notna().any():

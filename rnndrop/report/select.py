@@ -14,7 +14,7 @@ import pandas as pd
 from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric, task_spec
 from rnndrop.errors import RequestError, suggestion, unknown
 from rnndrop.report.settings import show
-from rnndrop.store.records import TRIAL
+from rnndrop.store.records import is_trial
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
@@ -65,7 +65,7 @@ def without_trials(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFram
     """Leave out the trials of searches, unless a condition is about the label."""
     if any(re.match(r"\s*label\s*(=|!=)", condition) for condition in conditions):
         return runs
-    return runs[runs["label"].fillna("") != TRIAL]
+    return runs[~runs["label"].fillna("").map(is_trial).astype(bool)]
 
 
 def _values(runs: pd.DataFrame, key: str) -> pd.Series:

@@ -22,6 +22,7 @@ from rnndrop.report.compare import UNFINISHED, placed, settings_columns
 from rnndrop.report.published import note
 from rnndrop.report.settings import brief
 from rnndrop.stats import stars
+from rnndrop.store.records import TEST_NLL
 
 _PLACES = {
     "valid": 7, "test": 6, **{f"{split} {title}": 5 for title in MEASURED.values() for split in ("test", "valid")},
@@ -250,7 +251,8 @@ def _change(row: Any, baselines: set[str]) -> str:
     if not isinstance(row["baseline"], str):
         return "baseline" if row["run_id"] in baselines else "no counterpart"
     if pd.isna(row["change"]):
-        return "not measured"
+        difference = row["difference"]
+        return "not measured" if pd.isna(difference) else f"{number(difference, sign='+')} (no ratio)".replace("-", "−")
     shown = f"{signed(row['change'])} %"
     if pd.isna(row["change_low"]):
         return shown
@@ -341,6 +343,13 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
             + (f" [{HOW[ours['interval'].iloc[0] if 'interval' in ours else 'seeds']}]" if bounded else "")
             + f", * p<.05 ** p<.01 *** p<.001, Holm-corrected over {tests} comparison{'s' * (tests > 1)}" * bool(tests)
         )
+        if (ours["change"].isna() & ours["difference"].notna()).any():
+            notes.append("no ratio: scores that are not above 0 have none; the difference of the means, untested")
+        unbounded = ours[ours["change"].notna() & ours["change_low"].isna()]
+        if "interval" in ours and len(unbounded):
+            named = ", ".join(series.labels(unbounded))
+            several = ", and two seeds" * (ours["interval"].iloc[0] == "both")
+            notes.append(f"no interval for {named}: it needs the {TEST_NLL} of every run on both sides{several}")
     if metric.startswith("test") and ours[metric].notna().any():
         sign = 1 if metric_of(metric).lower_is_better else -1
         chosen = int(ours[series.valid_of(metric)].astype(float).argmin())

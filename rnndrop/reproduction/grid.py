@@ -73,9 +73,10 @@ def changes(measured: Measured, grid: Grid) -> Table:
 
 
 def tally(measured: Measured) -> str:
-    """How many of the differences are decided, and how: "of 63 differences 40 better, …"."""
+    """How many of the differences are decided, and how: "63 differences: 40 better, …"."""
     said = Counter(verdict(line) for line in _lines(measured).values() if _tested(line))
     parts = [f"{said[each]} {each}" for each in VERDICTS]
+    parts += [f"{said['']} of one seed, which are not tested"] * bool(said[""])
     return f"{sum(said.values())} differences: {', '.join(parts)}"
 
 

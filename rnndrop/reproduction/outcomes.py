@@ -13,6 +13,7 @@ from rnndrop.config.identity import float32_id, run_id
 from rnndrop.config.tasks import TASKS, TaskSpec, task_spec
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
+from rnndrop.report.frames import how
 from rnndrop.report.published import comparable, published
 from rnndrop.report.sheet import header
 from rnndrop.reproduction.recipe import Plan, Reproduction, Row
@@ -30,6 +31,7 @@ class Outcome:
     code counts otherwise (`valid_comparable` of `results/reference`). `difference` is ours minus the comparable one;
     `tolerance` the published deviation over seeds, or 1 % where none is given or where it was rounded to zero. At small
     scale, or with `overrides` that change what is computed, both, and `within`, are None: such runs reproduce nothing.
+    `sampled` is how a Monte-Carlo score was, in which the runs that it is of agree; None where that is not known.
     """
 
     reproduction: str
@@ -48,6 +50,7 @@ class Outcome:
     difference: float | None
     tolerance: float | None
     within: bool | None
+    sampled: str | None = None
 
 
 def outcomes(
@@ -98,18 +101,20 @@ def metrics_of(task: TaskSpec) -> tuple[str, ...]:
 def settle(jobs: Iterable[Job], runs: pd.DataFrame) -> None:
     """Give jobs the states and records of committed `runs` (`committed.read`), and no others.
 
-    A run counts whatever its `trainer.precision`; of two that differ in nothing else, the one that is as planned.
+    A run counts whatever its `trainer.precision`; of those that differ in nothing else one that has finished, of these
+    one that is as planned, and of these the last.
     """
-    alike: dict[tuple[str, int], dict[str, Any]] = {}  # those that differ in precision alone, by run id
+    alike: dict[tuple[str, int], list[dict[Any, Any]]] = {}  # those that differ in precision alone
     for row in runs.to_dict("records"):
-        alike.setdefault((row["float32_id"], row["seed"]), {})[row["identity"]] = row
+        alike.setdefault((row["float32_id"], row["seed"]), []).append(row)
     for job in jobs:
         task, seed = task_spec(job.config.task), job.config.seed
         job.state, job.record = "new", None
         if found := alike.get((float32_id(job.config), seed)):
-            row = found.get(run_id(job.config)) or next(reversed(found.values()))
+            planned = run_id(job.config)
+            row = max(reversed(found), key=lambda row: (row["status"] == "finished", row["identity"] == planned))
             names = (*metrics_of(task), f"train_{task.metric}")
-            metrics = {name: _number(row[name]) for name in names}
+            metrics = {name: _number(row[name]) for name in names} | {"mc": None if pd.isna(row["mc"]) else row["mc"]}
             tree = job.config.model_dump(mode="json")
             tree["trainer"]["precision"] = row["settings"]["trainer.precision"]
             job.state = row["status"]
@@ -139,9 +144,10 @@ def _outcome(
     runs: Sequence[Mapping[str, Any]],
     theirs: pd.DataFrame,
 ) -> Outcome:
+    sampled = None
     if metric.endswith("_mc"):  # only what was sampled alike is averaged
-        usual = commonest([str(run.get("mc")) for run in runs if run.get(metric) is not None])
-        runs = [run for run in runs if str(run.get("mc")) == usual]
+        sampled = commonest([_sampled(run) for run in runs if run.get(metric) is not None])
+        runs = [run for run in runs if _sampled(run) == sampled]
     values = [float(run[metric]) for run in runs if run.get(metric) is not None and not pd.isna(run[metric])]
     theirs = theirs[theirs["mc"] == metric.endswith("_mc")]
     column = metric.partition("_")[0]
@@ -169,7 +175,14 @@ def _outcome(
         difference,
         tolerance,
         None if difference is None or tolerance is None else abs(difference) <= tolerance,
+        sampled or None,
     )
+
+
+def _sampled(run: Mapping[str, Any]) -> str:
+    """How a run was evaluated by Monte Carlo: in words already if it comes from a CSV."""
+    found = run.get("mc")
+    return "" if found is None else found if isinstance(found, str) else how(found)
 
 
 def _of_what_is_computed(overrides: Sequence[str]) -> list[str]:
@@ -215,8 +228,11 @@ def notes(found: Sequence[Outcome], why: str, rounded: Mapping[str, str]) -> lis
     others = ", ".join(f"{row} ({precision})" for row, precision in rounded.items() if precision != "float32")
     if len(rounded) > 1 and len(set(rounded.values())) == 1:
         others = others and f"all rows ({next(iter(rounded.values()))})"
+    sampled = [each for each in found if each.ours is not None and each.sampled]
+    ways = {way.sampled: ", ".join(each.row for each in sampled if each.sampled == way.sampled) for way in sampled}
     return [
         *([f"{brackets} ({why})."] if bracketed else []),
+        *(f"MC: {way}{f' ({among})' if len(ways) > 1 else ''}." for way, among in ways.items()),
         *(
             [f"Not in float32; other rounding can move a number as far as another seed does: {others}."]
             if others

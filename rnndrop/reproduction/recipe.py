@@ -18,6 +18,7 @@ from rnndrop.config.compose import choices, compose, expand, merged
 from rnndrop.config.folders import file_of
 from rnndrop.config.tasks import TaskSpec, task_spec
 from rnndrop.errors import RequestError, unknown
+from rnndrop.store.records import TRIAL
 from rnndrop.sweeps.factor import rates, scaled
 from rnndrop.sweeps.scheduler import Job, jobs_of
 from rnndrop.sweeps.tuning import winner
@@ -244,7 +245,7 @@ def _first(reproduction: Reproduction, asked: Mapping[str, Request]) -> dict[str
     for cell in grid.cells:
         row = in_grid(cell, baseline)
         before, (*after, _) = asked[row]
-        first = {each: _jobs(row, 1.0, [*before, each, *after, seed])[0] for each in grid.first}
+        first = {each: _trial(row, 1.0, [*before, each, *after], seed) for each in grid.first}
         for each, job in first.items():
             job.name = f"{row}, {each}, {seed}"
         found |= {in_grid(cell, plan): first for plan in grid.plans}
@@ -264,7 +265,7 @@ def _plan(reproduction: Reproduction, row: str, request: list[str], first: dict[
         )
     if len(candidates) == 1:
         return Plan(row, jobs, {}, first)
-    return Plan(row, jobs, {factor: _jobs(row, factor, [*each, own])[0] for factor, each in candidates.items()}, first)
+    return Plan(row, jobs, {factor: _trial(row, factor, each, own) for factor, each in candidates.items()}, first)
 
 
 def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = ()) -> dict[str, Request]:
@@ -286,6 +287,13 @@ def _candidates(factors: Sequence[float], overrides: list[str]) -> dict[float, l
     if not rates(config) or list(factors) == [1.0]:
         return {1.0: overrides}
     return {factor: [*overrides, *scaled(config, factor)] for factor in factors}
+
+
+def _trial(row: str, factor: float, settings: list[str], seed: str) -> Job:
+    """The job that tries settings with the seed that chooses: a trial, which no report counts."""
+    own = [f"label={TRIAL}-{each.removeprefix('label=')}" if each.startswith("label=") else each for each in settings]
+    (job,) = _jobs(row, factor, [*own, seed])
+    return job
 
 
 def _jobs(row: str, factor: float, overrides: list[str]) -> list[Job]:

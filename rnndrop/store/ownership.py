@@ -88,7 +88,7 @@ def unmeasured(config: Config, record: Record) -> list[str]:
 
 def claims(config: Config, record: Record) -> bool:
     """Whether a run is asked for, no longer as a trial of a search, that is recorded as one."""
-    return record.config.get("label") == records.TRIAL != config.label
+    return records.is_trial(record.config.get("label")) and not records.is_trial(config.label)
 
 
 def relabelled(config: Config, record: Record) -> str:

@@ -42,7 +42,8 @@ OUTPUTS = (CONFIG, HISTORY, TEST_NLL, WEIGHTS)
 HISTORY_TIMING = ("seconds", "tokens_per_second")
 """The keys of a history row that say how long it took: like a record's `timing`, they differ from run to run."""
 TRIAL = "trial"
-"""The `label` of the trials of a search. Reports leave them out; a run that is asked for otherwise loses it."""
+"""The `label` of the trials of a search, of a reproduction's before its name: `trial-low_data`. Reports leave them out;
+a run that is asked for otherwise loses it."""
 
 ASIDE = ".removed."
 """Before the name of a run folder that is about to be deleted: nobody takes it for a run any more."""
@@ -322,6 +323,11 @@ def own_record_or_aside(folder: Path, owned: Callable[[Record], bool]) -> Record
 def settles(record: Record | None, statuses: Collection[str]) -> bool:
     """Whether a run need not run again: it has one of `statuses`. What failed before it could begin settles nothing."""
     return record is not None and record.status in statuses and begun(record)
+
+
+def is_trial(label: str | None) -> bool:
+    """Whether a label is that of trials."""
+    return label is not None and (label == TRIAL or label.startswith(f"{TRIAL}-"))
 
 
 def label_of(folder: Path) -> str | None:

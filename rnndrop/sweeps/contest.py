@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from rnndrop.config.compose import compose, expand
-from rnndrop.config.identity import of_identity, run_id
+from rnndrop.config.identity import canonical, is_one_run, of_identity, run_id
 from rnndrop.config.tasks import score, task_spec
 from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
 from rnndrop.decisions.race import Race, Rule, race
@@ -177,6 +177,8 @@ def _check(grid: Sequence[list[str]], names: Sequence[str]) -> None:
     configs = [compose(each) for each in grid]
     known: dict[str, str] = {}
     for config, name in zip(configs, names, strict=True):
+        if is_one_run(canonical(config.model_dump(mode="json"))):
+            raise RequestError(f"{name}: nothing that it draws varies with the seed. Leave out its seeds.* settings.")
         if (run := run_id(config)) in known:
             both = f"{known[run]} and {name}" if name != known[run] else f"two times {shorten(' '.join(grid[0]), 80)}"
             raise RequestError(f"These are one run, {run[:8]}: {both}. There is nothing to decide; let them differ.")
