@@ -75,17 +75,23 @@ ABOUT = {
     "naive": About(
         summary=(
             "Fresh, independent noise on every feature at every step: the dropout of feed-forward networks. Between"
-            " layers it works. On `recurrent` the noise of every step adds up along the sequence: the failing baseline."
+            " layers it works. On `recurrent` the noise of every step adds up along the sequence."
         ),
         equation="m[t,b,j] ~ Bernoulli(1−p)/(1−p)\nx̃[t,b,j] = m[t,b,j] · x[t,b,j]",
         published=(
             f"{ZAREMBA}: on the non-recurrent connections alone (`input`, `hidden`, `output`)",
             f"{SEMENIUTA}: on `update`, the form that samples a mask at each step",
-            f"{GAL}: on every connection, as the baseline that fails",
+            f"{GAL}: the baseline. On words it is on the non-recurrent connections alone, which is `dropout=zaremba`"
+            " (BayesianRNN, LM_code/main_naive_dropout.lua); in the sentiment experiment it is on `recurrent` too, with"
+            " a mask for each gate",
         ),
         implementations=(
             "`torch.nn.LSTM(dropout=p)` is `naive` on `hidden` alone: after each layer except the last, nothing on the"
             " input, on the output or inside the recurrence.",
+            "`dropout=naive` is on `recurrent` too, and the gates share its masks. The naive LSTM and GRU of Gal's fork"
+            " of Keras, read in a copy, draw one for each gate (`varies=[time,batch,gate,feature]`), leave it unscaled"
+            " in training, and multiply by the keep rate at evaluation; what else differs is in"
+            " [the guide](../guide/sentiment.md#how-this-differs-from-the-paper).",
             "A cell stepped by hand must be told where a sequence starts. Keras' LSTMCell redrew its mask at every"
             " call, which turns `locked` into `naive` (tensorflow#38922), or, told nothing, used the mask of the"
             " batch before (tensorflow#35654).",
@@ -219,6 +225,8 @@ ABOUT = {
             " and 75.2 (BayesianRNN#4).",
             "Its Monte-Carlo evaluation leaves embedding dropout off; so does ours unless"
             " `evaluation.mc.embedding=true`.",
+            "Keras 1's `Embedding(dropout=p)`, which Gal brought there (keras#1770), draws once for the whole batch:"
+            " that is `word`.",
         ),
         aliases=("embedding dropout (Gal)", "word type dropout"),
     ),

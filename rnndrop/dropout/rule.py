@@ -83,8 +83,8 @@ LOCATIONS = _locations(
     Location("token", "the words that are read, before they are looked up", ("time", "batch", "type"),
              ("unk", "blank", "unigram", "kn", "model")),
     Location("embedding", "rows of the embedding matrix (word types)", ("batch", "type", "feature"),
-             aliases="AWD dropoute"),
-    Location("input", "what enters the first recurrent layer", _GATED, aliases="AWD dropouti; Gal x"),
+             aliases="AWD dropoute; Gal x"),
+    Location("input", "what enters the first recurrent layer", _GATED, aliases="AWD dropouti; Gal i"),
     Location("hidden", "what passes from one recurrent layer to the next", _GATED, aliases="AWD dropouth; Gal i",
              layers=2),
     Location("recurrent", "h(t-1), where it enters the gates", _GATED, aliases="Gal h"),
@@ -107,7 +107,7 @@ def _kinds(*rows: tuple[str, str, str] | tuple[str, str, str, str]) -> dict[str,
 
 KINDS = _kinds(
     ("none", "", "no dropout"),
-    ("naive", "time batch feature", "Zaremba et al. 2014; on recurrent: the failing baseline"),
+    ("naive", "time batch feature", "Zaremba et al. 2014; on recurrent too: Gal & Ghahramani's baseline on sentiment"),
     ("locked", "batch feature", "Gal & Ghahramani 2016, tied; AWD-LSTM; Moon et al. 2015 on cell; "
                                 "Semeniuta et al. 2016 on update"),
     ("locked_gates", "batch gate feature", "Gal & Ghahramani 2016, untied"),

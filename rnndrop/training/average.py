@@ -1,4 +1,8 @@
-"""The running average of the weights: what `torch.optim.ASGD` with t0=0 and lambd=0 keeps beside plain SGD."""
+"""The running average of the weights: what `torch.optim.ASGD` with t0=0 and lambd=0 keeps beside plain SGD.
+
+One difference is known: ASGD steps at the rate that was set when its step before ended. So in salesforce/awd-lstm-lm,
+where every window sets a rate, a step has the rate of the length of the window before; here it has that of its own.
+"""
 
 from __future__ import annotations
 

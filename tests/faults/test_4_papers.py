@@ -12,6 +12,7 @@ import pytest
 
 from rnndrop import stats
 from rnndrop.config.compose import choices, compose
+from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.report.published import beside, comparable, note, published
 from rnndrop.report.redefined import redefined
 from rnndrop.reproduction.measured import Measured
@@ -118,13 +119,13 @@ def test_4_zoneout_has_its_own_rates_for_words_added_to_zarembas_dropout() -> No
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ("zoneout_ptb_char", ["orthogonal", "separate", "initial state"]),
+        ("zoneout_ptb_char", ["orthogonal", "separate", "initial state", "step of Adam"]),
         ("zaremba_small", ["last epoch", "one stream"]),
         ("zaremba_medium", ["last epoch", "one stream"]),
         ("zaremba_large", ["last epoch", "one stream"]),
         ("gal_medium", ["last epoch", "three trainings", "weight decay"]),
         ("gal_large", ["last epoch", "three trainings", "unstable"]),
-        ("awd_ptb", ["bias", "one stream"]),
+        ("awd_ptb", ["bias", "one stream", "window before"]),
         ("moon_medium", ["rate", "weight decay"]),
     ],
 )
@@ -156,8 +157,23 @@ def test_4_sentiment_states_corrected_p_values_and_what_differs_from_the_paper()
     assert [f"{each:.2g}" for each in p] == ["0.027", "0.01", "0.052", "0.43"]
     assert re.findall(r"t test p = ([\d.]+)", guide) == [f"{each:.2g}" for each in stats.holm(p)]
     assert re.findall(r"t test p = ([\d.]+)", guide) == ["0.08", "0.04", "0.1", "0.43"]
-    for words in ("1,250", "variational_untied", "before the product", "forget gate starts with a bias of 1"):
+    for words in ("1,250", "variational_untied", "before the product", "gate starts with a bias of 1", "hard sigmoids"):
         assert words in guide.replace("\n", " "), words
+    overrides = [found for found in re.findall(r"`(dropout[^`]*=[^`]*)`", guide) if found.endswith(("p=0.5", "]"))]
+    assert len(overrides) == 2
+    theirs = " ".join(overrides).split()  # dropout=naive as the paper's naive models have it
+    plan, ours = (compose(["task=sentiment", *each]).plan for each in (theirs, ["dropout=variational"]))
+    of_words = [[str(rule) for rule in each.active if rule.location == "embedding"] for each in (plan, ours)]
+    assert of_words[0] == of_words[1] != []
+    gated = {rule.location for rule in plan.active if {"time", "gate"} <= rule.varies}
+    assert gated == {"input", "recurrent"}
+
+
+def test_4_the_dropouts_of_gals_code_are_where_its_names_say() -> None:
+    rates = {rule.location: rule.p for rule in compose(["experiment=gal_large_untied"]).plan.active}
+    theirs = {"x": 0.3, "i": 0.5, "h": 0.3, "o": 0.5}  # main_new_dropout_SOTA_v3_fix.lua
+    named = {place.name: place.aliases.partition("Gal ")[2] for place in LOCATIONS.values()}
+    assert rates == {location: theirs[name] for location, name in named.items() if name}
 
 
 def test_4_the_page_says_how_precise_a_single_seed_is() -> None:
