@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
@@ -27,6 +28,23 @@ OWN = ", or PACKAGE.MODULE:NAME of your own"
 R = TypeVar("R")
 
 _modules: dict[str, tuple[str, ModuleType]] = {}  # the user's, each with the sha256 of the source that was executed
+
+
+_held: dict[Path, bytes] | None = None  # while code is held: what was read of each file
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Read each file of the user's code once in here: what was hashed is executed, whoever edits it meanwhile."""
+    global _held
+    if _held is not None:
+        yield
+        return
+    _held = {}
+    try:
+        yield
+    finally:
+        _held = None
 
 
 class Found(NamedTuple, Generic[R]):
@@ -99,9 +117,19 @@ def source_hash(setting: str, name: str) -> str | None:
     if not is_own(name):
         return None
     try:
-        return sha256_of(source_of(setting, name))
+        path = source_of(setting, name)
+        return sha256_of(path) if _held is None else hashlib.sha256(_content(path)).hexdigest()
     except (RequestError, OSError):
         return name
+
+
+def _content(path: Path) -> bytes:
+    """What a file holds now, or held when it was first read."""
+    if _held is None:
+        return path.read_bytes()
+    if path not in _held:
+        _held[path] = path.read_bytes()
+    return _held[path]
 
 
 def imported(setting: str, name: str, kind: type[R], also: Callable[[Any], R | None] = lambda value: None) -> Found[R]:
@@ -112,7 +140,7 @@ def imported(setting: str, name: str, kind: type[R], also: Callable[[Any], R | N
     path = source_of(setting, name)
     module, _, attribute = name.partition(":")
     try:
-        content = path.read_bytes()
+        content = _content(path)
         source = hashlib.sha256(content).hexdigest()
         made = _executed(module, path, content, source)
     except (Exception, SystemExit) as error:

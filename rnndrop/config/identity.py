@@ -250,6 +250,8 @@ def _settings(tree: Mapping[str, Any], masked: bool, absent: Mapping[str, Any] =
     if isinstance(groups.get("evaluation"), dict):
         groups["evaluation"] = {name: value for name, value in groups["evaluation"].items() if name not in MODES}
     flat = {name: rounded(value) for name, value in _leaves(groups) if name not in ELSEWHERE}
+    if (root := groups.get("data", {}).get("root")) and is_own(_name(flat.get("data.name", ""))):
+        flat["data.root"] = root  # ours have one content wherever they lie, of the user's own nobody knows
     flat |= {name: value for name, value in absent.items() if name not in flat}
     if flat.get("model.embedding") == flat.get("model.hidden"):
         flat["model.embedding"] = None  # as wide as the layers
@@ -257,7 +259,7 @@ def _settings(tree: Mapping[str, Any], masked: bool, absent: Mapping[str, Any] =
     idle.update(TASKS[task].idle if (task := _task(flat)) in TASKS else ())
     own = flat.get("model.module") is not None
     idle.update(() if own else (f"model.options.{name}" for name in tree.get("model", {}).get("options", ())))
-    idle.update(_undrawn(flat, masked or own))
+    idle.update(_undrawn(flat, masked or own or is_own(_task(flat))))
     return {name: value for name, value in flat.items() if name not in idle}
 
 
@@ -275,9 +277,13 @@ def _undrawn(flat: Mapping[str, Any], masked: bool) -> list[str]:
 
 
 def _task(flat: Mapping[str, Any]) -> str:
-    """The task by its name, of the user's own without its source."""
-    named = flat.get("task", "language_model")
-    return str(named[0] if isinstance(named, list) else named)
+    """The task by its name."""
+    return _name(flat.get("task", "language_model"))
+
+
+def _name(named: Any) -> str:
+    """A name, of the user's own without its source."""
+    return str(named[0] if isinstance(named, (list, tuple)) else named)
 
 
 def _active(rules: Mapping[str, Sequence[Rule]]) -> bool:
@@ -416,9 +422,16 @@ def _tree(config: Config, sources: Sources) -> dict[str, Any]:
 
 
 def content_hash(name: str) -> str:
-    """The sha256 of a user's file; its name where it cannot be read: reading the corpus will say what is wrong."""
+    """The sha256 of a user's file, or of all in a folder, which a corpus of their own may read.
+
+    Its name where it cannot be read: reading the corpus will say what is wrong.
+    """
     path = path_of(name)
     try:
+        if path.is_dir():
+            there = sorted(each for each in path.rglob("*") if each.is_file())
+            content = "\n".join(f"{each.relative_to(path)} {sha256_of(each)}" for each in there)
+            return hashlib.sha256(content.encode()).hexdigest()
         return sha256_of(path)
     except (OSError, ValueError):
         return name

@@ -12,16 +12,18 @@ from pathlib import Path
 from rnndrop.config.metrics import MEASURED
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
+from rnndrop.own import held
 from rnndrop.runs import environment
 from rnndrop.runs.execution import Execution
 from rnndrop.store import checkpoint, files, heartbeat, records
-from rnndrop.store.ownership import claims, folder_of, owns, relabelled, unmeasured
+from rnndrop.store.ownership import check_planned, claims, folder_of, owns, relabelled, unmeasured
 from rnndrop.store.progress import Progress, RunObserver, Watching
 from rnndrop.store.records import Record, claimed
 
 log = logging.getLogger("rnndrop")
 
 
+@held()
 def run_one(
     config: Config,
     overrides: Sequence[str],
@@ -30,17 +32,21 @@ def run_one(
     settled: Collection[str] = ("finished", "diverged"),
     wait: bool = True,
     shared: bool = False,
+    planned: Path | None = None,
 ) -> Record:
     """Run `config`, or return its record where that has one of the statuses `settled`; `observer` is told as it goes.
 
     What `config` asks for beyond the record of a finished run is measured and added to it. An interrupted or killed run
     goes on from its last checkpoint; `force` starts afresh. A failure keeps its traceback in the record. Where another
     process works on the same run: wait for it, or raise BusyError. `shared`: others may compute on the same GPU; that
-    it has too little memory then is raised, and not recorded. Torch's threads and precision are afterwards as before.
+    it has too little memory then is raised, and not recorded. `planned`: the folder that it had when it was asked for;
+    with another one by now it is refused. Torch's threads and precision are afterwards as before.
     Raises RequestError, before anything is written, for a request that cannot be met, and Interrupted after a
     checkpoint.
     """
     folder, owned = folder_of(config), partial(owns, config)
+    if planned is not None:
+        check_planned(config, planned)
     known = None
     with suppress(files.DamagedRecordError):  # kept aside below
         known = records.own_record(folder, owned)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rnndrop.config.identity import FILES, MODES, asked, digest, former, former_id, identity, later, run_id
 from rnndrop.config.schema import Config
+from rnndrop.errors import RequestError
 from rnndrop.store import files, records
 from rnndrop.store.records import Record
 
@@ -84,6 +85,20 @@ def unmeasured(config: Config, record: Record) -> list[str]:
     """Those that it asks for and that the record of its finished run does not have, with these settings."""
     there = {mode: {**later(mode), **(record.metrics.get(mode) or {})} for mode in MODES}
     return [mode for mode, own in asked(config).items() if not own.items() <= there[mode].items()]
+
+
+def is_planned(config: Config, folder: Path) -> bool:
+    """Whether a run is still the one that its folder was chosen for: its run id, by the files as they are, is that."""
+    return folder.parent.name in (run_id(config), former_id(config))
+
+
+def check_planned(config: Config, folder: Path) -> None:
+    """Raise RequestError where it is not."""
+    if not is_planned(config, folder):
+        raise RequestError(
+            f"What {folder} reads, code of your own or a file of data, has changed since the command began. Give it "
+            "again: it takes the files as they are now."
+        )
 
 
 def claims(config: Config, record: Record) -> bool:

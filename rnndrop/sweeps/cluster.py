@@ -24,6 +24,7 @@ from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
 from rnndrop.store import files, heartbeat, records
+from rnndrop.store.ownership import is_planned
 from rnndrop.store.records import TICKET
 from rnndrop.sweeps.scheduler import Event, Job, failure
 from rnndrop.sweeps.workers import run_task
@@ -43,6 +44,7 @@ class Task:
     folder: str  # the sweep's own, from which paths count
     config: Config
     overrides: list[str]
+    planned: Path
     force: bool
     settled: frozenset[str]
     rivals: tuple[Path, ...] = ()
@@ -111,19 +113,23 @@ class Cluster:
 
     def submit(self, jobs: Sequence[Job], settled: Collection[str]) -> None:
         """Give the jobs to the scheduler; take those up that an earlier sweep has given."""
-        present = self.backend.present() or set()
+        present = self.backend.present()
         fresh: list[Job] = []
         for job in jobs:
-            identity = _ticket(job)
-            if identity in present:
+            identity = _ticket(job, self.backend.launcher)
+            if identity is None or (present is not None and identity not in present):
+                fresh.append(job)
+            elif present is None:  # it may still be there: given again, it would wait for itself
+                self._complain("The scheduler does not answer; runs that it was given before wait until it does.")
+                self._refused.append(job)
+            else:
                 log.info("%s: taking up job %s.", job.name, identity)
                 self._follow(job, identity, settled)
-            else:
-                fresh.append(job)
         if not fresh:
             return
         here, others = str(Path.cwd()), [submitted.identity for submitted in self.submitted.values()]
-        tasks = [Task(here, job.config, job.overrides, job.force, frozenset(settled), job.rivals) for job in fresh]
+        given = frozenset(settled)
+        tasks = [Task(here, job.config, job.overrides, job.folder, job.force, given, job.rivals) for job in fresh]
         identities = self.backend.submit(_output(fresh[0]), tasks, others)
         for index, job in enumerate(fresh):
             try:
@@ -132,9 +138,7 @@ class Cluster:
                 if not self._works:
                     said = "" if isinstance(error, RequestError) else f"hydra/launcher={self.backend.launcher}: "
                     raise RequestError(f"{said}{error}") from None
-                if str(error) != self._complaint:
-                    log.warning("The scheduler takes no jobs now, trying again: %s", error)
-                self._complaint = str(error)
+                self._complain(f"The scheduler takes no jobs now, trying again: {error}")
                 self._refused += fresh[index:]
                 return
             self._works, self._complaint = True, ""
@@ -144,6 +148,12 @@ class Cluster:
                 ticket = {"launcher": self.backend.launcher, "id": identity}
                 files.write_atomically(job.folder / TICKET, json.dumps(ticket))
 
+    def _complain(self, words: str) -> None:
+        """Say it, unless it was said last."""
+        if words != self._complaint:
+            log.warning("%s", words)
+        self._complaint = words
+
     def _follow(self, job: Job, identity: str, settled: Collection[str], fresh: bool = False) -> None:
         beat = _time(job.folder / heartbeat.HEARTBEAT) if fresh else 0  # of one that died before
         self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, beat)
@@ -152,6 +162,7 @@ class Cluster:
         """Look into the run folders, and now and then at the scheduler."""
         refused, self._refused = [Event(job, "busy") for job in self._refused], []
         if not self.submitted:
+            time.sleep(0 if refused else seconds)
             return refused
         time.sleep(seconds)
         present = None
@@ -222,12 +233,12 @@ def run_remote(task: Task, shared: bool = False) -> str:
     os.chdir(task.folder)
     while True:
         kind, content = run_task(
-            task.config, task.overrides, task.force, task.settled, lambda progress: None, task.rivals, shared
+            task.config, task.overrides, task.planned, task.force, task.settled, lambda _: None, task.rivals, shared
         )
         if kind != "busy":
             break
         time.sleep(1.0)
-    if kind == "refused":
+    if kind == "refused" and is_planned(task.config, task.planned):  # else the sweep finds out, and says so
         failure(task.config, task.overrides, content)
     return kind
 
@@ -260,9 +271,11 @@ def _time(path: Path) -> int:
         return 0
 
 
-def _ticket(job: Job) -> str | None:
+def _ticket(job: Job, launcher: str) -> str | None:
+    """The id of the job that a scheduler was given before."""
     try:
-        return str(json.loads(files.read_file(job.folder / TICKET) or b"{}")["id"])
+        ticket = json.loads(files.read_file(job.folder / TICKET) or b"{}")
+        return str(ticket["id"]) if ticket["launcher"] == launcher else None
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -40,7 +40,7 @@ class Contest:
     @property
     def run_ids(self) -> list[str]:
         """The contestants' run ids."""
-        return [run_id(job.config) for job in self.jobs[0]]
+        return [job.folder.parent.name for job in self.jobs[0]]
 
     @property
     def metric(self) -> str:

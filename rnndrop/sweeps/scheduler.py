@@ -21,7 +21,7 @@ from rnndrop.config.schema import Config, has_own_code, own_code
 from rnndrop.errors import RequestError
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.lock import BusyError
-from rnndrop.store.ownership import claims, folder_of, owns, unmeasured
+from rnndrop.store.ownership import check_planned, claims, folder_of, owns, unmeasured
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing, unfinished
 
@@ -154,7 +154,7 @@ def run_jobs(
     A job whose process dies, or that found too little memory beside others, goes back into the queue and on from its
     checkpoint; after `DEATHS` deaths without any progress it is recorded as failed. Leaving the iterator early, by
     whatever exception, stops the executor. Raises RequestError, before anything runs, for code of the user's own that
-    cannot be had.
+    cannot be had, and later where such code or a file of data has changed.
     """
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
@@ -193,8 +193,10 @@ def run_jobs(
 
 
 def _take_in(event: Event) -> None:
-    """Bring a job up to date with an event."""
+    """Bring a job up to date with an event. Raises RequestError where it is another run by now than was planned."""
     job = event.job
+    if event.kind in ("refused", "died"):
+        check_planned(job.config, job.folder)
     if event.kind == "progress":
         job.progress = event.content
         return

@@ -125,7 +125,8 @@ class _Worker:
     def start(self, job: Job, settled: Collection[str]) -> None:
         self.job = job
         with suppress(BrokenPipeError):  # it has died: `poll` will see that
-            self.pipe.send((job.config, job.overrides, job.force, frozenset(settled), job.rivals, self.places))
+            task = (job.config, job.overrides, job.folder, job.force, frozenset(settled), job.rivals, self.places)
+            self.pipe.send(task)
 
     def received(self) -> list[Event]:
         events = []
@@ -217,10 +218,10 @@ def _work(pipe: Connection[Any, Any], place: int, gpus: int | None, threads: int
     with suppress(EOFError, KeyboardInterrupt, BrokenPipeError, ConnectionResetError):
         pipe.send(("gpus", counted))
         while kind != "memory":
-            config, overrides, force, settled, rivals, places = pipe.recv()
+            config, overrides, planned, force, settled, rivals, places = pipe.recv()
             places.gpus = counted
             shared = len(places.beside(place)) > 1
-            kind, content = run_task(config, overrides, force, settled, tell, rivals, shared)
+            kind, content = run_task(config, overrides, planned, force, settled, tell, rivals, shared)
             if kind != "memory":
                 pipe.send((kind, content))
                 _give_back_memory()
@@ -259,6 +260,7 @@ def _give_back_memory() -> None:
 def run_task(
     config: Config,
     overrides: list[str],
+    planned: Path,
     force: bool,
     settled: Collection[str],
     tell: Callable[[dict[str, Any]], None],
@@ -267,6 +269,7 @@ def run_task(
 ) -> tuple[str, Any]:
     """Run one job; return how it ended, as the kind and content of an Event. Interrupted passes through.
 
+    `planned`: its folder; a run that has another one by now, since its files have changed, is refused.
     `shared`: others may compute on its GPU. If that has too little memory then, the kind is "memory", and the run goes
     on from its checkpoint elsewhere or later.
     """
@@ -290,7 +293,7 @@ def run_task(
 
     try:
         observer = Observers([Watching(watch), *([Pruning(rivals)] if rivals else [])])
-        return "done", run_one(config, overrides, observer, force, settled, wait=False, shared=shared)
+        return "done", run_one(config, overrides, observer, force, settled, False, shared, planned)
     except BusyError:
         return "busy", None
     except UnreadableError as error:

@@ -176,7 +176,7 @@ def test_a_pruned_trial_is_recorded_and_anyone_can_go_on_with_it(tmp_path: Path)
     asked = search(request, 2, 1)
     first, job = (trial.job for trial in asked.trials)
     rivals = tuple(find_runs(tmp_path))
-    kind, record = run_task(job.config, job.overrides, False, frozenset(), lambda progress: None, rivals)
+    kind, record = run_task(job.config, job.overrides, job.folder, False, frozenset(), lambda progress: None, rivals)
     assert kind == "done" and record.status == "interrupted" and record.metrics["pruned"] == 2
     again = search(request, 2, 1)
     assert [trial.job.state for trial in again.trials] == ["new", "pruned"]

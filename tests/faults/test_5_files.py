@@ -293,7 +293,9 @@ def test_5_2_a_run_that_becomes_unreadable_in_a_sweep_costs_that_run_alone(
             with monkeypatch.context() as broken:
                 if job.config.seed == 0:
                     fail_to_read(broken, records.RECORD, errno.ESTALE)
-                self.events = (Event(job, *run_task(job.config, job.overrides, False, settled, lambda told: None)),)
+                self.events = (
+                    Event(job, *run_task(job.config, job.overrides, job.folder, False, settled, lambda told: None)),
+                )
 
         def poll(self, seconds: float) -> tuple[Event, ...]:
             events, self.events = self.events, ()

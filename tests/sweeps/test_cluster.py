@@ -22,7 +22,7 @@ class Pretended:
     launcher, most = "pretended", 10
 
     def __init__(self, room: int = 100) -> None:
-        self.room, self.given, self.cancelled = room, 0, list[str]()
+        self.room, self.given, self.cancelled, self.silent = room, 0, list[str](), False
 
     def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
         for _ in tasks:
@@ -31,8 +31,8 @@ class Pretended:
             self.given += 1
             yield str(self.given)
 
-    def present(self) -> set[str]:
-        return {str(number + 1) for number in range(self.given)}
+    def present(self) -> set[str] | None:
+        return None if self.silent else {str(number + 1) for number in range(self.given)}
 
     def cancel(self, identities: Collection[str]) -> None:
         self.cancelled += identities
@@ -74,3 +74,18 @@ def test_what_a_scheduler_takes_is_known_to_the_next_sweep_when_it_takes_no_more
     backend.room = 3
     Cluster(backend).submit(jobs, frozenset())
     assert backend.given == 3
+
+
+def test_what_a_silent_scheduler_may_still_have_is_not_given_again(
+    jobs: list[Job], caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = Pretended()
+    Cluster(backend).submit(jobs[:2], frozenset())
+    backend.silent = True
+    cluster = Cluster(backend)
+    cluster.submit(jobs, frozenset())
+    assert polled(cluster) == ["busy", "busy"] and backend.given == 3  # the third has no ticket
+    assert caplog.text.count("The scheduler does not answer") == 1
+    backend.silent = False
+    cluster.submit(jobs[:2], frozenset())
+    assert polled(cluster) == [] and backend.given == 3 and len(cluster.submitted) == 3
