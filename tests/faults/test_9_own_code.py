@@ -12,7 +12,7 @@ from rnndrop import own
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
 from rnndrop.errors import RequestError
-from rnndrop.runs import execution
+from rnndrop.runs import execution, loading
 from rnndrop.store import records
 from rnndrop.sweeps.scheduler import plan_jobs, run_jobs
 from rnndrop.sweeps.workers import Workers
@@ -45,7 +45,7 @@ def test_a_file_that_is_edited_while_the_corpus_is_read_is_executed_as_it_was(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = [*TINY, "model.module=mine_plain:Plain"]
-    load, before = execution.load_corpus, own.source_hash("model.module", "mine_plain:Plain")
+    load, before = loading.load_corpus, own.source_hash("model.module", "mine_plain:Plain")
 
     def slow(settings: object) -> object:
         edit(here)
@@ -61,7 +61,7 @@ def test_a_file_that_is_edited_while_the_corpus_is_read_is_executed_as_it_was(
 
 def test_a_file_of_data_that_is_edited_while_it_is_read_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "words.txt").write_text("a b c d e f g h " * 900, "utf-8")
-    load = execution.load_corpus
+    load = loading.load_corpus
 
     def slow(settings: object) -> object:
         (here / "words.txt").write_text("a b c d e f g h i " * 900, "utf-8")
