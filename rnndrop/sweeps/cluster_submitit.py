@@ -18,6 +18,7 @@ from rnndrop.sweeps.places import Places
 from rnndrop.sweeps.workers import take_place, threads_each
 
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
+ARRAY = 1000  # jobs: Slurm takes no more in an array, unless its MaxArraySize says otherwise
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LEAVE = 60.0  # seconds that a process of this machine may take for its last checkpoint
 _GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
@@ -66,8 +67,10 @@ class Slurm(_Submitit):
         self.most = most
 
     def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
-        """Give it the jobs; their ids."""
-        yield from (handle.job_id for handle in self._give(output, [(_run_on_slurm, task) for task in tasks]))
+        """Give it the jobs in arrays; their ids."""
+        for start in range(0, len(tasks), ARRAY):
+            calls = [(_run_on_slurm, task) for task in tasks[start : start + ARRAY]]
+            yield from (handle.job_id for handle in self._give(output, calls))
 
     def present(self) -> set[str] | None:
         """The ids of the jobs that wait or run."""

@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rnndrop.store import heartbeat, records
 from rnndrop.store.files import write_atomically
 from rnndrop.sweeps.cluster import Cluster, Task
+from rnndrop.sweeps.cluster_submitit import Slurm
 from rnndrop.sweeps.scheduler import Job, plan_jobs
 from tests.conftest import TINY
 
@@ -74,6 +76,22 @@ def test_what_a_scheduler_takes_is_known_to_the_next_sweep_when_it_takes_no_more
     backend.room = 3
     Cluster(backend).submit(jobs, frozenset())
     assert backend.given == 3
+
+
+def test_slurm_is_given_no_more_jobs_in_an_array_than_it_takes(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit")
+    arrays: list[int] = []
+
+    def give(self: Slurm, output: Path, calls: Sequence[object]) -> list[SimpleNamespace]:
+        arrays.append(len(calls))
+        return [SimpleNamespace(job_id=f"{len(arrays)}_{number}") for number in range(len(calls))]
+
+    monkeypatch.setattr(Slurm, "_give", give)
+    task = Task("", jobs[0].config, [], jobs[0].folder, False, frozenset())
+    found = list(Slurm({}, 10_000).submit(Path(), [task] * 2500, []))
+    assert arrays == [1000, 1000, 500] and len(set(found)) == 2500
 
 
 def test_what_a_silent_scheduler_may_still_have_is_not_given_again(
