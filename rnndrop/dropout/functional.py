@@ -122,8 +122,15 @@ def embedding_dropout(
     Source: Gal & Ghahramani 2016 (section 4.2, word embeddings dropout); AWD-LSTM's embedded_dropout, which
     draws one mask for the batch.
     """
-    mask = _mask(weight, (weight.size(0), 1), p, training, mask)
     vectors = F.embedding(words, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+    return drop_words(vectors, words, weight, p, training, mask)
+
+
+def drop_words(
+    vectors: Tensor, words: Tensor, weight: Tensor, p: float, training: bool = True, mask: Tensor | None = None
+) -> Tensor:
+    """The same of vectors (..., feature) that were looked up already, however that was."""
+    mask = _mask(weight, (weight.size(0), 1), p, training, mask)
     return vectors if mask is None else _times(vectors, F.embedding(words, mask))
 
 

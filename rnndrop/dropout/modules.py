@@ -16,7 +16,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rnndrop.dropout.functional import AXES, check_rate, embedding_dropout, locked_dropout, weight_drop
+from rnndrop.dropout.functional import AXES, check_rate, drop_words, locked_dropout, weight_drop
 
 _SHARED = (
     "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set",
@@ -103,7 +103,8 @@ class WeightDrop(_Transparent):
 
     Args:
         module: any module; its forward's arguments and results pass unchanged.
-        weights: names of the module's parameters, such as ["weight_hh_l0"]; dotted for those of submodules.
+        weights: names of the module's parameters, such as ["weight_hh_l0"]; dotted for those of submodules. One that
+            several places share (tied weights) goes by the first of its names, and is dropped in all of them.
         dropout: the chance of dropping, 0 <= p < 1.
         variational: False: single weights (DropConnect). True: what `axis` says. Both are off at evaluation.
         axis: "out": mask (out, 1), removes rows of the weight, as WeightDrop(variational=True) does elsewhere.
@@ -210,8 +211,8 @@ class LockedDropout(nn.Module):
 class EmbeddingDropout(_Transparent):
     """Drops word types of an nn.Embedding, whole rows for the whole batch; the identity at evaluation.
 
-    `padding_idx`, `max_norm`, `scale_grad_by_freq` and `sparse` keep their meaning; `max_norm` bounds the rows
-    before they are scaled by 1/(1-p).
+    `padding_idx`, `max_norm`, `scale_grad_by_freq` and `sparse` keep their meaning, and so has what a class based on
+    nn.Embedding does; `max_norm` bounds the rows before they are scaled by 1/(1-p).
 
     Args:
         embedding: the nn.Embedding, (vocabulary, feature).
@@ -234,9 +235,8 @@ class EmbeddingDropout(_Transparent):
 
     def forward(self, words: Tensor) -> Tensor:
         """Look up words (...) as vectors (..., feature)."""
-        e = self.module
-        options = (e.padding_idx, e.max_norm, e.norm_type, e.scale_grad_by_freq, e.sparse)
-        return embedding_dropout(words, e.weight, self.dropout, *options, training=self.training)
+        vectors = self.module(words)  # a class based on nn.Embedding may do more than look up
+        return drop_words(vectors, words, self.module.weight, self.dropout, self.training)
 
     def extra_repr(self) -> str:
         """The settings, for print."""

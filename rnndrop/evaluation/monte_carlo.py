@@ -31,6 +31,7 @@ from rnndrop.ops.nll import log_probabilities, token_nll
 from rnndrop.stats import Estimate, jackknife
 
 POSITIONS = 4000  # tokens × samples at a time: bounds the memory
+WIDE = 0.01  # powers below it are taken in float64
 BLOCK = 1 << 20  # probabilities that are averaged at a time
 ENTRIES = 1 << 22  # tokens × samples × types of whole distributions at a time, or one token: some arrays of 16 MB
 
@@ -145,14 +146,16 @@ def log_power_mean(log_p: Tensor, power: float) -> Tensor:
 
     (n, S + 1, V): first of all samples, then of all but each in turn, which for one sample means nothing.
     """
-    samples = log_p.shape[1]
+    samples, dtype = log_p.shape[1], log_p.dtype
+    if 0 < power < WIDE:  # terms near 1, whose rounding is divided by the power
+        log_p = log_p.double()
     most = log_p.amax(1, keepdim=True)  # so that nothing underflows but what adds nothing
     terms = log_p if power == 0 else (power * (log_p - most)).exp_()
     nothing = torch.zeros_like(terms[:, :1])
     before = torch.cat([nothing, terms.cumsum(1)], 1)  # (n, S + 1, V): of the samples before each, and of all
     after = torch.cat([terms.flip(1).cumsum(1).flip(1)[:, 1:], nothing], 1)  # never a difference: nothing cancels
     sums = torch.cat([before[:, -1:] / samples, (before[:, :-1] + after) / max(1, samples - 1)], 1)
-    return sums if power == 0 else sums.log_() / power + most
+    return sums if power == 0 else (sums.log_() / power + most).to(dtype)
 
 
 def _side_by_side(plan: Plan) -> Plan:
@@ -244,6 +247,7 @@ def _drawer(
             return masks
         across = partial(torch.repeat_interleave, repeats=columns)
         embedding = None if masks.embedding is None else across(masks.embedding, dim=0)
-        return replace(map_masks(lambda mask: across(mask, dim=1), masks), embedding=embedding)
+        others = replace(masks, embedding=None)  # with a row for each type it is large: not to be repeated in vain
+        return replace(map_masks(lambda mask: across(mask, dim=1), others), embedding=embedding)
 
     return draw

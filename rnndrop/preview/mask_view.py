@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rnndrop.config.cells import cell_named
 from rnndrop.config.schema import Config
+from rnndrop.config.tasks import task_spec
 from rnndrop.dropout import learned
 from rnndrop.dropout.masks import Sizes, draw
 from rnndrop.dropout.noises import noise_named
@@ -113,7 +114,9 @@ def views(config: Config, seed: int) -> list[View]:
         update={"hidden": min(model.hidden, WIDTH), "embedding": min(model.embedding or model.hidden, WIDTH)}
     )
     sizes, whole = _sizes(small.model_dump()), _sizes(model.model_dump())
-    steps, batch = min(config.trainer.window, STEPS), min(config.trainer.batch_size, BATCH)
+    of_reviews = "trainer.window" in task_spec(config.task).idle  # each as long as it is, up to a bound
+    longest = config.data.chunk_tokens if of_reviews and config.data.chunk_tokens else config.trainer.window
+    steps, batch = min(longest, STEPS), min(config.trainer.batch_size, BATCH)
     generator = torch.Generator().manual_seed(seed)
     check_own(config.twin_plan)
     rules = list(config.twin_plan.active)
@@ -125,7 +128,7 @@ def views(config: Config, seed: int) -> list[View]:
     shown = []
     for rule in rules:
         lengths = _lengths(rule.location, sizes, steps, batch)
-        real = _lengths(rule.location, whole, config.trainer.window, config.trainer.batch_size)
+        real = _lengths(rule.location, whole, longest, config.trainer.batch_size)
         symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
         mask = _drawn(rule, lengths, generator)
         shown.append(_view(rule, mask, lengths, symbols, cell_named(model.cell).gates))

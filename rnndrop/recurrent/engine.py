@@ -16,6 +16,7 @@ from rnndrop.recurrent import kernels
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.gate_product import product_kind
 from rnndrop.recurrent.linear import run_linear, scan
+from rnndrop.recurrent.memory_masks import begin
 from rnndrop.recurrent.reference import masked_weights, unroll
 from rnndrop.recurrent.sequence import run_sequence
 from rnndrop.recurrent.weights import LayerWeights
@@ -37,7 +38,7 @@ def run_layer(
     on the memory makes another: the window then goes on as if there had been no cut.
     """
     spec = cell_named(cell)
-    way = _way(spec, masks, x.device)
+    way = _way(spec, masks, x.device, len(memory) > spec.memories)
     if way == LIBRARY:
         return _library(spec, x, memory, weights, masks)
     if way == SCAN:
@@ -55,13 +56,14 @@ def path(cell: str, masks: LayerMasks, device: torch.device) -> str:
     return f"{way}: input {product_kind(masks.input)}, recurrent {product_kind(masks.recurrent)}"
 
 
-def _way(spec: CellSpec, masks: LayerMasks, device: torch.device) -> str:
-    """ "library", "scan", or one of `_RUN`."""
+def _way(spec: CellSpec, masks: LayerMasks, device: torch.device, apart: bool = False) -> str:
+    """ "library", "scan", or one of `_RUN`; `apart`: whether what the first step reads of h is not what was kept."""
     if spec.linear:
         return SCAN
     if device.type == "cpu" and rounds() and compiles(spec.name, bf16=True):
         return "compiled"  # torch's kernel takes float32 alone
     library = bool(spec.library) and (spec.library_on_cpu or device.type != "cpu")
+    library = library and not (apart and spec.library == "gru")  # which carries h on as well as reading it
     inside = (masks.recurrent, masks.recurrent_gradient, masks.update, masks.cell, masks.state)
     per_gate = masks.input is not None and masks.input.shape[2] > 1
     if library and not per_gate and all(mask is None for mask in inside):
@@ -126,7 +128,8 @@ def _library(
     if masks.input is not None:
         x = x * masks.input.squeeze(2)
     flat = list(masked_weights(weights, masks, len(spec.gates)))
-    state = tuple(part.unsqueeze(0) for part in memory[: spec.memories])  # each (1, B, H)
+    (_, *others), read = begin(memory, spec.memories)  # nothing but the products takes h
+    state = tuple(part.unsqueeze(0) for part in (read, *others))  # each (1, B, H)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     options = (True, 1, 0.0, torch.is_grad_enabled(), False, False)
     output, *last = getattr(torch, spec.library)(x, state if len(state) > 1 else state[0], flat, *options)

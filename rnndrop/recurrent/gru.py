@@ -51,6 +51,8 @@ class Trace:
         self.reads = gates.new_empty(steps + 1, batch, width)
         candidate = gates.new_empty(steps, batch, width)  # U h' where it enters n
         holds = Hold.of(self.reads[1:], masks.cell, masks.state)
+        if read is not memory[0]:  # z carries on the one that was kept, whether or not a mask makes them two again
+            holds = holds._replace(active=True)
         self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: the h' that z carries on
         self._kept[0], self.reads[0] = memory[0], read
         self.fed, taken = feed(self.reads, fed)

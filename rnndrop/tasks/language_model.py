@@ -97,7 +97,7 @@ class Windows:
         there = slice(self.first + row, self.first + row + length)
         text = self.inputs[there].long(), self.targets[there].long()  # each (T, B)
         plan = self.plan.after(epoch := self.epoch - 1 + row / self.rows)
-        predict = partial(predicted, self.model, self.memory)
+        predict = partial(predicted, self.model, plan, self.memory)
         inputs, targets = noised(self.words, plan, *text, self.generator, predict)
         model, (steps, batch) = self.model, inputs.shape
         masks = draw_masks(plan, model.sizes, steps, batch, self.generator, model.dtype, model.held)

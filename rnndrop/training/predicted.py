@@ -13,9 +13,9 @@ from rnndrop.models.language_model import LanguageModel
 
 
 @torch.no_grad()
-def predicted(model: LanguageModel, state: State, inputs: Tensor, generator: torch.Generator) -> Tensor:
-    """A word drawn from the prediction after each of inputs (T, B), which are read from `state` without dropout."""
-    masks = evaluation_masks(Plan(()), model.sizes, generator, model.dtype)
+def predicted(model: LanguageModel, plan: Plan, state: State, inputs: Tensor, generator: torch.Generator) -> Tensor:
+    """A word drawn from the prediction after each of inputs (T, B), read from `state` as at evaluation under `plan`."""
+    masks = evaluation_masks(plan, model.sizes, generator, model.dtype, model.held)
     features, _ = model.features(inputs, state, masks)
     decoder = model.decoder_weights(masks)
     draws = [torch.multinomial(F.linear(row, *decoder).softmax(1), 1, generator=generator) for row in features]

@@ -69,7 +69,7 @@ class Twin:
         if "token" in settings.share:
             inputs, targets = first.inputs, first.targets
         if settings.masks == "own":
-            predict = partial(predicted, model, first.state)
+            predict = partial(predicted, model, plan, first.state)
             inputs, targets = noised(self.words, plan, inputs, targets, self.generator, predict)
         steps, batch = inputs.shape
         second = self.masks(first.masks, steps, batch, plan)

@@ -174,6 +174,21 @@ def test_embedding_dropout_drops_a_word_wherever_it_stands():
     assert (by_word == by_word[0, :, :1]).all()
 
 
+def test_embedding_dropout_keeps_what_a_class_based_on_it_does():
+    """As embeddings that scale what they look up; hooks run too."""
+
+    class Scaled(nn.Embedding):
+        def forward(self, words):
+            return 8 * super().forward(words)
+
+    embedding, words, seen = Scaled(V, D), torch.arange(V), []
+    embedding.register_forward_hook(lambda *_: seen.append(1))
+    drop = EmbeddingDropout(embedding, 0.5)
+    ratio = drop(words) / embedding.weight
+    assert set(ratio.unique().tolist()) == {0.0, 16.0} and seen == [1]
+    assert torch.equal(drop.eval()(words), 8 * embedding.weight)
+
+
 def test_embedding_dropout_keeps_max_norm_on_the_raw_rows():
     embedding = nn.Embedding(V, D, max_norm=1.0)
     nn.init.constant_(embedding.weight, 3.0)

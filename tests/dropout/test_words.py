@@ -126,22 +126,27 @@ def test_the_model_reads_a_blank_as_a_vector_that_it_learns() -> None:
     assert model.embedding.grad.to_dense().sum() == 4  # type: ignore[union-attr]
 
 
-def test_a_hole_can_hold_what_the_model_predicts_there() -> None:
-    """Against the model read word by word: the distribution after x[:t] is that of what stands at t."""
+@pytest.mark.parametrize("zoneout", [False, True])
+def test_a_hole_can_hold_what_the_model_predicts_there(zoneout: bool) -> None:
+    """Against the model read word by word: the distribution after x[:t] is that of what stands at t.
+
+    Zoneout is there in expectation, as in every evaluation.
+    """
     from functools import partial
 
     from rnndrop.dropout.masks import evaluation_masks
-    from rnndrop.dropout.plan import Plan
+    from rnndrop.dropout.plan import Plan, plan
     from rnndrop.training.predicted import predicted
 
     model = LanguageModel(ModelSettings("gru", 6, 1, None, False), len(WORDS)).double()
     model.initialize(2.0, torch.Generator().manual_seed(1))
     x = torch.tensor([0, 2, 3]).unsqueeze(1).expand(3, 6000)
     state = tuple(tuple(torch.ones_like(part) for part in layer) for layer in model.initial_state(6000))
-    predict = partial(predicted, model, state)
+    held = plan({"state": {"kind": "zoneout", "p": 0.5}}) if zoneout else Plan(())
+    predict = partial(predicted, model, held, state)
     noised, _ = NOISE.under(rule("token", "sampled", 0.999), x, x, torch.Generator().manual_seed(2), predict)
     assert torch.equal(noised[0], x[0])
-    none = evaluation_masks(Plan(()), model.sizes, torch.Generator(), torch.float64)
+    none = evaluation_masks(held, model.sizes, torch.Generator(), torch.float64)
     weight, bias = model.decoder_weights(none)
     memory = tuple(tuple(part[:1] for part in layer) for layer in state)
     for t in (1, 2):

@@ -258,3 +258,14 @@ def test_embedding_dropout_that_is_not_sampled_is_not_refused() -> None:
 def test_settings_out_of_range(override: str) -> None:
     with pytest.raises(RequestError, match=rf"evaluation\.mc\.{override.partition('=')[0]}"):
         compose([f"evaluation.mc.{override}"])
+
+
+@pytest.mark.parametrize("power", [1e-8, 1e-5, 1e-3, 0.0099, 0.5])
+def test_small_powers_keep_their_digits_in_float32(power: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    log_p = (3 * torch.randn(50, 5, 200, generator=generator, dtype=torch.float64)).log_softmax(2)
+    targets = torch.randint(200, (50,), generator=generator)
+    exact = (torch.logsumexp(power * log_p, 1) - math.log(5)) / power if power > 1e-6 else log_p.mean(1)
+    expected = exact.logsumexp(1) - exact[torch.arange(50), targets]
+    found = power_nll(log_p.float(), targets, power)[:, 0]
+    assert found.dtype == torch.float32 and (found - expected).abs().max() < 1e-3
