@@ -21,7 +21,8 @@ from pydantic import BaseModel
 
 from rnndrop.config import cells, corpora, folders, private_hydra, tasks
 from rnndrop.config.cells import CELLS
-from rnndrop.config.identity import FILES, GONE
+from rnndrop.config.corpora import FILES
+from rnndrop.config.identity import GONE
 from rnndrop.config.schema import Config, RuleSettings, checked, gone
 from rnndrop.dropout.rule import LOCATIONS, takes
 from rnndrop.errors import RequestError, shorten, suggestion, unknown
@@ -400,7 +401,7 @@ def check_key(key: str) -> None:
     parts = key.split(".")
     if parts[0] == "dropout" and len(parts) > 1 and parts[1] not in LOCATIONS:
         raise unknown("dropout location", parts[1], LOCATIONS)
-    top_level = list(dict.fromkeys((*GROUPS, *(name for name in names if "." not in name))))
+    top_level = list(dict.fromkeys((*GROUPS, *(name.partition(".")[0] for name in names))))
     same_group = [name for name in names if name.rpartition(".")[0] == key.rpartition(".")[0]]
     valid = (same_group if rest else top_level) or list(names)
     near = suggestion(key, valid) or suggestion(key, names)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from rnndrop import own
 from rnndrop.errors import RequestError
 
+FILES = ("train", "valid", "test", "file")  # settings of `data` that name files of the user's own
 GROUP = "rnndrop.corpora"
 SETTING = "data"
 
@@ -24,15 +25,14 @@ class CorpusSpec:
     """A corpus that `data=NAME` chooses.
 
     `module` has `load(settings)`, which takes the settings of `data` and returns what its `task` reads; or it is
-    `function` that does. `own_files`:
-    it is the user's, named by path. `cut`: when `data.split` says how it is parted. `fixed_vocabulary`: rare words
-    cannot be made `<unk>`.
+    `function` that does. `files`: of `FILES` those that it reads. `cut`: when `data.split` says how it is parted.
+    `fixed_vocabulary`: rare words cannot be made `<unk>`.
     """
 
     name: str
     task: str
     module: str
-    own_files: bool = False
+    files: tuple[str, ...] = ()
     cut: Literal["never", "always", "one file"] = "never"
     fixed_vocabulary: bool = False
     function: Callable[[Any], Any] | None = None
@@ -55,9 +55,9 @@ CORPORA = _table(
     CorpusSpec("pydoc", "language_model", "rnndrop.data.pydoc"),
     CorpusSpec("ptb", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
     CorpusSpec("wikitext2", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
-    CorpusSpec("text", "language_model", "rnndrop.data.text", own_files=True, cut="one file"),
+    CorpusSpec("text", "language_model", "rnndrop.data.text", files=FILES, cut="one file"),
     CorpusSpec("movie_reviews", "sentiment", "rnndrop.data.movie_reviews", cut="always"),
-    CorpusSpec("reviews", "sentiment", "rnndrop.data.movie_reviews", own_files=True, cut="always"),
+    CorpusSpec("reviews", "sentiment", "rnndrop.data.movie_reviews", files=("file",), cut="always"),
 )
 """A new corpus is one row here, a module, and `conf/data/NAME.yaml`."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnndrop.config import cells, corpora, modules, tasks
 from rnndrop.config.cells import CELLS
-from rnndrop.config.corpora import CORPORA, CorpusSpec
+from rnndrop.config.corpora import CORPORA, FILES, CorpusSpec
 from rnndrop.config.tasks import TASKS
 from rnndrop.dropout.plan import rules_at
 from rnndrop.dropout.rule import EXTRAS, LOCATIONS, Rule
@@ -41,7 +41,6 @@ ELSEWHERE = frozenset(
 MODES = {"mc": "samples", "cache": "size", "dynamic": "rule", "temperature": "tune"}
 """What is measured after training: its group below `evaluation`, and the setting there that asks for it."""
 
-FILES = ("train", "valid", "test", "file")  # of `data`: the user's own count by content
 FORMER_SCHEMA = 1  # of the records of before
 FORMER_DIGITS = 8  # of the run ids of before; they named runs by 32 bits
 DIGITS = 16  # 64 bits: among a million configurations two share an id with a chance of 3 in 100 million
@@ -54,7 +53,7 @@ _IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     **dict.fromkeys(("model.cell", "trainer.init"), lambda s: s["model.module"] is not None),
     "data.split": lambda s: not _cuts(CORPORA[s["data.name"]], s["data.file"]),
     **{f"twin.{name}": lambda s: s["twin.loss"] is None for name in ("weight", "masks", "share", "alone", "both")},
-    **{f"data.{name}": lambda s: not CORPORA[s["data.name"]].own_files for name in FILES},
+    **{f"data.{name}": lambda s: not CORPORA[s["data.name"]].files for name in FILES},
 }
 
 

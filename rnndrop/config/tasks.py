@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnndrop.config.corpora import CORPORA, CorpusSpec
+from rnndrop.config.corpora import CORPORA, FILES, CorpusSpec
 from rnndrop.config.metrics import METRICS, OWN_TASK, SPLITS, Metric, metric_of
 from rnndrop.errors import RequestError
 from rnndrop.own import Found, imported, is_own
@@ -157,6 +157,7 @@ def check_task(tree: Mapping[str, Any]) -> None:
     task, name = task_spec(tree["task"]), tree["data"]["name"]
     if name in CORPORA:
         check_corpus(CORPORA[name], task.name)
+        check_files(tree["data"], CORPORA[name])
     check_refused(tree, task.refused, f"task={task.name}")
     for key in task.needed:
         if _setting(tree, key) is None:
@@ -170,6 +171,15 @@ def check_corpus(corpus: CorpusSpec, task: str) -> None:
             f"data={corpus.name} is for task={corpus.task}, and this is task={task}, which takes: "
             + " ".join(task_spec(task).corpora)
         )
+
+
+def check_files(data: Mapping[str, Any], corpus: CorpusSpec) -> None:
+    """Raise RequestError where `data` names files that its corpus does not read."""
+    given = [f"data.{name}" for name in FILES if data[name] is not None and name not in corpus.files]
+    if given:
+        key = given[0].removeprefix("data.")
+        takers = " or ".join(f"data={each.name}" for each in CORPORA.values() if key in each.files)
+        raise RequestError(f"{given[0]} is for {takers}, and this is data={corpus.name}.")
 
 
 def own_task(name: str) -> Found[type]:

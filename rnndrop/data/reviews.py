@@ -137,9 +137,9 @@ def assemble(reviews: Sequence[Rated], settings: Any) -> Reviews:
 
 
 def _first_of_text(reviews: Sequence[Rated]) -> list[int]:
-    """For each review the first one with the same text: mostly itself."""
+    """For each review the first one with the same words: mostly itself. What is between them is no difference."""
     first: dict[str, int] = {}
-    return [first.setdefault(text, index) for index, (_, text) in enumerate(reviews)]
+    return [first.setdefault(" ".join(text.split()), index) for index, (_, text) in enumerate(reviews)]
 
 
 def _shuffled(review: int) -> bytes:

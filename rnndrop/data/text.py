@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import combinations, islice, pairwise
 from typing import Any, TypeVar
+
+import numpy as np
 
 from rnndrop.data.assemble import assemble
 from rnndrop.data.corpus import SPLITS, Corpus
 from rnndrop.data.files import Text
-from rnndrop.data.vocabulary import tokens_in
+from rnndrop.data.unk import percent
+from rnndrop.data.vocabulary import EOS, tokens_in
 from rnndrop.errors import RequestError
-from rnndrop.paths import path_of
+from rnndrop.paths import path_of, sha256_of
 
 DEFAULT_SPLIT = (0.8, 0.1, 0.1)
+EMPTY = 0.05  # a share of <eos> that follow another from which on it is named: no published corpus has any
 Item = TypeVar("Item")
+
+log = logging.getLogger("rnndrop")
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,24 @@ def load(settings: Any) -> Corpus:
                 f"The {split} part has {count} token(s), and at least 2 are needed. "
                 "Use more text or another data.split."
             )
-    return assemble("text", settings.level, parts, settings.min_count)
+    corpus = assemble("text", settings.level, parts, settings.min_count)
+    if settings.level == "word":
+        _say_empty_lines(corpus)
+    return corpus
+
+
+def _say_empty_lines(corpus: Corpus) -> None:
+    """Warn where much of the text is the end of an empty line, which is easy to predict."""
+    if EOS not in corpus.vocabulary:
+        return
+    end = corpus.vocabulary.index(EOS)
+    shares = {split: float(np.mean((t := corpus.split(split) == end)[1:] & t[:-1])) for split in SPLITS}
+    if max(shares.values()) >= EMPTY:
+        said = ", ".join(f"{percent(share)} of {split}" for split, share in shares.items())
+        log.warning(
+            "text: %s are an %s after another: empty lines, or a text that has its own. They are easy to predict, and "
+            "perplexity is lower for them: take them out.", said, EOS,
+        )  # fmt: skip
 
 
 def cut(lines: list[Item], shares: Sequence[float]) -> list[list[Item]]:
@@ -78,7 +102,11 @@ def _parts(settings: Any) -> list[Tokens]:
         )
     if missing:
         raise RequestError(f"data=text has {' '.join(given)} but no {' '.join(missing)}.")
-    texts = [Text.of(path_of(path)) for path in named.values()]
+    paths = {split: path_of(path) for split, path in named.items()}
+    texts = [Text.of(path) for path in paths.values()]
+    for one, other in combinations(paths, 2):
+        if sha256_of(paths[one]) == sha256_of(paths[other]):
+            log.warning("data.%s and data.%s are the same text: what is measured there is not held out.", one, other)
     return [_tokens(text, settings.level, 0, text.lines) for text in texts]
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import FILES, canonical, float32_id, of_identity, run_id
+from rnndrop.config.corpora import FILES
+from rnndrop.config.identity import canonical, float32_id, of_identity, run_id
 from rnndrop.config.metrics import every
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError

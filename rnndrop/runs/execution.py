@@ -29,7 +29,6 @@ from rnndrop.runs.signals import Interrupted, Stop
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.nll_blocks import block_sums, to_bytes
-from rnndrop.store.ownership import check_planned
 from rnndrop.store.progress import Observers, Outline, RunObserver
 from rnndrop.store.records import SCHEMA, Record
 from rnndrop.tasks.base import task_named
@@ -47,7 +46,6 @@ class Execution:
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         self.corpus, fingerprint = load_corpus(config.data)
-        check_planned(config, folder)  # a file of data may have changed while it was read
         self.task = task_named(config.task)
         self.task.check(self.corpus, config, self.device)
         self.outputs: dict[str, str | bytes] = {}  # the files that belong to the record

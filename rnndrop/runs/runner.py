@@ -54,7 +54,12 @@ def run_one(
     done = answered and known is not None and not unmeasured(config, known) and not _to_claim(config, known, folder)
     if done and known and records.whole(folder) and not checkpoint.paths(folder):
         return _answer(config, folder, known)  # needs neither the corpus nor a folder that can be written
-    new = partial(Execution, config, overrides, folder)
+
+    def new() -> Execution:
+        made = Execution(config, overrides, folder)
+        check_planned(config, folder)  # a file of data may have changed while it was read
+        return made
+
     run = None if answered else new()  # a request that cannot be met leaves nothing behind
     with claimed(folder, wait), environment.computing(config.trainer):
         found = records.own_record_or_aside(folder, owned)

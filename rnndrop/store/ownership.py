@@ -7,7 +7,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from rnndrop.config.identity import FILES, MODES, asked, digest, former, former_id, identity, later, run_id
+from rnndrop.config.corpora import FILES
+from rnndrop.config.identity import MODES, asked, digest, former, former_id, identity, later, run_id
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.store import files, records

@@ -85,6 +85,7 @@ def test_a_wrong_request_is_one_message(
 ) -> None:
     (tmp_path / "broken.tsv").write_text("five stars\tgood\n")
     keys = [each.partition("=")[0] for each in change.split()]
+    keys += ["data.file"] * change.startswith("data=")
     done = rnndrop("run", *(each for each in reviews if each.partition("=")[0] not in keys), *change.split())
     assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
     assert not done.stdout

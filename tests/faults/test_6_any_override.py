@@ -59,7 +59,7 @@ def test_6_whatever_is_typed_works_or_is_refused(overrides: list[str]) -> None:
     "arguments",
     [
         ["run", "--cfg", "label=${oc.env:RNNDROP_NO_SUCH_VARIABLE}"],
-        ["run", "--cfg", "data.file=jörg (1).txt", "label=1e3"],
+        ["run", "--cfg", "data=text", "data.file=jörg (1).txt", "label=1e3"],
         ["run", "--cfg", "model={hidden:3}", "seed=range(3)"],
         ["run", "--cfg", "dropout.recurrent={kind: locked, p: .2}", "model.hidden=9999999999999999999999"],
         ["sweep", "--dry-run", "dropout=glob(*)", "label=\udcff"],

@@ -63,12 +63,17 @@ WRONG = [
 @pytest.mark.parametrize(("override", "named", "advised"), WRONG, ids=lambda part: part[:30].encode("unicode_escape"))
 def test_6_one_message_says_what_is_wrong(override: str, named: str, advised: str) -> None:
     with pytest.raises(RequestError) as refused:
-        plan_jobs([override])
+        plan_jobs([override, *of_text(override)])
     message = str(refused.value)
     assert named in message and advised in message
     assert len(message) < 4500 and "Exception" not in message and "\nNone" not in message
     with pytest.raises(RequestError):
-        compose([override])
+        compose([override, *of_text(override)])
+
+
+def of_text(override: str) -> list[str]:
+    """The corpus that a file is for."""
+    return ["data=text"] * override.startswith("data.file")
 
 
 def test_6_a_value_within_another_value() -> None:
@@ -109,7 +114,8 @@ def test_6_a_text_is_what_was_typed(typed: str, text: str | None) -> None:
 
 
 def test_6_texts_of_a_grid_are_what_was_typed() -> None:
-    assert [compose(job).data.file for job in expand(["data.file=1e3,2,null,a.txt"])] == ["1e3", "2", None, "a.txt"]
+    jobs = expand(["data=text", "data.file=1e3,2,null,a.txt"])
+    assert [compose(job).data.file for job in jobs] == ["1e3", "2", None, "a.txt"]
 
 
 def test_6_glob_takes_the_options_of_a_group() -> None:
