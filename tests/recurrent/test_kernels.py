@@ -90,11 +90,13 @@ def test_bf16_is_read_and_written_as_torch_does() -> None:
 def test_without_numba_a_run_goes_on_in_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be\n" * 40)
+    asked = [*TINY, f"data.file={tmp_path}/text.txt"]
     with caplog.at_level(logging.INFO, "rnndrop"):
-        one = rnndrop.run([*TINY, f"output={tmp_path}/compiled"])
+        one = rnndrop.run([*asked, f"output={tmp_path}/compiled"])
         engine.compiles.cache_clear()
         monkeypatch.setattr(kernels, "AVAILABLE", False)
-        other = rnndrop.run([*TINY, f"output={tmp_path}/plain"])
+        other = rnndrop.run([*asked, f"output={tmp_path}/plain"])
     assert one.model["paths"][0].startswith("compiled") and other.model["paths"][0] == "unrolled"
     assert other.metrics["test_perplexity"] == pytest.approx(one.metrics["test_perplexity"], rel=1e-4)
     assert "numba is not installed" in caplog.text and "pip install numba" in caplog.text
