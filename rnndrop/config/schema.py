@@ -58,7 +58,8 @@ class OneOf:
     def __call__(self, name: str) -> str:
         """The name. Raises ValueError."""
         if name not in self.table:
-            raise ValueError(f"it must be one of {' '.join(self.table)}{self.also}")
+            guess = suggestion(name, self.table)
+            raise ValueError(f"it must be one of {' '.join(self.table)}{self.also}{guess and '.' + guess}")
         return name
 
     @property
@@ -858,6 +859,15 @@ def gone(key: str) -> str:
     return f"There is no {key} any more: type {GONE[key]}."
 
 
+_TYPES = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "it must be a whole number"),
+    **dict.fromkeys(("float_parsing", "float_type"), "it must be a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "it must be true or false"),
+    "string_type": "it must be a text",
+}
+"""What is said of a value of another type than it must be."""
+
+
 def _explain(problem: Any, tree: dict[str, Any]) -> str:
     """One line for a pydantic problem: the key, the value, what was expected."""
     parts = [str(part) for part in problem["loc"]]
@@ -871,7 +881,12 @@ def _explain(problem: Any, tree: dict[str, Any]) -> str:
         return f"No setting {key!r}.{suggestion(parts[-1], model.model_fields)}"
     if problem["type"] == "missing":
         return f"The setting {key!r} is missing."
-    value = shorten(str(problem["input"]), 100)
+    value = "null" if problem["input"] is None else shorten(str(problem["input"]), 100)
     if problem["type"] == "tuple_type":
         return f"{key}={value}: give a list, as {key}=[{value if isinstance(problem['input'], str) else '…'}]."
-    return f"{key}={value}: {problem['msg'][0].lower()}{problem['msg'][1:]}."
+    if problem["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        return f"{key}={value}: it must be one of {' '.join(choices)}.{suggestion(value, choices)}"
+    said = _TYPES.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    said = said.replace("Input should be", "it must be")
+    return f"{key}={value}: {said[0].lower()}{said[1:]}{'' if said.endswith('?') else '.'}"

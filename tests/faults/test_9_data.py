@@ -71,3 +71,22 @@ def test_reviews_that_differ_in_white_space_are_copies() -> None:
 def test_a_key_that_is_none_is_answered_with_all_groups() -> None:
     with pytest.raises(RequestError, match=r"Valid: .*\bseeds\b"):
         compose(["foo=1"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.cell=lsmt", "it must be one of lstm gru .*[.] Did you mean 'lstm'[?]"),
+        (
+            "trainer.optimizer=admm",
+            "^trainer.optimizer=admm: it must be one of sgd adam adamw. Did you mean 'adam'[?]$",
+        ),
+        ("trainer.epochs=abc", "^trainer.epochs=abc: it must be a whole number.$"),
+        ("trainer.epochs=0", "^trainer.epochs=0: it must be greater than or equal to 1.$"),
+        ("trainer.learning_rate=null", "^trainer.learning_rate=null: it must be a number.$"),
+        ("model.tie_weights=maybe", "^model.tie_weights=maybe: it must be true or false.$"),
+    ],
+)
+def test_a_wrong_value_is_answered_in_our_words(override: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        compose([override])
