@@ -36,17 +36,23 @@ def load_corpus(settings: DataSettings) -> tuple[Any, dict[str, Any]]:
     return corpus, {**facts, **({"source": described(settings.name, source)} if source else {})}
 
 
-def trained(
-    config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
-) -> Encoder:
-    """The model of a finished run with its best weights. Raises RequestError where these, corpus or code are others."""
+def check_same(config: Config, folder: Path, record: Record, facts: dict[str, Any] | None = None) -> None:
+    """Raise RequestError where the user's code or the corpus, whose fingerprint is `facts`, are others than a run's."""
     own_code(config)
     parts = (*(record.model.get(part) for part in ("task", "cell", "module")), *record.model.get("noises", ()))
     for theirs in filter(None, parts):
         if theirs.get("sha256") != source_hash("model", name := theirs.get("name", "")):
             raise RequestError(f"The source of {name} here is not the one that {folder} was trained with.")
+    facts = facts or load_corpus(config.data)[1]
     if facts["sha256"] != record.data.get("sha256"):
         raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
+
+
+def trained(
+    config: Config, folder: Path, record: Record, corpus: Data, facts: dict[str, Any], device: torch.device
+) -> Encoder:
+    """The model of a finished run with its best weights. Raises RequestError where these, corpus or code are others."""
+    check_same(config, folder, record, facts)
     model: Encoder = task_named(config.task).build(config, corpus, device)
     try:
         kept = records.WEIGHTS in record.files or not record.files  # of before: no checksums

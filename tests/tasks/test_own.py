@@ -19,8 +19,10 @@ from rnndrop.errors import RequestError
 from rnndrop.report.frames import load_runs
 from rnndrop.report.table import table
 from rnndrop.runs.doctor import examine
+from rnndrop.runs.ensemble import ensemble
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
+from rnndrop.sweeps.late import to_measure
 from tests.own_files import folder_with
 from tests.processes import RNNDROP, running, wait_until
 
@@ -89,11 +91,16 @@ def test_the_guide_is_learnt_evaluated_and_reported(here: Path) -> None:
 
 def test_the_source_is_part_of_the_run(here: Path) -> None:
     record = finished()
+    folder = here / "results" / "runs" / record.run_id / "seed-0"
     path = here / "mine_largest.py"
     path.write_text(path.read_text("utf-8").replace("in nats", "in bits"), "utf-8")
     assert run_id(compose(QUICK)) != record.run_id
     with pytest.raises(RequestError, match="The source of mine_largest:Largest here is not the one"):
-        evaluate(here / "results" / "runs" / record.run_id / "seed-0", ["evaluation.mc.samples=2"])
+        evaluate(folder, ["evaluation.mc.samples=2"])
+    with pytest.raises(RequestError, match="The source of mine_largest:Largest here is not the one"):
+        to_measure(folder, ["evaluation.mc.samples=2"])
+    with pytest.raises(RequestError, match="seed-0 is of task=mine_largest:Largest, whose score is no perplexity"):
+        ensemble([folder], [])
     finished()
     runs = load_runs()
     assert len({settings["task"] for settings in runs["settings"]}) == 2  # with the start of each source's sha256
