@@ -7,6 +7,7 @@ leaves it there is the run it was (`rnndrop.config.identity`).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -185,14 +186,26 @@ def _plain(value: object) -> object:
     for each in value if isinstance(value, (list, tuple)) else [value]:
         if not isinstance(each, str | bool | int | float | None):
             raise ValueError("it must be text, a number, true, false, null or a list of these")
+        if isinstance(each, float) and not math.isfinite(each):
+            raise ValueError("it must be a finite number: no record holds another")
     return value
 
 
 class ModuleOptions(Settings):
-    """What model.module is called with beside the sizes, by keyword: model.options.NAME=VALUE."""
+    """What model.module is called with beside the sizes, by keyword: model.options.NAME=VALUE.
+
+    They are kept as they were typed, a list as a list and 1.0 as a float, but for digits that no identity tells apart.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain)]] = Field(init=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether they are of the same types too: 1, 1.0 and true are three, where Python has them equal."""
+        return isinstance(other, ModuleOptions) and repr(self.model_extra) == repr(other.model_extra)
+
+    def __hash__(self) -> int:
+        return hash(repr(self.model_extra))
 
 
 class ModelSettings(Settings):
@@ -839,6 +852,8 @@ def _group(name: str, value: Any) -> Any:
 
 
 def _part(model: type[Settings], name: str, value: Any) -> Any:
+    if model is ModuleOptions:
+        return _as_typed(value)
     kind = model.model_fields[name].annotation if name in model.model_fields else None
     if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Settings):
         return _known_group(kind, json.dumps(value))
@@ -848,6 +863,13 @@ def _part(model: type[Settings], name: str, value: Any) -> Any:
 @lru_cache(maxsize=4096)
 def _known_group(kind: type[Settings], spelled: str) -> Settings:
     return kind.model_validate({name: _part(kind, name, value) for name, value in json.loads(spelled).items()})
+
+
+def _as_typed(value: Any) -> Any:
+    """A value that has no type of ours, rounded as its identity is, but of the type that it was typed as."""
+    if isinstance(value, list):
+        return [_as_typed(each) for each in value]
+    return float(rounded(value)) if isinstance(value, float) else value
 
 
 def _rounded(tree: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rnndrop.config.identity import asked
 from rnndrop.config.schema import Config
-from rnndrop.config.tasks import TASKS
+from rnndrop.config.tasks import task_spec
 from rnndrop.errors import RequestError
 from rnndrop.evaluation.perplexity import mean_nll, perplexity
 from rnndrop.runs import environment
@@ -70,8 +70,8 @@ def _check(folders: Sequence[Path], found: Sequence[tuple[Record, Config]]) -> N
     first = found[0][0]
     seen: dict[tuple[str, int], Path] = {}
     for folder, (record, config) in zip(folders, found, strict=True):
-        if not TASKS[config.task].predicts_tokens:
-            raise RequestError(f"{folder} is of task={config.task}, which predicts no tokens: it has no ensemble here.")
+        if not task_spec(config.task).predicts_tokens:
+            raise RequestError(f"{folder} is of task={config.task}, whose score is no perplexity: it has no ensemble.")
         if record.data.get("sha256") != first.data.get("sha256"):
             raise RequestError(
                 f"{folder} has another corpus or vocabulary ({_corpus(record)}) than {folders[0]} ({_corpus(first)}): "

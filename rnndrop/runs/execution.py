@@ -30,10 +30,11 @@ from rnndrop.store import checkpoint, files, records
 from rnndrop.store.heartbeat import Heartbeat
 from rnndrop.store.nll_blocks import block_sums, to_bytes
 from rnndrop.store.progress import Observers, Outline, RunObserver
+from rnndrop.store.record_schema import check_record
 from rnndrop.store.records import SCHEMA, Record
 from rnndrop.tasks.base import task_named
 from rnndrop.trackers.observer import Tracked
-from rnndrop.training.trainer import DivergedError, Training
+from rnndrop.training.trainer import DivergedError, Training, number
 
 
 class Execution:
@@ -99,6 +100,7 @@ class Execution:
     def _write(self, record: Record) -> Record:
         try:
             if record.status in ("finished", "diverged"):
+                check_record(record.to_json())  # what the user's code has put there too
                 records.write_whole(self.folder, record, self.outputs)
             else:
                 records.write_less(self.folder, record)
@@ -166,6 +168,7 @@ class Execution:
             self.outputs[records.WEIGHTS] = save(training.best)
         model.load_state_dict(training.best)
         values = {split: self._score(model, split) for split in ("valid", "test", "train")}
+        training.check(values)
         scores = self.task.scores(values, self.config)
         with self.stop.anywhere():
             modes = self.task.measure(model, self.config, self.corpus, asked(self.config))
@@ -188,7 +191,7 @@ class Execution:
             scored = self.task.score(model, self.config, self.corpus, split)
         if split == "test" and scored.nll is not None:  # for the report's bootstrap over the test set
             self.outputs[records.TEST_NLL] = to_bytes(block_sums(scored.nll))
-        return scored.value
+        return number(scored.value, f"the score of {split}")
 
 
 def _parameters(model: Encoder) -> int:

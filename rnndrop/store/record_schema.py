@@ -40,6 +40,16 @@ class Data(Part):
     floor_perplexity_valid: Number | None = None
 
 
+class Fingerprint(Data):
+    """What a corpus says of itself, before anything is trained on it."""
+
+    sha256: Name
+    train_tokens: Whole = 0
+    valid_tokens: Whole = 0
+    test_tokens: Whole = 0
+    vocab_size: Whole = 0
+
+
 class Model(Part):
     """How large the model was."""
 
@@ -174,6 +184,11 @@ def check_record(text: str) -> None:
 def check_part(text: str) -> None:
     """The same for a record of which some keys are left out."""
     _check(_record(whole=False), text)
+
+
+def check_fingerprint(text: str) -> None:
+    """The same for what a record will say of its data."""
+    _check(Fingerprint, text)
 
 
 def check_row(text: bytes) -> None:

@@ -47,7 +47,8 @@ class Effect:
 def rows(recipe: str, mode: Mode, overrides: Sequence[str]) -> list[Row]:
     """The baseline and one row for each location of the plan that `recipe`, a dropout or an experiment, has.
 
-    Raises RequestError for a recipe that does not exist, and for a plan without any dropout.
+    Raises RequestError for a recipe that does not exist, for a plan without any dropout, and where another setting than
+    the seed takes several values: runs of several configurations are no seeds of one.
     """
     base = [*_chosen(recipe), *overrides]
     if not any(override.startswith("seed=") for override in base):
@@ -72,7 +73,13 @@ def rows(recipe: str, mode: Mode, overrides: Sequence[str]) -> list[Row]:
         for place in rules:
             others = [each for other in rules if other != place for each in off[other]]
             variants[place] = [*others, f"dropout.name=none+{place}"]
-    return [_row(mode, place, rules.get(place or "", ""), [*base, *variant]) for place, variant in variants.items()]
+    table = [_row(mode, place, rules.get(place or "", ""), [*base, *variant]) for place, variant in variants.items()]
+    if any(len({job.folder.parent for job in row.jobs}) > 1 for row in table):
+        raise RequestError(
+            "This is for one configuration and its seeds: only the seed may take several values here. Give one value of"
+            " each other setting, and ablate each configuration by itself."
+        )
+    return table
 
 
 def _row(mode: str, place: str | None, rule: str, overrides: list[str]) -> Row:

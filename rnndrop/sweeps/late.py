@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rnndrop.config.identity import asked, former
 from rnndrop.errors import RequestError
+from rnndrop.runs.loading import check_same
 from rnndrop.runs.reevaluate import device_of, evaluated, finished, requested
 from rnndrop.store import records
 from rnndrop.store.ownership import folder_of
@@ -37,9 +38,10 @@ def to_measure(folder: Path, overrides: Sequence[str]) -> Job:
     job = Job(record.overrides, config, folder, f"{folder.parent.name}/{folder.name}")
     if folder_of(config) == folder:
         survey(job)
-    if job.state not in ("finished", "unmeasured", "running"):  # a sweep would train it
-        reason = "has a run id of before, of eight digits" if former(record.run_id) else "is not at its run's own place"
-        raise RequestError(f"{folder} {reason}: it is measured if it is named alone, with rnndrop eval {folder}")
     if job.state != "finished" and not (folder / records.WEIGHTS).is_file():
         raise RequestError(f"{folder} has no weights (trainer.keep_weights=false, or they were not imported).")
+    if job.state not in ("finished", "unmeasured", "running"):  # a sweep would train it
+        check_same(config, folder, record)
+        reason = "has a run id of before, of eight digits" if former(record.run_id) else "is not at its run's own place"
+        raise RequestError(f"{folder} {reason}: it is measured if it is named alone, with rnndrop eval {folder}")
     return job

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -18,10 +20,11 @@ from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.tasks import SETTING, TASKS, derived, own_task, task_spec
 from rnndrop.errors import RequestError
 from rnndrop.models.encoder import Encoder, ModelSettings
-from rnndrop.own import is_own, raised
+from rnndrop.own import is_own, raised, source_of
 from rnndrop.stats import Estimate
+from rnndrop.store.record_schema import check_part
 from rnndrop.training.seeding import generator
-from rnndrop.training.trainer import Steps, Training
+from rnndrop.training.trainer import Steps, Training, number
 
 
 class Data(Protocol):
@@ -139,7 +142,11 @@ class Task(ABC, Generic[D, M]):
                 continue
             metrics[mode], scores = self.modes[mode](model, config, data)
             for split, value in scores.items():
-                metrics[f"{split}_{self.metric}_{mode}"] = value if math.isfinite(value) else None
+                metrics[f"{split}_{self.metric}_{mode}"] = _finite(value, f"the {mode} score of {split}")
+        try:
+            check_part(json.dumps({"metrics": metrics}, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise RequestError(f"{SETTING}={self.name}: what it measures fits no record: {error}.") from None
         return metrics
 
     def monte_carlo(self, model: M, config: Config, data: D) -> dict[str, Any]:
@@ -156,9 +163,28 @@ class Task(ABC, Generic[D, M]):
             masks = generator(config.seed_of("masks"), f"mc {split}", model.device)
             value, error = self.sampled(model, config, data, split, masks)
             name = f"{split}_{self.metric}_mc"
-            metrics[name] = value if math.isfinite(value) else None
-            metrics[f"{name}_stderr"] = error if math.isfinite(error) else None
+            metrics[name] = _finite(value, f"the Monte-Carlo score of {split}")
+            metrics[f"{name}_stderr"] = _finite(error, f"the standard error of {split}")
         return metrics
+
+
+def _finite(value: Any, what: str) -> float | None:
+    """A score as a record has it: None where it is not finite. Raises TypeError."""
+    plain = number(value, what)
+    return plain if math.isfinite(plain) else None
+
+
+@contextmanager
+def refusing(setting: str, name: str, own: bool) -> Iterator[None]:
+    """Within, what the user's `own` code raises is a RequestError, in one line that says where."""
+    try:
+        yield
+    except (RequestError, torch.OutOfMemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        if not own:
+            raise
+        raise raised(setting, name, source_of(setting, name), error) from None
 
 
 def task_named(name: str) -> Task[Any, Any]:

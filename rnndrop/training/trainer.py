@@ -31,6 +31,14 @@ class DivergedError(ArithmeticError):
         self.step = step
 
 
+def number(value: Any, what: str) -> float:
+    """What a task gives as a number, as one that JSON has: numpy's and a tensor's too. Raises TypeError."""
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{what} is {value!r}, and not a number") from None
+
+
 class Step(NamedTuple):
     """A step of training, before its update of the weights."""
 
@@ -163,19 +171,19 @@ class Training:
     def _step(self) -> None:
         self.step += 1
         taken = self.steps.take(self.row)
-        mean = taken.loss / taken.targets
+        loss, targets = number(taken.loss, "the loss of a step"), int(taken.targets)
+        mean = loss / targets
         if not mean <= self.steps.exploded:
             raise DivergedError(self.step, mean, self.steps.unit)
         taken.objective.backward()  # type: ignore[no-untyped-call]
         self.update(taken.scale)
         self.stage.updated()
-        self.row += taken.rows
-        self.loss_sum, self.count = self.loss_sum + taken.loss, self.count + taken.targets
-        self.tokens += taken.tokens
+        self.row += int(taken.rows)
+        self.loss_sum, self.count = self.loss_sum + loss, self.count + targets
+        self.tokens += int(taken.tokens)
 
     def _close_epoch(self, valid: float) -> None:
-        if not math.isfinite(valid):
-            raise DivergedError(self.step, valid, f"on the valid split ({self.metric})")
+        self.check({"train": self._train, "valid": valid})
         self.seconds += self.epoch_seconds
         row = {
             "epoch": len(self.history) + 1,
@@ -190,10 +198,16 @@ class Training:
         if self.best_epoch == len(self.history):
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
+    def check(self, scores: Mapping[str, float]) -> None:
+        """Raise DivergedError where a split's score is not finite: no record holds it."""
+        for split, value in scores.items():
+            if not math.isfinite(value):
+                raise DivergedError(self.step, value, f"on the {split} split ({self.metric})")
+
     @property
     def _train(self) -> float:
         """The score of the epoch so far, with dropout and as the weights change."""
-        return self.steps.score(self.loss_sum / self.count)
+        return number(self.steps.score(self.loss_sum / self.count), "the score of a training loss")
 
     def _progress(self, epoch: int, fraction: float, train: float, rate: float) -> Progress:
         epochs = self.settings.epochs + self.settings.finetune_epochs

@@ -33,8 +33,10 @@ from rnndrop.runs.signals import Interrupted
 from rnndrop.stats import difference
 from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.store.records import read_record
+from rnndrop.sweeps import ablation
 from rnndrop.sweeps.ablation import Row, effects
 from rnndrop.sweeps.scheduler import failure, jobs_of
+from rnndrop.values import Mode
 from tests.conftest import ROOT, TINY
 from tests.invented import write_run
 
@@ -124,6 +126,15 @@ def test_3_ablate_takes_all_seeds(uneven: Path) -> None:
     assert (other.n, other.df, other.low) == (1, None, None) and other.percent is not None
     text = _text(measured)
     assert f"{naive.df:.1f}" in text and "+6.6 %" in text and "baseline" in text
+
+
+@pytest.mark.parametrize("mode", ["drop", "add"])
+@pytest.mark.parametrize("several", ["model.hidden=8,16", "dropout.input.p=0.1,0.3"])
+def test_3_ablate_takes_no_configurations_for_seeds(several: str, mode: Mode, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="only the seed may take several values here"):
+        ablation.rows("variational", mode, [*TINY, f"output={tmp_path}", several, "seed=0"])
+    asked = ["model.hidden=8", "seed=0,1", "seeds.init=0"]
+    assert {len(row.jobs) for row in ablation.rows("variational", mode, [*TINY, f"output={tmp_path}", *asked])} == {2}
 
 
 def test_3_all_seeds_count_on_the_page_of_results(uneven: Path) -> None:

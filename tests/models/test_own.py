@@ -93,6 +93,21 @@ def test_what_counts_in_the_run(here: Path) -> None:
     assert run_id(compose(asked())) != first
 
 
+def test_options_come_as_they_were_typed(here: Path) -> None:
+    """And are no other run for it than those of before, whose identity has one spelling of a number."""
+    taken = "hidden, whole, real, mixed, **others):\n        assert repr((whole, real, mixed)) == '(1, 1.0, [1, 2.0])'"
+    (here / "mine_other.py").write_text(
+        PLAIN.replace("hidden, **others):", f"{taken}\n        mixed.append(0)  # its own list"), "utf-8"
+    )
+    typed = [f"model.options.{each}" for each in ("whole=1", "real=1.0", "mixed=[1,2.0]")]
+    record = rnndrop.run(asked(*typed, module="mine_other:Plain"))
+    assert record.status == "finished" and record.config["model"]["options"]["mixed"] == [1, 2.0]
+    assert evaluate(here / "runs" / record.run_id / "seed-0", MC).status == "finished"  # from what the record holds
+
+    ids = {value: run_id(compose(asked(f"model.options.p={value}"))) for value in ("true", "1", "1.0", "[1]", "[1.0]")}
+    assert len(set(ids.values())) == 3 and ids["1"] == ids["1.0"] and ids["[1]"] == ids["[1.0]"]
+
+
 def test_stopped_three_times_same_record() -> None:
     """With batch normalisation, whose buffers training changes, and a state of more than ten tensors in a dict."""
     Path("mine_other.py").write_text(
@@ -218,6 +233,7 @@ def test_one_that_breaks_in_training_is_a_failed_run(here: Path) -> None:
         (["model.options.hidden=3"], "is model.hidden"),
         (["model.options.a.b=3"], "No setting 'model.options.a.b'"),
         (["model.options={p:{q:1}}"], r"model.options.p=.*text, a number"),
+        (["model.options.p=nan"], "model.options.p=nan: .*finite"),
         (["dropout=variational"], "dropout.embedding has no meaning for model.module=mine_net:Net: .*WeightDrop"),
         (["dropout.token.kind=unigram", "dropout.token.p=0.1"], "dropout.token has no meaning"),
         (["twin=pi"], "twin.loss has no meaning"),

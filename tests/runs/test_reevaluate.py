@@ -13,6 +13,7 @@ from rnndrop.errors import RequestError
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
 from rnndrop.store.records import run_folder
+from rnndrop.sweeps.late import to_measure
 from scripts.crashes import write_text
 from tests.conftest import TINY
 from tests.edited import as_json
@@ -40,6 +41,25 @@ def test_a_mode_afterwards_is_the_mode_in_the_run(folder: Path, asked: list[str]
         assert metrics[name] == within[name] != metrics[f"{split}_perplexity"]
     assert (folder / records.WEIGHTS).read_bytes() == weights
     assert records.read_record(folder).metrics == metrics  # type: ignore[union-attr]
+
+
+def test_of_many_the_reason_why_one_is_left_out_is_true(folder: Path, tmp_path: Path) -> None:
+    """That the file was edited moves the run to another place; where it reads the same, it is measured alone."""
+    text, wanted = tmp_path / "words.txt", ["evaluation.mc.samples=2"]
+    assert to_measure(folder, wanted).state == "unmeasured"
+    text.write_text(text.read_text() + " ")
+    with pytest.raises(RequestError, match="is not at its run's own place: it is measured if it is named alone"):
+        to_measure(folder, wanted)
+    assert evaluate(folder, wanted).metrics["mc"]["samples"] == 2
+    text.write_text(text.read_text() + "more")
+    with pytest.raises(RequestError, match="The corpus 'text' here is not the one") as many:
+        to_measure(folder, wanted)
+    with pytest.raises(RequestError) as alone:
+        evaluate(folder, wanted)
+    assert str(many.value) == str(alone.value)
+    text.unlink()
+    with pytest.raises(RequestError, match=r"words\.txt"):
+        to_measure(folder, wanted)
 
 
 def test_two_evaluations_at_once_both_stay(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

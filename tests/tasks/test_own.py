@@ -19,8 +19,10 @@ from rnndrop.errors import RequestError
 from rnndrop.report.frames import load_runs
 from rnndrop.report.table import table
 from rnndrop.runs.doctor import examine
+from rnndrop.runs.ensemble import ensemble
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
+from rnndrop.sweeps.late import to_measure
 from tests.own_files import folder_with
 from tests.processes import RNNDROP, running, wait_until
 
@@ -89,11 +91,16 @@ def test_the_guide_is_learnt_evaluated_and_reported(here: Path) -> None:
 
 def test_the_source_is_part_of_the_run(here: Path) -> None:
     record = finished()
+    folder = here / "results" / "runs" / record.run_id / "seed-0"
     path = here / "mine_largest.py"
     path.write_text(path.read_text("utf-8").replace("in nats", "in bits"), "utf-8")
     assert run_id(compose(QUICK)) != record.run_id
     with pytest.raises(RequestError, match="The source of mine_largest:Largest here is not the one"):
-        evaluate(here / "results" / "runs" / record.run_id / "seed-0", ["evaluation.mc.samples=2"])
+        evaluate(folder, ["evaluation.mc.samples=2"])
+    with pytest.raises(RequestError, match="The source of mine_largest:Largest here is not the one"):
+        to_measure(folder, ["evaluation.mc.samples=2"])
+    with pytest.raises(RequestError, match="seed-0 is of task=mine_largest:Largest, whose score is no perplexity"):
+        ensemble([folder], [])
     finished()
     runs = load_runs()
     assert len({settings["task"] for settings in runs["settings"]}) == 2  # with the start of each source's sha256
@@ -144,6 +151,86 @@ def test_what_cannot_be_is_refused_before_anything_is_written(overrides: list[st
     with pytest.raises(RequestError, match=message):
         rnndrop.run([*QUICK, *overrides])
     assert not (here / "results").exists()
+
+
+def changed(here: Path, old: str, new: str) -> None:
+    """The guide's file with something else in it."""
+    path = here / "mine_largest.py"
+    source = path.read_text("utf-8")
+    assert old in source
+    path.write_text(source.replace(old, new), "utf-8")
+
+
+FACTS = 'facts = {"name": "digits", "sha256": "ten digits, seed 0"}'
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ('{"sha256": "0", "train_tokens": torch.ones(1).numpy()[0]}', "no JSON: 'train_tokens': np.float32"),
+        ('{"sha256": "0", "chance": float("nan")}', "no JSON: 'chance': nan"),
+        ('{"sha256": "0", "parts": {1, 2}}', "no JSON: 'parts': {1, 2}"),
+        ('{"sha256": 12345}', "fits no record: sha256: Input should be a valid string, not 12345"),
+        ('{"sha256": ""}', "fits no record: sha256: "),
+        ('{"name": "digits"}', "fits no record: sha256: Field required"),
+        ('{"sha256": "0", "train_tokens": "many"}', "fits no record: train_tokens: .*'many'"),
+        ('{"sha256": "0", "vocab_size": None}', "fits no record: vocab_size: "),
+        ('{"sha256": "0", "floor_perplexity": "low"}', "fits no record: floor_perplexity: "),
+        ("None", "is of type NoneType, and not a dict with a sha256"),
+        ("{}[1]", r"data=mine_largest:DIGITS: .*mine_largest.py, line \d+, raises KeyError: 1"),
+    ],
+)  # fmt: skip
+def test_what_no_record_can_hold_of_the_data_is_refused_before_training(facts: str, said: str, here: Path) -> None:
+    changed(here, "fingerprint=lambda: facts", f"fingerprint=lambda: {facts}")
+    with pytest.raises(RequestError, match=said) as refused:
+        rnndrop.run(QUICK)
+    assert "data=mine_largest:DIGITS" in str(refused.value) and "\n" not in str(refused.value)
+    assert not (here / "results").exists()
+
+
+def test_what_json_spells_otherwise_is_recorded_as_it_will_be_read(here: Path) -> None:
+    changed(here, FACTS, 'facts = {"name": "d\u00e9", "sha256": "0", "sizes": (1, 2), "of": {10: 1, 9: 2.0}}')
+    record = finished()
+    read = records.read_record(here / "results" / "runs" / record.run_id / "seed-0")
+    assert read is not None and read.data["sizes"] == [1, 2] and read.data["of"] == {"10": 1, "9": 2.0}
+    assert finished().environment == record.environment and not list(here.glob("**/*.damaged*"))
+
+
+def test_numbers_of_numpy_and_torch_are_numbers_of_the_record(here: Path) -> None:
+    """Whatever a task gives as a loss or a score: the epochs, checkpoints and scores are those of floats."""
+    expected = finished("evaluation.mc.samples=2", "output=floats")
+    changed(here, "loss.item() * count, targets=count", "loss * count, targets=torch.tensor(count)")
+    changed(here, "return loss\n", "return torch.tensor(loss, dtype=torch.float64)\n")
+    changed(here, "nll_loss(p.log(), digits.amax(0)).item()", "nll_loss(p.log(), digits.amax(0)).double().numpy()[()]")
+    changed(here, 'float("nan"))', 'torch.tensor(float("nan")))')
+    record = finished("evaluation.mc.samples=2", "trainer.checkpoint_epochs=1")
+    for name, value in expected.metrics.items():
+        assert record.metrics[name] == (pytest.approx(value) if isinstance(value, float) else value)
+    folder = here / "results" / "runs" / record.run_id / "seed-0"
+    assert records.read_record(folder) is not None and len(records.read_history(folder)) == 3
+
+
+def test_a_score_that_is_none_is_said_and_recorded(here: Path) -> None:
+    """A test score that is not finite is a run that diverged; one that is no number fails in the first epoch."""
+    score = "return Scored(self.of_mean(model, getattr(data, split), [masks]))"
+    changed(here, score, 'return Scored(float("nan") if split == "test" else 1.0)')
+    record = rnndrop.run(QUICK)
+    assert record.status == "diverged" and "is nan on the test split (score)" in str(record.error)
+    changed(here, 'float("nan") if split == "test" else 1.0', "None")
+    record = rnndrop.run(QUICK)
+    assert record.status == "failed" and "TypeError: the score of valid is None, and not a number" in str(record.error)
+
+
+def test_a_mode_whose_settings_fit_no_record_spoils_none(here: Path) -> None:
+    (here / "mine_tasks.py").write_text(
+        OTHERS.replace("    pass", '    modes = {"cache": lambda *_: ({"of": [1, 2]}, {"test": 2.0})}', 1), "utf-8"
+    )
+    record = rnndrop.run([*SHAPE, "trainer.epochs=1", "data.train_tokens=1500", "task=mine_tasks:Words"])
+    folder = here / "results" / "runs" / record.run_id / "seed-0"
+    with pytest.raises(RequestError, match=r"what it measures fits no record: metrics\.cache\.of"):
+        evaluate(folder, ["evaluation=cache"])
+    kept = records.read_record(folder)
+    assert kept is not None and kept.metrics == record.metrics
 
 
 def test_workers_find_it_and_a_killed_run_goes_on(here: Path) -> None:
