@@ -28,7 +28,7 @@ BAD = [
     ),
     (["dropout=spans", "trainer.window=4"], "dropout.input.block=5", "trainer.window=4"),
     (["model=rnn", "dropout.update.kind=naive", "dropout.update.p=.1"], "dropout.update", "rnn"),
-    (["model.hidden=abc"], "model.hidden=abc", "integer"),
+    (["model.hidden=abc"], "model.hidden=abc", "whole number"),
     (["model.hiden=3"], "model.hiden", "'model.hidden'"),
     (["+model.typo=1"], "model.typo", "No setting"),
     (["model=[gru,medum]"], "medum", "'medium'"),

@@ -79,7 +79,7 @@ def test_a_key_that_is_none_is_answered_with_all_groups() -> None:
         ("model.cell=lsmt", "it must be one of lstm gru .*[.] Did you mean 'lstm'[?]"),
         (
             "trainer.optimizer=admm",
-            "^trainer.optimizer=admm: it must be one of sgd adam adamw. Did you mean 'adam'[?]$",
+            "admm: it must be one of sgd adam adamw. Did you mean 'adam'[?]$",
         ),
         ("trainer.epochs=abc", "^trainer.epochs=abc: it must be a whole number.$"),
         ("trainer.epochs=0", "^trainer.epochs=0: it must be greater than or equal to 1.$"),
