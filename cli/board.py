@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from rich.text import Text
 
 from rnndrop.display.digits import number
+from rnndrop.store.records import begun
 from rnndrop.sweeps.scheduler import Event, Job
 
 from .progress import duration, middle_cut
@@ -49,14 +50,19 @@ class Outcome:
         if bad:
             first = bad[0].folder
             where = "" if output == "results/runs" else f" --output {shlex.quote(output)}"
-            again = "the same command with --retry-failed runs " + ("it again" if len(bad) == 1 else "them again")
-            next_ = f" Next: rnndrop show {first.parent.name[:8]}/{first.name}{where} says why; {again}."
+            next_ = f" Next: rnndrop show {first.parent.name[:8]}/{first.name}{where} says why; {again(bad)}."
         elif any(job.state != "finished" for job in self.jobs):
             next_ = " Next: the same command runs what is left."
         else:
             folder = "" if output == "results/runs" else f" {shlex.quote(output)}"
             next_ = f" Next: rnndrop report{folder}" if advise else ""
         return self.counts() + next_
+
+
+def again(failed: Sequence[Job]) -> str:
+    """What runs jobs that failed again: without being asked those that did not come as far as their data."""
+    asked = " with --retry-failed" if any(job.record is None or begun(job.record) for job in failed) else ""
+    return f"the same command{asked} runs {'it' if len(failed) == 1 else 'them'} again"
 
 
 class Board:

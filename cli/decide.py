@@ -19,6 +19,7 @@ from rnndrop.sweeps.deciding import Deciding
 from rnndrop.sweeps.launchers import schedules, split_launcher
 from rnndrop.sweeps.scheduler import Job, settled_statuses
 
+from .board import again
 from .output import entry
 from .progress import console, tell_idle
 from .run import result_line
@@ -99,9 +100,7 @@ def _run(deciding: Deciding, launcher: dict[str, str], options: Options) -> Race
     finally:
         workers.close()
     for job in deciding.waited_for:
-        console.print(
-            f"{job.name}: {job.state}. The decision waits for it; --retry-failed runs it again.", soft_wrap=True
-        )
+        console.print(f"{job.name}: {job.state}. The decision waits for it; {again([job])}.", soft_wrap=True)
     return deciding.race
 
 

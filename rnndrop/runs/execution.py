@@ -32,7 +32,7 @@ from rnndrop.store.nll_blocks import block_sums, to_bytes
 from rnndrop.store.progress import Observers, Outline, RunObserver
 from rnndrop.store.record_schema import check_record
 from rnndrop.store.records import SCHEMA, Record
-from rnndrop.tasks.base import task_named
+from rnndrop.tasks.base import checked
 from rnndrop.trackers.observer import Tracked
 from rnndrop.training.trainer import DivergedError, Training, number
 
@@ -47,8 +47,7 @@ class Execution:
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
         self.corpus, fingerprint = load_corpus(config.data)
-        self.task = task_named(config.task)
-        self.task.check(self.corpus, config, self.device)
+        self.task = checked(config, self.corpus, self.device)
         self.outputs: dict[str, str | bytes] = {}  # the files that belong to the record
         self.shown = True
         self.blank: dict[str, Any] = {

@@ -19,6 +19,7 @@ from rnndrop.config.compose import compose, expand
 from rnndrop.config.identity import MODES, recorded, untracked
 from rnndrop.config.schema import Config, has_own_code, own_code
 from rnndrop.errors import RequestError
+from rnndrop.own import is_own
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.lock import BusyError
 from rnndrop.store.ownership import check_planned, claims, folder_of, owns, unmeasured
@@ -154,13 +155,17 @@ def run_jobs(
     A job whose process dies, or that found too little memory beside others, goes back into the queue and on from its
     checkpoint; after `DEATHS` deaths without any progress it is recorded as failed. Leaving the iterator early, by
     whatever exception, stops the executor. Raises RequestError, before anything runs, for code of the user's own that
-    cannot be had, and later where such code or a file of data has changed.
+    cannot be had, or does not do what is asked of it; and later where such code or a file of data has changed.
     """
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
         job.force = not settled
         if has_own_code(job.config):
             own_code(job.config)
+    if own := [job.config for job in queue if job.config.model.module is not None or is_own(job.config.task)]:
+        from rnndrop.runs.trial import try_own
+
+        try_own(own)
     running: set[Job] = set()
     busy: dict[Job, float] = {}
     try:

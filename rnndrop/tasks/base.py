@@ -108,7 +108,8 @@ class Task(ABC, Generic[D, M]):
     def build(self, config: Config, data: D, device: torch.device) -> M:
         """The model of a configuration with its initial weights, which depend on the seed alone."""
         try:
-            model = self.model(ModelSettings(**config.model.model_dump()), data)
+            with refusing(SETTING, self.name, bool(self.source)):
+                model = self.model(ModelSettings(**config.model.model_dump()), data)
         except (RuntimeError, TypeError) as error:  # what torch says of sizes beyond memory, or beyond numbers
             raise RequestError(f"This model does not fit into memory: {str(error).partition(chr(10))[0]}") from None
         trainer = config.trainer
@@ -200,6 +201,19 @@ def task_named(name: str) -> Task[Any, Any]:
         raise raised(SETTING, name, file, error) from None
     found.name, found.source = name, source
     return found
+
+
+def checked(config: Config, data: Any, device: torch.device) -> Task[Any, Any]:
+    """The task of a configuration, which has found nothing against the data. Raises RequestError.
+
+    One of the user's own makes its model once: what raises there is said in one line, and before anything is written.
+    """
+    task = task_named(config.task)
+    with refusing(SETTING, task.name, bool(task.source)):
+        task.check(data, config, device)
+        if task.source and config.model.module is None:
+            task.model(ModelSettings(**config.model.model_dump()), data)
+    return task
 
 
 def task_of_corpus(settings: DataSettings) -> Task[Any, Any]:

@@ -12,7 +12,7 @@ from rnndrop.cli.board import Board, Outcome
 from rnndrop.cli.watch import _runs, screen
 
 from rnndrop.store.status import Looker
-from rnndrop.sweeps.scheduler import Event, Job, plan_jobs
+from rnndrop.sweeps.scheduler import Event, Job, failure, plan_jobs
 from tests.conftest import TINY, Command
 from tests.invented import write_run
 
@@ -95,6 +95,8 @@ def test_a_sweep_ends_with_what_happened_and_what_to_type(tmp_path: Path) -> Non
     )
     run = f"{jobs[2].folder.parent.name[:8]}/seed-2 --output {tmp_path}"
     assert f"rnndrop show {run} says why" in outcome.ended() and "--retry-failed" in outcome.ended()
+    jobs[2].record = failure(jobs[2].config, jobs[2].overrides, "there is no such file")  # before it could begin
+    assert outcome.ended().endswith("says why; the same command runs it again.")
     jobs[2].state = "waiting"
     assert outcome.ended().endswith("Next: the same command runs what is left.")
 

@@ -21,6 +21,7 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.runs.signals import Interrupted
+from rnndrop.runs.trial import try_own
 from rnndrop.store import records
 from rnndrop.sweeps.scheduler import plan_jobs
 from tests.conftest import ROOT, TINY
@@ -216,6 +217,22 @@ def test_one_that_is_broken_is_refused_in_one_line(here: Path, what: str) -> Non
         rnndrop.run(asked(module="mine_other:Plain"))
     assert "\n" not in str(refused.value) and "model.module=mine_other:Plain" in str(refused.value)
     assert not (here / "runs").exists()
+
+
+def test_a_sweep_with_a_broken_one_is_refused_before_anything_is_written(here: Path) -> None:
+    """Each with its options: one of them is enough. Not what may need a GPU, nor what has no corpus here."""
+    (here / "mine_other.py").write_text(
+        PLAIN.replace("hidden, **others):", "hidden, p=0.0, **others):\n        assert p < 1, 'no such rate'"), "utf-8"
+    )
+    grid = asked("model.options.p=0.5,1.5", "seed=0,1", module="mine_other:Plain")
+    with pytest.raises(RequestError, match=r"mine_other:Plain: .*line 8, raises AssertionError: no such rate$"):
+        rnndrop.sweep(grid)
+    assert not (here / "runs").exists()
+    with pytest.raises(RequestError, match=r"no such rate\. Tried on the CPU: give trainer.device=cuda if it needs"):
+        rnndrop.sweep([*grid, "trainer.device=auto"])
+    assert not (here / "runs").exists()
+    wrong = [*asked(module="mine_other:Plain"), "model.options.p=1.5"]
+    try_own([compose([*wrong, "trainer.device=cuda"]), compose([*wrong, "data=text", "data.file=missing.txt"])])
 
 
 def test_one_that_breaks_in_training_is_a_failed_run(here: Path) -> None:

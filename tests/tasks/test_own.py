@@ -153,6 +153,20 @@ def test_what_cannot_be_is_refused_before_anything_is_written(overrides: list[st
     assert not (here / "results").exists()
 
 
+@pytest.mark.parametrize("method", ["model", "check"])
+def test_a_task_that_raises_as_it_checks_or_builds_is_refused(method: str, here: Path) -> None:
+    (here / "mine_tasks.py").write_text(
+        OTHERS.replace("    pass", f"    def {method}(self, *_):\n        raise TypeError('as it is')", 1), "utf-8"
+    )
+    words = [*SHAPE, "data.train_tokens=1500", "task=mine_tasks:Words"]
+    for command in (rnndrop.run, rnndrop.sweep):
+        with pytest.raises(
+            RequestError, match=r"task=mine_tasks:Words: .*mine_tasks.py, line \d+, raises TypeError: as"
+        ):
+            command(words)
+    assert not (here / "results").exists()
+
+
 def changed(here: Path, old: str, new: str) -> None:
     """The guide's file with something else in it."""
     path = here / "mine_largest.py"
