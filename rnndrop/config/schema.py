@@ -192,10 +192,9 @@ def _plain(value: object) -> object:
 
 
 class ModuleOptions(Settings):
-    """What model.module is called with beside the sizes, by keyword: model.options.NAME=VALUE.
+    """What model.module is called with beside the sizes, by keyword: model.options.NAME=VALUE, as that is typed."""
 
-    They are kept as they were typed, a list as a list and 1.0 as a float, but for digits that no identity tells apart.
-    """
+    # A list stays a list and 1.0 a float, but for digits that no identity tells apart.
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Annotated[Any, AfterValidator(_plain)]] = Field(init=False)
