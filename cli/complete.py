@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+LAUNCHER = "hydra/launcher"
+NAMES = ("dropout.name", "data.name")  # which a group sets: alone they change what is said, and not what is done
+
 
 def overrides(incomplete: str) -> list[str]:
     """What `incomplete` may become: `dropout=naive`, `model.hidden=`, `trainer.optimizer=adam`, …
@@ -15,7 +18,8 @@ def overrides(incomplete: str) -> list[str]:
     if value is None:
         from rnndrop.config.compose import GROUPS, known_keys
 
-        return [f"{name}=" for name in (*GROUPS, *known_keys()) if name.startswith(key)]
+        names = (name for name in (*GROUPS, LAUNCHER, "tracker", *known_keys()) if name not in NAMES)
+        return [f"{name}=" for name in dict.fromkeys(names) if name.startswith(key)]
     head, comma, last = value.rpartition(",")
     found = [f"{head}{comma}{name}" for name in _values(key) if name.startswith(last)]
     return [f"{key}={name}" for name in found] if whole else found
@@ -55,7 +59,11 @@ def _values(key: str) -> list[str]:
             "schedule": list(SCHEDULES),
         }
         return named.get(part, [])
-    if key == "hydra/launcher":
+    if key == "tracker":
+        from rnndrop.config.trackers import TRACKERS
+
+        return [f"[{name}]" for name in TRACKERS]
+    if key == LAUNCHER:
         from rnndrop.sweeps.launchers import LAUNCHERS
 
         return list(LAUNCHERS)

@@ -401,7 +401,8 @@ def report(
     ] = "rich",
     metric: Ranked = None,
     baseline: Annotated[
-        str | None, typer.Option(help="Add differences from this dropout, run id or KEY=VALUE.")
+        str | None,
+        typer.Option(help="Add differences from this dropout, run id or KEY=VALUE.", autocompletion=_complete("plans")),
     ] = None,
     where: Where = None,
     last: Last = None,
@@ -603,7 +604,10 @@ def plot(
         ),
     ] = None,
     metric: Ranked = None,
-    baseline: Annotated[str | None, typer.Option(help="For forest: what to compare with. Default: none.")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="For forest: what to compare with. Default: none.", autocompletion=_complete("plans")),
+    ] = None,
     location: Annotated[
         str | None, typer.Option(help="For rates: only this location.", autocompletion=_complete("locations"))
     ] = None,

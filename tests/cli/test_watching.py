@@ -139,6 +139,9 @@ def test_bash_completes_groups_options_keys_and_runs(tmp_path: Path) -> None:
     (tmp_path / "results/runs/0a1b2c3d/seed-4").mkdir(parents=True)
     assert complete(tmp_path, "rnndrop show 0a", 2) == ["0a1b2c3d/seed-4"]
     assert "variational" in complete(tmp_path, "rnndrop ablate vari", 2)
+    assert complete(tmp_path, "rnndrop sweep hydra/l", 2) == ["hydra/launcher="]
+    assert complete(tmp_path, "rnndrop run tracker = [t", 4) == ["[tensorboard]"]
+    assert "dropout.name=" not in complete(tmp_path, "rnndrop run dropout.", 2)
 
 
 def test_bash_completes_the_values_of_options(tmp_path: Path) -> None:
@@ -146,6 +149,7 @@ def test_bash_completes_the_values_of_options(tmp_path: Path) -> None:
     assert complete(tmp_path, "rnndrop plot c", 2) == ["curves", "calibration"]
     assert complete(tmp_path, "rnndrop report --format j", 3) == ["json"]
     assert complete(tmp_path, "rnndrop plot rates --location re", 4) == ["recurrent"]
+    assert "variational" in complete(tmp_path, "rnndrop report --baseline vari", 3)
     assert complete(tmp_path, "rnndrop report --metric valid_r", 3) == ["valid_rmse", "valid_rmse_mc"]
 
 
