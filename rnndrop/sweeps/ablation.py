@@ -8,6 +8,7 @@ from itertools import chain
 from math import isnan
 
 from rnndrop.config.compose import choices, compose, expand
+from rnndrop.config.identity import canonical, is_one_run
 from rnndrop.config.tasks import score
 from rnndrop.errors import RequestError, unknown
 from rnndrop.sweeps.scheduler import Job, jobs_of
@@ -135,6 +136,8 @@ def _percent(log_ratio: float) -> float:
 
 
 def _scores(row: Row) -> list[float]:
-    """The test score of each finished job."""
+    """The test score of each finished job; of seeds that are one run, of one."""
     done = [job.record for job in row.jobs if job.record and job.record.status == "finished"]
+    if is_one_run(canonical(row.jobs[0].config.model_dump(mode="json"))):
+        done = done[:1]
     return [score(record.metrics, "test") for record in done]

@@ -28,6 +28,7 @@ from rnndrop.reproduction.measured import Measured
 from rnndrop.reproduction.outcomes import notes
 from rnndrop.reproduction.recipe import load, plans
 from rnndrop.store.nll_blocks import to_bytes
+from rnndrop.sweeps.ablation import effects, rows
 from rnndrop.sweeps.contest import contest
 from scripts import collect_results
 from tests.edited import as_json
@@ -63,6 +64,12 @@ def test_copies_of_one_run_are_not_seeds(tmp_path: Path) -> None:
     assert any(line.startswith("counted once: 2 runs") for line in caveats(runs))
     with pytest.raises(RequestError, match="nothing that it draws varies with the seed"):
         contest(["dropout=none", "seeds.init=0", "model.hidden=100,200"], Rule(), 20)
+    asked = ["seeds.init=0", "seed=1,2", f"output={tmp_path / 'ablated'}"]
+    for row in rows("locked", "add", asked):
+        for job in row.jobs:
+            write_run(tmp_path / "ablated", job.overrides, job.config.seed, 90.0 + job.config.seed)
+    baseline, *others = effects(rows("locked", "add", asked), "add")
+    assert baseline.n == 1 and {each.n for each in others} == {2} and {each.low for each in others} == {None}
 
 
 def test_rules_of_before_are_left_out_of_a_folder_too(tmp_path: Path) -> None:
