@@ -13,7 +13,7 @@ from rnndrop.display.digits import number
 from rnndrop.store.records import begun
 from rnndrop.sweeps.scheduler import Event, Job
 
-from .progress import duration, middle_cut
+from .progress import duration, measured, middle_cut
 
 ENDED = ("finished", "failed", "diverged", "unreadable")
 BAR = 24  # columns, where there are that many
@@ -131,7 +131,7 @@ class Board:
 
 def _epochs(job: Job) -> float:
     now = job.progress
-    return float(now["epoch"] - 1 + now["fraction"]) if now else 0.0
+    return float(now["epoch"] - 1 + now["fraction"]) if "epoch" in now else 0.0  # it has none where it is only measured
 
 
 def _done(job: Job) -> float:
@@ -145,6 +145,8 @@ def _now(job: Job) -> str:
     now = job.progress
     if not now:
         return "starting"
+    if "measuring" in now:
+        return measured(now)
     valid = f"valid {number(now['valid'][-1])}" if now.get("valid") else ""
     left = f"{duration(now['left'])} left" if now.get("left") is not None else ""
     return f"{now['epoch']:>3}/{now['epochs']:<3}  train {number(now['train']):>7}  {valid:<13}  {left}".rstrip()

@@ -19,7 +19,7 @@ from rnndrop.store.status import Standing, find
 from rnndrop.sweeps.late import check_for_many, to_measure
 from rnndrop.values import Masks
 
-from .progress import console, scored
+from .progress import Measuring, console, progress_bar, scored
 from .runs import chosen, placed
 from .sweep import Options, run_all
 
@@ -61,8 +61,9 @@ def evaluate(
     if not alone or conditions:
         return _evaluate_all(chosen(names, conditions, output), asked, options)
     folder = find(names[0], output)
-    with console.status(f"evaluating {folder}"):
-        record = evaluate_finished(folder, asked)
+    with progress_bar() as bar:
+        task = bar.add_task(f"evaluating {folder}", total=1, numbers="")
+        record = evaluate_finished(folder, asked, Measuring(bar, task))
     print(record.to_json() if options.as_json else "\n".join(_line(record, split) for split in SPLITS))
     if not options.as_json and record.metrics.get("mc", {}).get("samples", 1) > 1:
         console.print("± standard error over the samples of this run; a report's ± is over seeds", soft_wrap=True)

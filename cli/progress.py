@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,6 +19,7 @@ from rnndrop.config.metrics import METRICS
 from rnndrop.config.schema import Config
 from rnndrop.config.tasks import score, task_of
 from rnndrop.display.digits import count, number
+from rnndrop.display.foreign import plain
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store.progress import Outline, RunObserver
 from rnndrop.store.progress import Progress as TrainingProgress
@@ -26,6 +28,7 @@ from . import output
 
 console = output.console("stderr")
 BLOCKS = "▁▂▃▄▅▆▇█"
+MEASURED_EVERY = 15.0  # seconds between two lines on a measurement, where there is no terminal
 
 
 def headline(config: Config) -> Text:
@@ -94,6 +97,37 @@ def duration(seconds: float) -> str:
     return str(timedelta(seconds=round(min(max(seconds, 0), 1e10))))  # whoever wrote it
 
 
+def progress_bar() -> Progress:
+    """A bar for one run, on a terminal; its tasks have `numbers` beside it."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(24, style="dim", complete_style="green", finished_style="green"),
+        TextColumn("{task.fields[numbers]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def measured(now: Mapping[str, Any]) -> str:
+    """What is being read to measure a run, and how much of it has been: `measuring mc test: 43 %`."""
+    return f"measuring {plain(now['measuring'])}: {100 * now['measured']:.0f} %"
+
+
+class Measuring:
+    """Shows what is being read to measure a run: in a bar on a terminal, elsewhere a line every so many seconds."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self.bar, self.task, self.told = bar, task, time.monotonic()
+
+    def __call__(self, what: str, fraction: float) -> None:
+        """Show it."""
+        self.bar.update(self.task, completed=fraction, description=f"measuring {what}", numbers=f"{fraction:.0%}")
+        if not console.is_terminal and time.monotonic() - self.told >= MEASURED_EVERY:
+            self.told = time.monotonic()
+            console.print(measured({"measuring": what, "measured": fraction}), soft_wrap=True)
+
+
 def sparkline(values: Sequence[float], width: int = 20) -> str:
     """A row of values as blocks, the last `width` of them: ▇▅▃▂▁."""
     shown = [value for value in values if math.isfinite(value)][-width:]
@@ -150,15 +184,9 @@ class RunDisplay(RunObserver):
     def __init__(self, config: Config) -> None:
         self.config = config
         self.settings = config.model_dump(mode="json")
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(24, style="dim", complete_style="green", finished_style="green"),
-            TextColumn("{task.fields[numbers]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self.bar = progress_bar()
         self.task: TaskID | None = None
+        self.measured: Measuring | None = None
         self.shown = 0
 
     def __enter__(self) -> RunDisplay:
@@ -191,3 +219,9 @@ class RunDisplay(RunObserver):
         """Say what the epoch came to."""
         self.shown = len(progress.history)
         console.print(epoch_line(progress, self.settings))
+
+    def measuring(self, what: str, fraction: float) -> None:
+        """Show how far the measurements after the training are."""
+        assert self.task is not None
+        self.measured = self.measured or Measuring(self.bar, self.task)
+        self.measured(what, fraction)

@@ -25,7 +25,7 @@ from rnndrop.store.status import Looker, Standing, standings, task
 from rnndrop.sweeps.scheduler import differing
 
 from . import output
-from .progress import duration, middle_cut, sparkline
+from .progress import duration, measured, middle_cut, sparkline
 
 STYLES = {  # the states, those that need attention first
     "unreadable": "bold red",
@@ -69,7 +69,7 @@ def watch(path: str, once: bool, as_json: bool, every: float) -> int:
 
 def _row(run: Standing, name: str) -> dict[str, Any]:
     """What is known of a run, as JSON."""
-    seen = ("epoch", "epochs", "fraction", "tokens_per_second", "left", "host", "pid", "age")
+    seen = ("epoch", "epochs", "fraction", "tokens_per_second", "left", "measuring", "measured", "host", "pid", "age")
     config = run.record.config if run.record else {}
     return {
         "run": run.name,
@@ -187,7 +187,8 @@ def _numbers(state: str, run: Standing, curve: bool) -> str:
     epoch = f"{beat['epoch']}/{beat['epochs']}" if "epoch" in beat else str(len(valid) or "")
     left = duration(beat["left"]) if beat.get("left") is not None else ""
     last = number(valid[-1]) if valid else ""
-    return f"{epoch:>7}  {last:>7}  {left:>7}" + (f"  {sparkline(valid, CURVE)}" if curve else "")
+    more = measured(beat) if beat.get("measuring") else sparkline(valid, CURVE) if curve else ""
+    return f"{epoch:>7}  {last:>7}  {left:>7}  {more}".rstrip()
 
 
 def _cut(text: str, width: int | None) -> str:

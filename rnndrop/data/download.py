@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tarfile
 import time
 import urllib.request
@@ -12,7 +13,10 @@ from http.client import HTTPException
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+log = logging.getLogger("rnndrop")
+
 LARGEST = 64 * 2**20  # bytes of a download, and of what an archive unpacks to
+TOLD_EVERY = 5.0  # seconds between two lines on how far it is
 SILENCE = 30.0  # seconds without a byte
 LONGEST = 600.0  # seconds in all
 
@@ -27,6 +31,7 @@ def fetch(url: str) -> bytes:
         with urllib.request.urlopen(url, timeout=SILENCE) as answer:  # follows http, https and ftp alone
             if urlsplit(url).scheme == "https" != urlsplit(answer.url).scheme:
                 raise DownloadError(f"it leads to {answer.url}, which is not https")
+            log.info("Downloading %s (%s).", url, _size(answer.length) if answer.length else "of unknown size")
             content = _read(answer)
             if answer.length:
                 raise DownloadError(f"it ended {answer.length:,} bytes early")
@@ -37,14 +42,24 @@ def fetch(url: str) -> bytes:
 
 def _read(answer: io.BufferedIOBase) -> bytes:
     parts, size, start = [], 0, time.monotonic()
+    told = start
     while part := answer.read1(2**16):  # what one packet brings: a slow server cannot hold us in one call
         parts.append(part)
         size += len(part)
         if size > LARGEST:
             raise DownloadError(f"it is larger than {LARGEST // 2**20} MiB")
-        if time.monotonic() - start > LONGEST:
+        now = time.monotonic()
+        if now - start > LONGEST:
             raise DownloadError(f"it took longer than {LONGEST:.0f} s")
+        if now - told > TOLD_EVERY:
+            told = now
+            log.info("%s so far.", _size(size))
     return b"".join(parts)
+
+
+def _size(count: int) -> str:
+    """Bytes for people: `4.9 MiB`."""
+    return f"{count / 2**20:.1f} MiB"
 
 
 def unpack(archive: bytes, names: Collection[str]) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluation.perplexity import Measured, perplexity
+from rnndrop.evaluation.reading import named, of_splits, windows
 from rnndrop.models.encoder import weights_of
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
@@ -87,7 +88,7 @@ def _segments(
     masks = evaluation_masks(plan, model.sizes, torch.Generator(device), model.dtype, model.held)
     columns = batching.columns(tokens, min(batch_size, len(tokens) - 1))
     state = model.initial_state(columns[0].shape[1])
-    for part in batching.windows(*columns, window):
+    for part in windows(*columns, window):
         inputs, targets = (torch.from_numpy(each).to(device) for each in part)  # (T, B)
         state = tuple(tuple(memory.detach() for memory in layer) for layer in state)
         features, state = model.features(inputs, state, masks)
@@ -101,7 +102,8 @@ def measure_dynamic(model: LanguageModel, config: Config, corpus: Corpus) -> Mea
     Each split begins with the trained weights.
     """
     settings = config.evaluation.dynamic
-    rms = gradient_rms(model, config.plan, corpus.train, settings) if settings.rule == "rms" else None
-    return settings.model_dump(), {
-        split: dynamic_perplexity(model, config.plan, corpus.split(split), settings, rms) for split in ("valid", "test")
-    }
+    with named("train"):
+        rms = gradient_rms(model, config.plan, corpus.train, settings) if settings.rule == "rms" else None
+    return settings.model_dump(), of_splits(
+        lambda split: dynamic_perplexity(model, config.plan, corpus.split(split), settings, rms)
+    )

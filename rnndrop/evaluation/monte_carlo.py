@@ -25,6 +25,7 @@ from rnndrop.data import batching
 from rnndrop.dropout.masks import Masks, Tails, draw_masks, map_masks, merge_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
+from rnndrop.evaluation import reading
 from rnndrop.evaluation.perplexity import perplexity, tempered
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import log_probabilities, token_nll
@@ -46,10 +47,15 @@ def monte_carlo(
     plan = _side_by_side(settings.mc.sampled(plan))
     apart = model.draws or any(LOCATIONS[rule.location].is_weight for rule in plan.active)
     passes, samples = (settings.mc.samples, 1) if apart else (1, settings.mc.samples)
-    found = [_pass(model, plan, tokens, settings, generator, samples) for _ in range(passes)]
-    if settings.mc.power == 1:
-        return summarise(np.concatenate([_token_nll(stretches, samples) for stretches in found]))
-    return _of_power_mean(found, settings.mc.samples, settings.mc.power)
+    in_step = settings.mc.power != 1  # else one after the other
+    found = [
+        _pass(model, plan, tokens, settings, generator, samples, tell=number == 0 and (in_step or passes == 1))
+        for number in range(passes)
+    ]
+    if in_step:
+        return _of_power_mean(found, settings.mc.samples, settings.mc.power)
+    whole = reading.told(found, passes) if passes > 1 else found
+    return summarise(np.concatenate([_token_nll(stretches, samples) for stretches in whole]))
 
 
 def summarise(nll: np.ndarray) -> Estimate:
@@ -188,8 +194,12 @@ def _pass(
     settings: EvaluationSettings,
     generator: torch.Generator,
     samples: int,
+    tell: bool,
 ) -> Iterator[_Stretch]:
-    """Read the stream with so many samples side by side; its columns share the masks of their sample."""
+    """Read the stream with so many samples side by side; its columns share the masks of their sample.
+
+    `tell`: whether those who listen are told.
+    """
     inputs, targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
     columns = inputs.shape[1]
     steps = settings.window if model.draws else max(1, POSITIONS // (columns * samples))
@@ -197,7 +207,8 @@ def _pass(
     fresh, tails = _drawer(model, _part(plan, True), generator, samples, columns), Tails()
     once: Callable[[], Masks] | None = None
     state = model.initial_state(samples * columns)
-    for window in batching.windows(inputs, targets, settings.window):
+    stretches = (reading.windows if tell else batching.windows)(inputs, targets, settings.window)
+    for window in stretches:
         if once is None or settings.mc.masks == "window":
             once = _kept(fixed) if settings.mc.power == 1 else _drawn_again(fixed, generator)
             tails = Tails()

@@ -12,6 +12,7 @@ from rnndrop.data.corpus import Corpus
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
 from rnndrop.evaluation.perplexity import Measured, perplexity
+from rnndrop.evaluation.reading import of_splits, windows
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
 
@@ -34,7 +35,7 @@ def cache_nll(model: LanguageModel, plan: Plan, tokens: np.ndarray, settings: Ca
     keys = model.embedding.new_empty(0, model.sizes.output)  # h of the latest steps …
     words = torch.empty(0, dtype=torch.int64, device=device)  # … and what came after each
     parts = []
-    for window in batching.windows(*batching.columns(tokens, 1), WINDOW):
+    for window in windows(*batching.columns(tokens, 1), WINDOW):
         inputs, targets = (torch.from_numpy(part).to(device) for part in window)  # (T, 1)
         features, state = model.features(inputs, state, masks)
         keys = torch.cat([keys[-settings.size :], features.squeeze(1)])  # (S + T, H)
@@ -61,6 +62,6 @@ def _mixed(nll: Tensor, keys: Tensor, words: Tensor, settings: CacheSettings) ->
 def measure_cache(model: LanguageModel, config: Config, corpus: Corpus) -> Measured:
     """The settings of the continuous cache, and the perplexities of the valid and test splits with it."""
     settings = config.evaluation.cache
-    return settings.model_dump(), {
-        split: perplexity(cache_nll(model, config.plan, corpus.split(split), settings)) for split in ("valid", "test")
-    }
+    return settings.model_dump(), of_splits(
+        lambda split: perplexity(cache_nll(model, config.plan, corpus.split(split), settings))
+    )

@@ -13,6 +13,7 @@ from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data import batching
 from rnndrop.dropout.masks import evaluation_masks
 from rnndrop.dropout.plan import Plan
+from rnndrop.evaluation.reading import windows
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import token_nll
 
@@ -50,7 +51,7 @@ def stream_nll(
     all_inputs, all_targets = batching.columns(tokens, min(settings.batch_size, len(tokens) - 1))
     state = model.initial_state(all_inputs.shape[1])
     parts = []
-    for inputs, targets in batching.windows(all_inputs, all_targets, settings.window):
+    for inputs, targets in windows(all_inputs, all_targets, settings.window):
         features, state = model.features(torch.from_numpy(inputs).to(device), state, masks)
         decoder = tempered(features, *model.decoder_weights(masks), temperature)
         parts.append(token_nll(*decoder, torch.from_numpy(targets).to(device)).cpu().numpy())

@@ -15,6 +15,7 @@ from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data.reviews import Chunks, Floats, Reviews
 from rnndrop.dropout.masks import Masks, draw_masks, evaluation_masks
 from rnndrop.dropout.plan import Plan
+from rnndrop.evaluation import reading
 from rnndrop.models.regressor import Regressor
 from rnndrop.stats import Estimate, jackknife
 
@@ -47,8 +48,8 @@ def monte_carlo(
     def drawn(steps: int, batch: int) -> Masks:
         return draw_masks(plan, model.sizes, steps, batch, generator, model.dtype, model.held)
 
-    passes = (_pass(model, drawn, reviews, split, settings.batch_size) for _ in range(settings.mc.samples))
-    return np.stack(list(passes))
+    passes = reading.told(range(settings.mc.samples), settings.mc.samples)
+    return np.stack([_pass(model, drawn, reviews, split, settings.batch_size) for _ in passes])
 
 
 def of_mean(passes: Floats, ratings: Floats) -> Estimate:

@@ -9,6 +9,7 @@ import numpy as np
 from rnndrop.config.schema import Config
 from rnndrop.data.corpus import Corpus
 from rnndrop.evaluation.perplexity import Measured, perplexity, stream_nll
+from rnndrop.evaluation.reading import named, of_splits
 from rnndrop.models.language_model import LanguageModel
 
 LOW, HIGH = 0.5, 1.5  # between which the temperature is looked for …
@@ -32,6 +33,7 @@ def measure_temperature(model: LanguageModel, config: Config, corpus: Corpus) ->
     def nll(split: str, temperature: float) -> np.ndarray:
         return stream_nll(model, config.plan, corpus.split(split), config.evaluation, temperature)
 
-    best = tuned(lambda temperature: float(nll("valid", temperature).mean(dtype=np.float64)))
-    perplexities = {split: perplexity(nll(split, best)) for split in ("valid", "test")}
-    return {**config.evaluation.temperature.model_dump(), "value": best}, perplexities
+    with named("tuned on valid"):
+        best = tuned(lambda temperature: float(nll("valid", temperature).mean(dtype=np.float64)))
+    settings = {**config.evaluation.temperature.model_dump(), "value": best}
+    return settings, of_splits(lambda split: perplexity(nll(split, best)))

@@ -17,6 +17,7 @@ from rnndrop.config.schema import Config, own_code
 from rnndrop.dropout.noises import noise_named
 from rnndrop.dropout.plan import own_noises
 from rnndrop.errors import NotWrittenError, RequestError
+from rnndrop.evaluation.reading import heard, named
 from rnndrop.models.encoder import Encoder
 from rnndrop.models.own import OwnModel
 from rnndrop.ops.allocator import keep_memory
@@ -126,7 +127,8 @@ class Execution:
         try:
             every.started(Outline(self.blank["data"], _parameters(model), environment.machine(self.device)))
             training.run(lambda: self._score(model, "valid"), every)
-            metrics = self._measure(model, training)
+            with heard(every.measuring):
+                metrics = self._measure(model, training)
         except DivergedError as divergence:
             status, error, metrics = "diverged", str(divergence), {"diverged_step": training.step}
         except Interrupted:
@@ -166,17 +168,21 @@ class Execution:
         if self.config.trainer.keep_weights:
             self.outputs[records.WEIGHTS] = save(training.best)
         model.load_state_dict(training.best)
-        values = {split: self._score(model, split) for split in ("valid", "test", "train")}
+        values = {}
+        for split in ("valid", "test", "train"):
+            with named(split):
+                values[split] = self._score(model, split)
         training.check(values)
         scores = self.task.scores(values, self.config)
         with self.stop.anywhere():
             modes = self.task.measure(model, self.config, self.corpus, asked(self.config))
         return {**scores, "best_epoch": training.best_epoch, "epochs": len(training.history), **modes}
 
-    def measure(self, record: Record, modes: Collection[str]) -> Record:
+    def measure(self, record: Record, modes: Collection[str], observer: RunObserver) -> Record:
         """Add what `modes` come to under this configuration to the record of the finished run."""
         model = trained(self.config, self.folder, record, self.corpus, self.blank["data"], self.device)
-        with self.stop.listening(), Heartbeat(self.folder), self.stop.anywhere():
+        listening, beating = self.stop.listening(), Heartbeat(self.folder)
+        with listening, beating, self.stop.anywhere(), heard(Observers([beating, observer]).measuring):
             record.metrics |= self.task.measure(model, self.config, self.corpus, modes)
         try:
             files.write_atomically(self.folder / records.RECORD, record.to_json())

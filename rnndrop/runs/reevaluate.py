@@ -10,6 +10,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.identity import GONE, asked, recorded
 from rnndrop.config.schema import Config, checked
 from rnndrop.errors import NotWrittenError, RequestError
+from rnndrop.evaluation.reading import Listener, heard
 from rnndrop.models.encoder import Encoder
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus, trained
@@ -65,11 +66,11 @@ def completed(tree: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str 
     return {**defaults, **known, **inner}
 
 
-def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
+def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda what, fraction: None) -> Record:
     """Evaluate a finished run as `overrides` say, and add the results to its record.
 
     They are settings of `evaluation`, or the device. Columns and window are those of the run unless they say otherwise.
-    Raises RequestError.
+    `told` is called with what is being read, and how much of it has been. Raises RequestError.
     """
     wanted = requested(overrides)
     if not asked(wanted):
@@ -78,7 +79,7 @@ def evaluate(folder: Path, overrides: Sequence[str]) -> Record:
         )
     record, config, model, corpus = load(folder, device=device_of(overrides))
     config = evaluated(config, overrides)
-    with environment.computing(config.trainer):
+    with environment.computing(config.trainer), heard(told):
         found = task_named(config.task).measure(model, config, corpus, asked(config))
     with locked(folder, wait=True):
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile

@@ -44,7 +44,7 @@ def run_one(
     Raises RequestError, before anything is written, for a request that cannot be met, and Interrupted after a
     checkpoint.
     """
-    folder, owned = folder_of(config), partial(owns, config)
+    folder, owned, observer = folder_of(config), partial(owns, config), observer or RunObserver()
     if planned is not None:
         check_planned(config, planned)
     known = None
@@ -70,11 +70,11 @@ def run_one(
                 with suppress(RequestError):
                     checkpoint.discard(folder)
                 if missing := unmeasured(config, found):
-                    return (run or new()).measure(_answer(config, folder, found, missing), missing)
+                    return (run or new()).measure(_answer(config, folder, found, missing), missing, observer)
             return _answer(config, folder, found)
         if force:
             checkpoint.discard(folder)
-        return (run or new()).record(observer or RunObserver(), found, shared)
+        return (run or new()).record(observer, found, shared)
 
 
 def _to_claim(config: Config, record: Record, folder: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from rnndrop.display.foreign import cleaned
 from rnndrop.store.files import read_file, write_atomically
-from rnndrop.store.progress import Progress, RunObserver
+from rnndrop.store.progress import Progress, RunObserver, measuring
 
 HEARTBEAT = "heartbeat.json"
 EVERY = 2.0  # seconds between two beats
@@ -42,6 +42,10 @@ class Heartbeat(RunObserver):
     def evaluated(self, progress: Progress) -> None:
         """Say so after an epoch too."""
         self.progress(progress)
+
+    def measuring(self, what: str, fraction: float) -> None:
+        """Say what is being read to measure the run, and how much of it has been."""
+        self.state = measuring(self.state, what, fraction)
 
     def __enter__(self) -> Heartbeat:
         self._write()

@@ -38,6 +38,11 @@ class Progress:
         return {**now, "valid": [row[f"valid_{self.metric}"] for row in self.history]}
 
 
+def measuring(now: dict[str, Any], what: str, fraction: float) -> dict[str, Any]:
+    """What `Progress.brief` said last, once the training is over and `fraction` of `what` has been read."""
+    return {**now, "measuring": what, "measured": fraction, "left": None}
+
+
 _NOW = ("epoch", "epochs", "fraction", "train", "metric", "tokens_per_second", "step", "left")
 
 
@@ -65,6 +70,9 @@ class RunObserver:
 
     def evaluated(self, progress: Progress) -> None:
         """An epoch has ended, and its valid score is the last of the history."""
+
+    def measuring(self, what: str, fraction: float) -> None:
+        """The training is over, and `fraction` of `what` has been read, as `mc test`, to measure the run."""
 
     def ended(self, record: Record | None) -> None:
         """The run is over, for now or for good."""
@@ -105,6 +113,11 @@ class Observers(RunObserver):
         """Tell all."""
         for each in self.observers:
             each.evaluated(progress)
+
+    def measuring(self, what: str, fraction: float) -> None:
+        """Tell all."""
+        for each in self.observers:
+            each.measuring(what, fraction)
 
     def ended(self, record: Record | None) -> None:
         """Tell all."""

@@ -120,6 +120,8 @@ class Beat(Part):
     tokens_per_second: Number = 0
     valid: list[Number] = []
     left: Number | None = None
+    measuring: str = ""
+    measured: Number = 0
     overrides: list[str] = []
 
     @model_validator(mode="after")

@@ -194,7 +194,7 @@ class Cluster:
         if beat != submitted.beat_then:
             submitted.beat_then, submitted.beat_at = beat, now
             state = heartbeat.read(job.folder)
-            return Event(job, "progress", state) if state and "epoch" in state else None
+            return Event(job, "progress", state) if state and state.keys() & {"epoch", "measuring"} else None
         if beat and submitted.beat_at and now - submitted.beat_at > self.lost:
             self.backend.cancel([submitted.identity])
             return Event(job, "died", f"no heartbeat for {self.lost:.0f} s; is its node down?")

@@ -105,7 +105,8 @@ def _bar(wanted: bool, title: str, total: int | None = None) -> Iterator[Watch]:
         def told(event: Event) -> None:
             if event.kind == "progress":
                 now = event.content
-                parts[event.job] = (now["epoch"] - 1 + now["fraction"]) / now["epochs"]
+                if "epoch" in now:  # else it is only measured
+                    parts[event.job] = (now["epoch"] - 1 + now["fraction"]) / now["epochs"]
             else:
                 parts[event.job] = float(event.job.state in OVER)
             done = sum(parts.values())

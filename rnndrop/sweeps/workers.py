@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
+from rnndrop.store.progress import Progress, RunObserver, measuring
 from rnndrop.sweeps.places import Places
 from rnndrop.sweeps.scheduler import Event, Job
 
@@ -281,18 +282,10 @@ def run_task(
     from rnndrop.runs.runner import run_one
     from rnndrop.store.files import UnreadableError
     from rnndrop.store.lock import BusyError
-    from rnndrop.store.progress import Observers, Progress, Watching
-
-    told = 0.0
-
-    def watch(progress: Progress) -> None:
-        nonlocal told
-        if time.monotonic() - told >= TELL_EVERY:
-            told = time.monotonic()
-            tell(progress.brief())
+    from rnndrop.store.progress import Observers
 
     try:
-        observer = Observers([Watching(watch), *([Pruning(rivals)] if rivals else [])])
+        observer = Observers([Telling(tell), *([Pruning(rivals)] if rivals else [])])
         return "done", run_one(config, overrides, observer, force, settled, False, shared, planned)
     except BusyError:
         return "busy", None
@@ -302,6 +295,30 @@ def run_task(
         return "refused", str(error)
     except Exception as error:
         return ("memory", None) if shared and out_of_memory(error) else ("refused", traceback.format_exc())
+
+
+class Telling(RunObserver):
+    """Tells the sweep where a run stands, a few times a second."""
+
+    def __init__(self, tell: Callable[[dict[str, Any]], None]) -> None:
+        self.tell, self.now, self.told = tell, dict[str, Any](), 0.0
+
+    def progress(self, progress: Progress) -> None:
+        """Tell it after a step."""
+        self._tell(progress.brief)
+
+    def evaluated(self, progress: Progress) -> None:
+        """Tell it after an epoch."""
+        self._tell(progress.brief)
+
+    def measuring(self, what: str, fraction: float) -> None:
+        """Tell it while the run is measured."""
+        self._tell(lambda: measuring(self.now, what, fraction))
+
+    def _tell(self, brief: Callable[[], dict[str, Any]]) -> None:
+        if time.monotonic() - self.told >= TELL_EVERY:
+            self.told, self.now = time.monotonic(), brief()
+            self.tell(self.now)
 
 
 def leave_with(parent: int) -> None:

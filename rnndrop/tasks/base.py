@@ -19,6 +19,7 @@ from rnndrop.config.identity import later
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.tasks import SETTING, TASKS, derived, own_task, task_spec
 from rnndrop.errors import RequestError
+from rnndrop.evaluation import reading
 from rnndrop.models.encoder import Encoder, ModelSettings
 from rnndrop.own import is_own, raised, source_of
 from rnndrop.stats import Estimate
@@ -141,7 +142,8 @@ class Task(ABC, Generic[D, M]):
             if mode == "mc":
                 metrics |= self.monte_carlo(model, config, data)
                 continue
-            metrics[mode], scores = self.modes[mode](model, config, data)
+            with reading.named(mode):
+                metrics[mode], scores = self.modes[mode](model, config, data)
             for split, value in scores.items():
                 metrics[f"{split}_{self.metric}_{mode}"] = _finite(value, f"the {mode} score of {split}")
         try:
@@ -162,7 +164,8 @@ class Task(ABC, Generic[D, M]):
         metrics: dict[str, Any] = {"mc": {**named, "estimator": estimator}}
         for split in ("valid", "test"):
             masks = generator(config.seed_of("masks"), f"mc {split}", model.device)
-            value, error = self.sampled(model, config, data, split, masks)
+            with reading.named(f"mc {split}"):
+                value, error = self.sampled(model, config, data, split, masks)
             name = f"{split}_{self.metric}_mc"
             metrics[name] = _finite(value, f"the Monte-Carlo score of {split}")
             metrics[f"{name}_stderr"] = _finite(error, f"the standard error of {split}")

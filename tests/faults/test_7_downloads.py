@@ -183,6 +183,22 @@ def test_7_1_what_is_too_large_or_too_slow_is_left(
         fetch(serve(silent))
 
 
+def test_7_1_a_download_says_how_far_it_is(
+    serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        sends(b"x" * 2**20, length=2**21)(handler)
+        time.sleep(0.3)
+        handler.wfile.write(b"x" * 2**20)
+
+    monkeypatch.setattr(download, "TOLD_EVERY", 0.2)
+    url = serve(slow)
+    with caplog.at_level("INFO", "rnndrop"):
+        assert len(fetch(url)) == 2**21
+    first, *more = caplog.messages
+    assert first == f"Downloading {url} (2.0 MiB)." and more and all(line.endswith(" MiB so far.") for line in more)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "data:text/plain,x", "nonsense"])
 def test_7_1_only_the_network_is_fetched(url: str) -> None:
     if url.startswith("nonsense"):
