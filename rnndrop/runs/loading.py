@@ -41,8 +41,9 @@ def _recordable(facts: Any, what: str) -> dict[str, Any]:
     for key, value in facts.items():
         try:
             json.dumps({key: value}, allow_nan=False)
-        except (TypeError, ValueError, RecursionError):
-            shown = shorten(f"{key!r}: {value!r}".replace("\n", " "), 100)
+        except (TypeError, ValueError, RecursionError) as error:
+            text = "nested too deep" if isinstance(error, RecursionError) else repr(value)
+            shown = shorten(f"{key!r}: {text}".replace("\n", " "), 100)
             allowed = "Give text, int, finite float, bool, None, and lists and dicts of them."
             raise RequestError(f"{what} is no JSON: {shown}. {allowed}") from None
     text = json.dumps(facts)

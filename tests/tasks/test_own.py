@@ -175,6 +175,7 @@ def changed(here: Path, old: str, new: str) -> None:
     path.write_text(source.replace(old, new), "utf-8")
 
 
+DEEP = "__import__('functools').reduce(lambda tree, _: [tree], range({}), 0)"
 FACTS = 'facts = {"name": "digits", "sha256": "ten digits, seed 0"}'
 
 
@@ -184,6 +185,8 @@ FACTS = 'facts = {"name": "digits", "sha256": "ten digits, seed 0"}'
         ('{"sha256": "0", "train_tokens": torch.ones(1).numpy()[0]}', "no JSON: 'train_tokens': np.float32"),
         ('{"sha256": "0", "chance": float("nan")}', "no JSON: 'chance': nan"),
         ('{"sha256": "0", "parts": {1, 2}}', "no JSON: 'parts': {1, 2}"),
+        (f'{{"sha256": "0", "tree": {DEEP.format(99999)}}}', "'tree': nested too deep"),
+        (f'{{"sha256": "0", "tree": {DEEP.format(500)}}}', "fits no record: "),
         ('{"sha256": 12345}', "fits no record: sha256: Input should be a valid string, not 12345"),
         ('{"sha256": ""}', "fits no record: sha256: "),
         ('{"name": "digits"}', "fits no record: sha256: Field required"),
