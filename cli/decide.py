@@ -65,11 +65,16 @@ def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
 
 def ln_margin(text: str) -> float:
     """A margin as it is typed, 1% or 0.01, as a difference of logarithms. Raises RequestError."""
-    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(%?)", text.strip())
-    value = float(found[1]) / (100 if found[2] else 1) if found else math.nan
+    value = _share(text)
     if not 0 < value < 1:
         raise RequestError(f"--margin {text}: it must be more than 0 % and less than 100 %, as 1% or 0.01.")
     return math.log1p(value)
+
+
+def _share(text: str) -> float:
+    """A share as it is typed, 1% or 0.01; NaN where it is none."""
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*(%?)", text.strip())
+    return float(found[1]) / (100 if found[2] else 1) if found else math.nan
 
 
 def _tell(decided: Contest, look: Look, number: int) -> None:
@@ -175,9 +180,11 @@ def _cells(row: Expectation, time: float | None) -> tuple[str, ...]:
 def _std(decided: Contest, request: Request) -> tuple[float, str]:
     """The std of the differences of ln score and where it is from. Raises RequestError where nothing tells it."""
     if request.pilot is not None:
-        parts = [ln_margin(part) for part in request.pilot.split(",")]
-        if len(parts) != 2:
-            raise RequestError(f"--pilot {request.pilot}: give the std over seeds of two contestants, as 0.6%,4.9%")
+        parts = list(map(_share, request.pilot.split(",")))
+        if len(parts) != 2 or not 0 < math.hypot(*parts) < math.inf:
+            raise RequestError(
+                f"--pilot {request.pilot}: give the std of ln score over seeds of two contestants, as 0.6%,4.9%"
+            )
         return math.hypot(*parts), "from --pilot"
     if (found := decided.spread()) is None:
         raise RequestError(

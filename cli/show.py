@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import ELSEWHERE, former, of_identity, run_id, untracked
+from rnndrop.config.identity import ELSEWHERE, former, key_of, of_identity, run_id, untracked
 from rnndrop.config.metrics import every
 from rnndrop.config.tasks import derived
 from rnndrop.display.digits import number
@@ -34,7 +34,7 @@ def command(record: Record) -> str:
     if not _gives(typed, record):
         changed = _changed(record.config).items()
         typed = [f"{key}={_spelled(value)}" for key, value in changed if key not in ELSEWHERE or key == "output"]
-    seeded = any(override.startswith("seed=") for override in typed)
+    seeded = any(key_of(override) == "seed" for override in typed)
     return shlex.join(["rnndrop", "run", *typed, *([] if seeded or not record.seed else [f"seed={record.seed}"])])
 
 

@@ -164,9 +164,14 @@ def recorded(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", exclude={"tracker"})
 
 
+def key_of(override: str) -> str:
+    """The setting that an override is for: `seed` of `+seed=1`."""
+    return override.partition("=")[0].strip().lstrip("+~")
+
+
 def of_identity(overrides: Iterable[str]) -> list[str]:
     """The overrides that change what a run computes: not its seed, nor where it runs and what it is called."""
-    return [each for each in overrides if each.lstrip("+").partition("=")[0] not in ELSEWHERE]
+    return [each for each in overrides if key_of(each) not in ELSEWHERE]
 
 
 def untracked(overrides: Iterable[str]) -> list[str]:

@@ -58,10 +58,13 @@ def sentences(decision: Decision) -> list[str]:
     count = len(decision.looks)
     after = f"{count} seed{'s' * (count != 1)}"
     lines = [f"{MARKS.get(decision.verdict, '✓')} {_verdict(decision, names)}, {after}, alpha {decision.rule.alpha:g}"]
-    last = {pair.plan: (number, pair) for number, look in enumerate(decision.looks, 1) for pair in look.pairs}
     if len(names) > 2:
-        lines += [_standing(decision, index, *last[index]) for index in last
-                  if decision.contestants[index].outcome in ("worse", "equal", "in")]  # fmt: skip
+        lines += [
+            _standing(decision, number, pair)
+            for number, look in enumerate(decision.looks, 1)
+            for pair in look.pairs  # at the look that had it drop out, or at the last
+            if pair.plan in look.out or (number == count and decision.contestants[pair.plan].outcome != "diverged")
+        ]
     lines += [
         f"{entry.name} diverged at seed {entry.diverged_at} and is out: that it is worse has no error rate"
         for entry in decision.contestants
@@ -78,11 +81,15 @@ def _verdict(decision: Decision, names: list[str]) -> str:
         return f"{' and '.join(equal)} are equal within {margin(decision.rule)}: {found}" + _sides(decision, two)
     if decision.best is not None:
         if two is None:
-            return f"{names[decision.best]} is better than all others: {found}"
+            diverged = any(entry.diverged_at is not None for entry in decision.contestants)
+            others = "all others" + " that did not diverge" * diverged
+            return f"{names[decision.best]} is better than {others}: {found}"
         return f"{names[0]} is {decision.verdict} than {names[1]}: {found}, E {_of_bound(two.ln_e, decision)}"
     word = "undecided" if decision.verdict == "undecided" else "not decided yet"
     if two is None:
-        return f"{word} between {' and '.join(names)}: {found}"
+        left = [entry.name for entry in decision.contestants if entry.outcome == "in"]
+        between = f" between {' and '.join(left)}" if len(left) > 1 else f", {left[0]} alone is left" if left else ""
+        return f"{word}{between}: {found}"
     return f"{word}: {names[0]} against {names[1]}, {found}, E {_of_bound(two.ln_e, decision)}"
 
 
@@ -90,10 +97,10 @@ def _sides(decision: Decision, two: Pair | None) -> str:
     """Why two are equal: what speaks against a difference of the margin, on either side."""
     if two is None:
         return ""
-    size = margin(decision.rule)
+    low, high = percent(-decision.rule.margin), percent(decision.rule.margin)
     above, below = (_of_bound(each, decision) for each in (two.ln_e_above, two.ln_e_below))
     less = "; they differ by less than that" if two.ln_e >= decision.rule.ln_bound(2) else ""
-    return f", E {above} against −{size} or less, {below} against +{size} or more{less}"
+    return f", E {above} against {low} or less, {below} against {high} or more{less}"
 
 
 def _of_bound(ln_e: float, decision: Decision) -> str:
@@ -113,10 +120,12 @@ def _bound(ln: float, digits: int) -> str:
     return f"{math.exp(ln):.{max(4, digits)}g}"
 
 
-def _standing(decision: Decision, index: int, number: int, pair: Pair) -> str:
-    names = [entry.name for entry in decision.contestants]
-    outcome = decision.contestants[index].outcome
-    word = {"worse": "worse than", "equal": "equal within the margin to"}.get(outcome, "not told from")
-    shown = pair.ln_e if outcome == "worse" else min(pair.ln_e_above, pair.ln_e_below)
-    seeds = f"{number} seed{'s' * (number != 1)}"
-    return f"{names[index]} is {word} {names[pair.against]}: {change(pair)}, E {evidence(shown)}, {seeds}"
+def _standing(decision: Decision, number: int, pair: Pair) -> str:
+    """How a contestant stands to the leader of a look, the one after so many seeds."""
+    one, other = (decision.contestants[index].name for index in (pair.plan, pair.against))
+    differs, same = evidence(pair.ln_e), evidence(min(pair.ln_e_above, pair.ln_e_below))
+    word, shown = {
+        "worse": ("worse than", f"E {differs}"),
+        "equal": ("equal within the margin to", f"E {same}"),
+    }.get(pair.standing, ("not told from", f"E {differs} for a difference, {same} for equality"))
+    return f"{one} is {word} {other}: {change(pair)}, {shown}, {number} seed{'s' * (number != 1)}"

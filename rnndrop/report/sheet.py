@@ -357,7 +357,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         if chosen != first:
             notes.append(f"to choose by: valid is lowest for {series.labels(ours)[chosen]}")
     if "test_low" in ours:
-        notes.append("test set 95 %: bootstrap over blocks of the test set, seeds averaged")
+        notes.append("test set 95 %: bootstrap over blocks of the test set, around the geometric mean of the seeds")
     if (ours["n"] < 3).any():
         notes.append("† fewer than 3 seeds: a std or an interval of so few says little")
     if "source" in part and part["source"].notna().any():

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import float32_id, run_id
+from rnndrop.config.identity import float32_id, key_of, run_id
 from rnndrop.config.tasks import TASKS, TaskSpec, task_spec
 from rnndrop.display.digits import as_printed, number, plus_minus
 from rnndrop.report.comparable import commonest
@@ -187,7 +187,7 @@ def _sampled(run: Mapping[str, Any]) -> str:
 
 def _of_what_is_computed(overrides: Sequence[str]) -> list[str]:
     """Overrides without those of rounding: a row in bf16 is held to what is published as one in float32 is."""
-    return [each for each in overrides if each.lstrip("+").partition("=")[0] != "trainer.precision"]
+    return [each for each in overrides if key_of(each) != "trainer.precision"]
 
 
 def _number(value: Any) -> float | None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from rnndrop.config.compose import choices, compose, expand, merged
 from rnndrop.config.folders import file_of
+from rnndrop.config.identity import key_of
 from rnndrop.config.tasks import TaskSpec, task_spec
 from rnndrop.errors import RequestError, unknown
 from rnndrop.store.records import TRIAL
@@ -274,7 +275,7 @@ def requests(reproduction: Reproduction, scale: str, overrides: Sequence[str] = 
     made = {}
     for name, row in reproduction.rows.items():
         own, further = [*reproduction.common, *row.run], [*small, *overrides]
-        asked = [each for each in [*own, *further] if each.lstrip("+").startswith("seed=")]
+        asked = [each for each in [*own, *further] if key_of(each) == "seed"]
         seed = asked[-1] if asked else f"seed={reproduction.seeds}"
         before, after = ([each for each in part if each not in asked] for part in (own, further))
         made[name] = [f"label={label(reproduction.name, scale)}", *before], [*after, seed]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import GONE, asked, recorded
+from rnndrop.config.identity import GONE, asked, key_of, recorded
 from rnndrop.config.schema import Config, checked
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.evaluation.reading import Listener, heard
@@ -94,7 +94,7 @@ def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda wha
 def requested(overrides: Sequence[str]) -> Config:
     """The settings that a finished run is to be evaluated with. Raises RequestError for settings of anything else."""
     for override in overrides:
-        key = _key(override)
+        key = key_of(override)
         if key.partition(".")[0] != "evaluation" and key != "trainer.device":
             raise RequestError(f"{override}: a finished run can only be given settings of `evaluation` and a device.")
     return compose(overrides)
@@ -102,7 +102,7 @@ def requested(overrides: Sequence[str]) -> Config:
 
 def device_of(overrides: Sequence[str]) -> str | None:
     """The device that is asked for; None: that of the run."""
-    return compose(overrides).trainer.device if "trainer.device" in map(_key, overrides) else None
+    return compose(overrides).trainer.device if "trainer.device" in map(key_of, overrides) else None
 
 
 def evaluated(config: Config, overrides: Sequence[str]) -> Config:
@@ -110,7 +110,3 @@ def evaluated(config: Config, overrides: Sequence[str]) -> Config:
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
     evaluation = compose([*own, *overrides]).evaluation
     return checked(config.model_copy(update={"evaluation": evaluation}).model_dump(mode="json"))
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")

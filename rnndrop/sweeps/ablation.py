@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import isnan
+from operator import attrgetter
 
 from rnndrop.config.compose import choices, compose, expand
-from rnndrop.config.identity import canonical, is_one_run
+from rnndrop.config.identity import canonical, is_one_run, key_of
 from rnndrop.config.tasks import score
 from rnndrop.errors import RequestError, unknown
-from rnndrop.sweeps.scheduler import Job, jobs_of
+from rnndrop.sweeps.scheduler import Job, check_one_corpus, jobs_of
 from rnndrop.values import Mode
 
 SEEDS = "seed=range(3)"
@@ -51,8 +52,10 @@ def rows(recipe: str, mode: Mode, overrides: Sequence[str]) -> list[Row]:
     Raises RequestError for a recipe that does not exist, for a plan without any dropout, and where another setting than
     the seed takes several values: runs of several configurations are no seeds of one.
     """
+    if recipe in choices("dropout") and (other := [each for each in overrides if key_of(each) == "dropout"]):
+        raise RequestError(f"{other[-1]}: the plan is {recipe} already. Name one of the two.")
     base = [*_chosen(recipe), *overrides]
-    if not any(override.startswith("seed=") for override in base):
+    if not any(key_of(override) == "seed" for override in base):
         base.append(SEEDS)
     config = compose([*expand(base)[0]])
     plan = config.twin_plan
@@ -108,11 +111,17 @@ def _plans() -> list[str]:
 
 
 def effects(table: Sequence[Row], mode: str) -> list[Effect]:
-    """The baseline, then the variants: what hurts most to leave out, or helps most to add, first."""
+    """The baseline, then the variants: what hurts most to leave out, or helps most to add, first.
+
+    Raises RequestError where they saw different data.
+    """
+    check_one_corpus(job for row in table for job in row.jobs)
     baseline, variants = table[0], table[1:]
     measured = [_effect(row, baseline, mode) for row in variants]
-    sign = -1 if mode == "drop" else 1
-    measured.sort(key=lambda effect: sign * effect.difference if effect.difference is not None else float("inf"))
+    shown = [effect for effect in measured if effect.difference is not None]
+    by = attrgetter("difference" if any(effect.percent is None for effect in shown) else "percent")
+    shown.sort(key=by, reverse=mode == "drop")
+    measured = [*shown, *(effect for effect in measured if effect.difference is None)]
     return [_effect(baseline, baseline, mode), *measured]
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 
 from rnndrop.config.compose import compose, expand
-from rnndrop.config.identity import canonical, is_one_run, of_identity, run_id
+from rnndrop.config.identity import canonical, is_one_run, key_of, of_identity, run_id
 from rnndrop.config.tasks import score, task_spec
 from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
 from rnndrop.decisions.race import Race, Rule, race
 from rnndrop.errors import RequestError, shorten
 from rnndrop.store.records import Record
-from rnndrop.sweeps.scheduler import Event, Executor, Job, jobs_of
+from rnndrop.sweeps.scheduler import Event, Executor, Job, check_one_corpus, jobs_of
 
 PATH = ("root",)  # of `data`: where it lies does not change it
 
@@ -28,7 +29,7 @@ class Contest:
     rule: Rule
     names: list[str]
     seeds: list[int]
-    given: bool  # whether the request names the seeds
+    given: list[int] | None  # the seeds that the request names, however many of them there may be
     overrides: list[list[str]]
     jobs: list[list[Job]]
 
@@ -50,16 +51,11 @@ class Contest:
     @property
     def id(self) -> str:
         """Names what is asked."""
-        return decision_id(self.metric, self.rule, self.run_ids, self.seeds if self.given else None)
+        return decision_id(self.metric, self.rule, self.run_ids, self.given)
 
     def race(self) -> Race:
         """The race, as far as the jobs have come. Raises RequestError where they saw different data."""
-        done = [[job.record for job in row if over(job) and job.record] for row in self.jobs]
-        if len({record.data.get("sha256") for row in done for record in row if record.status == "finished"}) > 1:
-            raise RequestError(
-                "The runs of these contestants saw different data, so their scores have no common ranking: see `rnndrop"
-                f" report {self.output}`."
-            )
+        check_one_corpus(job for row in self.jobs for job in row)
         rows = [[ln_score(job.record) if over(job) and job.record else None for job in row] for row in self.jobs]
         return race(self.rule, self.seeds, rows, len(self.names))
 
@@ -89,7 +85,9 @@ class Contest:
         """The std of the differences of ln score, the largest of all pairs, and where it is from; None if unknown.
 
         Paired by seed where two contestants have two seeds in common, else from the std of each over its own.
+        Raises RequestError where they saw different data.
         """
+        check_one_corpus(job for row in self.jobs for job in row)
         found = [each for pair in combinations(range(len(self.names)), 2) if (each := self._spread(*pair))]
         return max(found, default=None)
 
@@ -130,9 +128,10 @@ def over(job: Job) -> bool:
 def contest(overrides: Sequence[str], rule: Rule, most: int) -> Contest:
     """Compose and check every run that may be needed, up to `most` seeds of each contestant. Raises RequestError."""
     rule.check()
-    own = [each for each in overrides if not _is_seed(each)]
-    given = [each for each in overrides if _is_seed(each)]
-    seeds = _seeds(given[-1] if given else None, most)
+    given = [each for each in overrides if key_of(each) == "seed"]
+    own = [each for each in overrides if each not in given]
+    named = _named(given[-1]) if given else None
+    seeds = list(range(most)) if named is None else named[:most]
     grid = expand(own)
     names = _names(grid)
     _check(grid, names)
@@ -146,17 +145,17 @@ def contest(overrides: Sequence[str], rule: Rule, most: int) -> Contest:
     rounds = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     for job, (name, seed) in zip(jobs, ((name, seed) for seed in seeds for name in names), strict=True):
         job.name = f"{name} seed={seed}"
-    return Contest(rule, names, seeds, bool(given), grid, rounds)
+    return Contest(rule, names, seeds, named, grid, rounds)
 
 
-def _is_seed(override: str) -> bool:
-    return override.lstrip("+").partition("=")[0].strip() == "seed"
-
-
-def _seeds(override: str | None, most: int) -> list[int]:
-    if override is None:
-        return list(range(most))
-    seeds = [compose(each).seed for each in islice(expand([override]), most)]
+def _named(override: str) -> list[int]:
+    """The seeds that an override names. Raises RequestError."""
+    values = [each for (each,) in expand([override])]
+    plain = [each.partition("=")[2] for each in values]
+    seeds = [
+        int(text) if re.fullmatch(r"\d{1,9}", text) else compose([each]).seed
+        for each, text in zip(values, plain, strict=True)
+    ]
     if len(set(seeds)) < len(seeds):
         raise RequestError(f"{override} names a seed twice: each counts once. Give others, or leave seed= out.")
     return seeds

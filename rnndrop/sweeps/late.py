@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rnndrop.config.identity import asked, former
+from rnndrop.config.identity import asked, former, key_of
 from rnndrop.errors import RequestError
 from rnndrop.runs.loading import check_same
 from rnndrop.runs.reevaluate import device_of, evaluated, finished, requested
@@ -21,7 +21,7 @@ def check_for_many(overrides: Sequence[str]) -> None:
             "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
         )
     for each in overrides:
-        if each.lstrip("+").partition("=")[0] in ("evaluation.batch_size", "evaluation.window"):
+        if key_of(each) in ("evaluation.batch_size", "evaluation.window"):
             raise RequestError(f"{each}: several runs are measured with their own columns and window. Leave it out.")
 
 

@@ -113,6 +113,21 @@ def differing(requests: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(override for override in each if override not in common) for each in requests]
 
 
+def check_one_corpus(jobs: Iterable[Job]) -> None:
+    """Raise RequestError where finished runs saw different data: their scores have no common ranking.
+
+    Whatever is not in the run id can differ: the text of `pydoc` with Python's version, a file of one's own loader.
+    """
+    seen = {
+        job.record.data.get("sha256"): job for job in jobs if job.record is not None and job.record.status == "finished"
+    }
+    if len(seen) > 1:
+        one, other = (job.folder for job in list(seen.values())[:2])
+        raise RequestError(
+            f"These runs saw different data, so their scores have no common ranking: {one} and {other}, for instance."
+        )
+
+
 def _check_same(one: Config, other: Config) -> None:
     """Raise RequestError where one run is asked for under two labels, or with two measurements of one kind."""
     pairs = [("label", one.label, other.label)]

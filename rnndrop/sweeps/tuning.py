@@ -22,14 +22,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rnndrop.config.compose import Span, compose, sweeps
-from rnndrop.config.identity import run_id
+from rnndrop.config.identity import key_of, run_id
 from rnndrop.config.schema import Config
 from rnndrop.config.tasks import TaskSpec, score, task_spec
 from rnndrop.errors import RequestError
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import TRIAL, label_of
 from rnndrop.sweeps.factor import rates, scaled
-from rnndrop.sweeps.scheduler import Job, jobs_of, survey
+from rnndrop.sweeps.scheduler import Job, check_one_corpus, jobs_of, survey
 
 SETTLED = ("finished", "failed", "diverged", "pruned")
 FACTOR = "rate_factor"  # no setting: it multiplies every rate of a plan
@@ -117,7 +117,11 @@ class Search:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
     def measure(self) -> list[Job]:
-        """The jobs of the plans' best trials with the other seeds; of a plan that has none yet there are none."""
+        """The jobs of the plans' best trials with the other seeds; of a plan that has none yet there are none.
+
+        Raises RequestError where the trials saw different data.
+        """
+        check_one_corpus(trial.job for trial in self.trials)
         for study in self.studies:
             best = study.best
             study.fresh = _fresh(study.name, best.job.overrides, self.seeds) if best and self.seeds else []
@@ -132,9 +136,13 @@ def spelled(values: Span | list[str]) -> dict[str, Any]:
 
 
 def winner(jobs: Mapping[Key, Job]) -> Key | None:
-    """Which of some jobs has the lowest valid score; None while one is open, or where none has finished."""
+    """Which of some jobs has the lowest valid score; None while one is open, or where none has finished.
+
+    Raises RequestError where they saw different data.
+    """
     if not all(job.state in SETTLED for job in jobs.values()):
         return None
+    check_one_corpus(jobs.values())
     done = {key: job.record for key, job in jobs.items() if job.state == "finished" and job.record}
     valid = {key: score(record.metrics, "valid") for key, record in done.items()}
     return min(valid, key=lambda key: valid[key], default=None)
@@ -288,7 +296,7 @@ def _job(study: Study, params: Mapping[str, Any]) -> Job:
 
 def fresh(overrides: Sequence[str], seeds: Sequence[int]) -> list[str]:
     """The overrides that measure what a search chose, as a sweep takes them."""
-    others = [each for each in overrides if each.lstrip("+").partition("=")[0] != "seed"]
+    others = [each for each in overrides if key_of(each) != "seed"]
     return [*others, f"seed={','.join(map(str, seeds))}"]
 
 

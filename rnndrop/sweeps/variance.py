@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from rnndrop.config.compose import expand
-from rnndrop.config.identity import canonical
+from rnndrop.config.identity import canonical, key_of
 from rnndrop.config.schema import Config
 from rnndrop.config.tasks import score
 from rnndrop.errors import RequestError
 from rnndrop.stats import bootstrap, std_interval
 from rnndrop.store.nll_blocks import read_blocks
-from rnndrop.sweeps.scheduler import Job, jobs_of
+from rnndrop.sweeps.scheduler import Job, check_one_corpus, jobs_of
 
 SEEDS = "seed=range(5)"
 SOURCES = {"init": "initial weights", "data": "order of the data", "masks": "masks"}
@@ -56,7 +56,7 @@ def sources(overrides: Sequence[str]) -> list[Source]:
     Raises RequestError for fewer than two seeds, where the settings are those of several configurations, and where
     nothing varies with the seed.
     """
-    own = [*overrides, *([] if any(each.startswith("seed=") for each in overrides) else [SEEDS])]
+    own = [*overrides, *([] if any(key_of(each) == "seed" for each in overrides) else [SEEDS])]
     jobs = jobs_of(expand(own))
     seeds = [job.config.seed for job in jobs]
     if len({job.folder.parent for job in jobs}) > 1 or len(set(seeds)) < 2:
@@ -84,7 +84,8 @@ def _varying(config: Config, free: Sequence[str]) -> list[str]:
 
 
 def finished(found: Sequence[Source]) -> Finished:
-    """The finished runs of each source."""
+    """The finished runs of each source. Raises RequestError where they saw different data."""
+    check_one_corpus(job for source in found for job in source.jobs)
     return {
         source.name: [
             (score(job.record.metrics, "test"), job.folder)
