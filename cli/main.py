@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from rnndrop.errors import NotWrittenError, RequestError, unknown
+from rnndrop.errors import NotWrittenError, RequestError, shorten, unknown
 from rnndrop.values import Drawing, Interval, Listed, Masks, Mode, Scale, Style
 
 from .output import Messages, OutputError, discard, guard
@@ -23,6 +23,9 @@ from .output import Messages, OutputError, discard, guard
 # cores; without spinning, two threads are hardly faster than one. OpenMP reads this when torch is first imported.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
+
+REFUSED = (errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ELOOP)
+"""What a system says of a path that it does not let a command use."""
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # of click, which Typer imports or has in itself
 
@@ -128,7 +131,24 @@ ConfigDir = Annotated[
         help="Options of yours, beside ./rnndrop_conf.",
     ),
 ]
-Folder = Annotated[str, typer.Argument(metavar="[FOLDER]", help="Folder of the runs.")]
+
+
+def _path(given: str | None) -> str | None:
+    """A path of the command line; a shell leaves the `~` of `--output=~/runs` alone. Raises RequestError."""
+    if given == "":
+        raise RequestError("'' names no file and no folder.")
+    if given is None or not given.startswith("~"):
+        return given
+    from rnndrop.paths import path_of
+
+    return str(path_of(given))
+
+
+def _paths(given: list[str] | None) -> list[str] | None:
+    return given and [_path(each) or each for each in given]
+
+
+Folder = Annotated[str, typer.Argument(metavar="[FOLDER]", callback=_path, help="Folder of the runs.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(metavar="CONDITION", help="Only runs with KEY=VALUE[,VALUE], KEY!=VALUE or KEY<NUMBER; repeatable."),
@@ -183,9 +203,11 @@ def run(
     from .debug import debug, split_debug
 
     preset, rest = split_debug(overrides or [])
-    if preset:
-        raise typer.Exit(debug(preset, rest, as_json))
-    raise typer.Exit(command.show_config(rest) if cfg else command.run(rest, as_json, force))
+    if cfg:
+        raise typer.Exit(command.show_config(rest))
+    if preset and force:
+        raise RequestError(f"debug={preset} records nothing: leave out --force.")
+    raise typer.Exit(debug(preset, rest, as_json) if preset else command.run(rest, as_json, force))
 
 
 @_command("sweep", TRAIN)
@@ -208,7 +230,7 @@ def sweep(
 
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")]
-Output = Annotated[str, typer.Option(metavar="FOLDER", help="Folder of the runs.")]
+Output = Annotated[str, typer.Option(metavar="FOLDER", callback=_path, help="Folder of the runs.")]
 
 
 @_command("ablate", TRAIN)
@@ -348,7 +370,10 @@ def tune(
 
 @_command("show", LOOK)
 def show(
-    run: Annotated[str, typer.Argument(help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs"))],
+    run: Annotated[
+        str,
+        typer.Argument(callback=_path, help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs")),
+    ],
     output: Output = "results/runs",
     as_json: Json = False,
 ) -> None:
@@ -377,6 +402,7 @@ def doctor(
         list[str] | None,
         typer.Argument(
             metavar="[FOLDER | KEY=VALUE...]",
+            callback=_paths,
             help="A folder of runs, or settings to check the machine with.",
             autocompletion=_complete("overrides"),
         ),
@@ -393,7 +419,8 @@ def doctor(
 @_command("report", LOOK)
 def report(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[FOLDER]...", help="Folders of runs, as one. Default: results/runs.")
+        list[str] | None,
+        typer.Argument(metavar="[FOLDER]...", callback=_paths, help="Folders of runs, as one. Default: results/runs."),
     ] = None,
     style: Annotated[
         Style,
@@ -427,7 +454,9 @@ def report(
     ] = False,
     caption: Annotated[str | None, typer.Option(metavar="LATEX", help="The caption of --paper.")] = None,
     label: Annotated[str | None, typer.Option(metavar="NAME", help="The label of --paper, as tab:plans.")] = None,
-    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page.")] = None,
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", callback=_path, help="Write one self-contained page.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if a record had to be left out.")] = False,
 ) -> None:
     """Compare the runs in a folder, or in several: mean ± std over seeds."""
@@ -462,6 +491,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|KEY=VALUE]...",
+            callback=_paths,
             help="Runs: a folder, an id, or id/seed-N; of one id alone the lowest seed. Settings of `evaluation`, such"
             " as evaluation=cache; or trainer.device.",
             autocompletion=_complete("runs"),
@@ -502,6 +532,7 @@ Runs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN]...",
+        callback=_paths,
         help="Run ids (all their seeds), id/seed-N, or folders of runs; output=FOLDER is as --output.",
         autocompletion=_complete("runs"),
     ),
@@ -548,7 +579,9 @@ def gc(
 
 @_command("export", KEEP)
 def export(
-    file: Annotated[str, typer.Option("-o", "--file", metavar="FILE", help="The archive to write, a plain tar.")],
+    file: Annotated[
+        str, typer.Option("-o", "--file", metavar="FILE", callback=_path, help="The archive to write, a plain tar.")
+    ],
     runs: Runs = None,
     where: Where = None,
     weights: Annotated[bool, typer.Option("--weights", help="Take the weights along.")] = False,
@@ -563,7 +596,10 @@ def export(
 @_command("import", KEEP)
 def bring(
     arguments: Annotated[
-        list[str], typer.Argument(metavar="FILE [output=FOLDER]", help="An archive that `rnndrop export` has written.")
+        list[str],
+        typer.Argument(
+            metavar="FILE [output=FOLDER]", callback=_paths, help="An archive that `rnndrop export` has written."
+        ),
     ],
     output: Output = "results/runs",
 ) -> None:
@@ -580,7 +616,8 @@ def masks(
         int | None, typer.Option(min=0, metavar="N", help="Seed of the draw. Default: the setting `seed`.")
     ] = None,
     figure: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FIG", help="Write a .png, .svg or .pdf instead.")
+        str | None,
+        typer.Option("--output", "-o", metavar="FIG", callback=_path, help="Write a .png, .svg or .pdf instead."),
     ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
@@ -600,7 +637,11 @@ def plot(
     output: Annotated[
         str | None,
         typer.Option(
-            "-o", "--output", metavar="FIG", help="Write a .png, .svg or .pdf. Default: draw in the terminal."
+            "-o",
+            "--output",
+            metavar="FIG",
+            callback=_path,
+            help="Write a .png, .svg or .pdf. Default: draw in the terminal.",
         ),
     ] = None,
     metric: Ranked = None,
@@ -694,9 +735,9 @@ def main() -> None:
         discard()
         sys.exit(2)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in REFUSED or error.filename is None:
             raise
-        print(f"{str(error.filename)[:60]}…: {error.strerror}.", file=sys.stderr)
+        print(f"{shorten(str(error.filename), 300)}: {error.strerror}.", file=sys.stderr)
         sys.exit(2)
 
 

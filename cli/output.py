@@ -127,8 +127,18 @@ def paged(text: str) -> None:
             signal.signal(signal.SIGINT, previous)
 
 
+def _reopen() -> None:
+    """Open what the shell has closed (`>&-`), to nowhere: else a record would be the next file with its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, PTH123 (as long as the process lives)
+            os.set_inheritable(stream.fileno(), stream.fileno() < 3)
+            setattr(sys, name, stream)
+
+
 def guard() -> None:
     """Have both streams write text alone, a mark for what their encoding lacks, and say where they cannot write."""
+    _reopen()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Output):

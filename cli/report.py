@@ -76,7 +76,7 @@ def report(request: Request) -> int:
     tables = [_table(request, shown, metric) for metric in metrics]
     chosen = _chosen(request, tables, metrics)
     found = decisions(request.paths, shown)
-    if request.html:
+    if request.html is not None:
         if len(tables) > 1:
             raise RequestError(
                 "These runs belong to several tasks, and a page shows one. Choose it, as with --where task=sentiment."
@@ -180,7 +180,7 @@ def load(paths: list[str], conditions: list[str], span: str | None = None) -> tu
         labels = ",".join(dict.fromkeys(trials))
         print(f"{len(trials)} trials of searches are left out: --where label={labels} shows them.", file=sys.stderr)
     if chosen.empty:
-        raise RequestError(
-            f"None of the {len(runs)} runs in {' '.join(paths)} matches {'--where and --last' if span else '--where'}."
-        )
+        asked = " and ".join(["--where"] * bool(conditions) + ["--last"] * bool(span))
+        places = f"{len(runs)} runs in {' '.join(paths)}"
+        raise RequestError(f"None of the {places} matches {asked}." if asked else f"All {places} are trials.")
     return chosen, len(caught)

@@ -20,6 +20,7 @@ from rnndrop.store.removal import KINDS, Garbage, Removed, discard, everything, 
 from rnndrop.store.removal import remove as take_away
 from rnndrop.store.status import Standing, below, standings
 
+OUTPUT = "results/runs"  # unless another folder is given
 LISTED = 20  # runs that a question names; of more it says how many they are
 FREED = ("refused", "checkpoints", "leftovers")
 """What `gc` deletes unless it is told: nothing that a command might still want."""
@@ -89,6 +90,8 @@ def export(arguments: Sequence[str], conditions: list[str], output: str, file: s
         raise RequestError(f"Cannot write {path}: {error.strerror}.") from None
     for line in done.damaged:
         print(f"left out {line}", file=sys.stderr)
+    if not done.runs:
+        raise RequestError(f"None of the {_counted(len(runs), 'run')} can be exported; {path} is left as it was.")
     more = f"; without {_counted(done.unfinished, 'run')} at work or with no record yet" if done.unfinished else ""
     print(f"{path}: {_counted(done.runs, 'run')}, {size(path.stat().st_size)}{more}")
     return int(bool(done.damaged))
@@ -124,13 +127,18 @@ _OUTCOMES = {
 
 
 def placed(arguments: Sequence[str], output: str) -> tuple[list[str], str]:
-    """The names among arguments, and the folder of the runs: `output=FOLDER` says it as `rnndrop run` has it."""
+    """The names among arguments, and the folder of the runs: `output=FOLDER` says it as `rnndrop run` has it.
+
+    Raises RequestError for two folders, and for a setting.
+    """
     given = [each.removeprefix("output=") for each in arguments if each.startswith("output=")]
+    if len(folders := dict.fromkeys([*given, *([output] if output != OUTPUT or not given else [])])) > 1:
+        raise RequestError(f"The folder of the runs is given as {' and as '.join(folders)}. Give one.")
     names = [each for each in arguments if not each.startswith("output=")]
     for name in names:
         if "=" in name and not Path(name).exists():
             raise RequestError(f"{name} names no run. To choose by a setting: --where {name}")
-    return names, str(path_of((given or [output])[-1]))
+    return names, str(path_of(next(iter(folders))))
 
 
 def chosen(names: list[str], conditions: list[str], output: str) -> list[Standing]:

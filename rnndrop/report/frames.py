@@ -23,7 +23,7 @@ from rnndrop.report.settings import plan_text, show
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.ownership import run_id_of
 from rnndrop.store.pieces import Pieces
-from rnndrop.store.records import RECORD, Record, best, find_runs, read_record, unlike
+from rnndrop.store.records import RECORD, Record, best, find_runs, may_be_there, read_record, unlike
 
 _RUN = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -161,7 +161,7 @@ def _folders(roots: list[str | Path]) -> list[tuple[Path, int]]:
 
 def _below(root: str | Path) -> list[Path]:
     """The runs below a folder; it may be that of a run."""
-    return find_runs(root) or [Path(root)] * (Path(root) / RECORD).exists()
+    return find_runs(root) or [Path(root)] * may_be_there(f"{root}/{RECORD}")
 
 
 @dataclass(frozen=True)

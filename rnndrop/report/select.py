@@ -37,7 +37,7 @@ def where(runs: pd.DataFrame, conditions: Sequence[str]) -> pd.DataFrame:
             raise RequestError(f"--where {condition!r} is not KEY=VALUE, KEY!=VALUE, KEY<VALUE or KEY>VALUE.")
         key, sign, value = parts.groups()
         values = _values(runs, key)
-        runs = runs[_ordered(values, sign, value) if sign in _ORDER else _equal(values, value) ^ (sign == "!=")]
+        runs = runs[_ordered(values, key, sign, value) if sign in _ORDER else _equal(values, value) ^ (sign == "!=")]
     return runs
 
 
@@ -99,12 +99,12 @@ def _equal(values: pd.Series, wanted: str) -> pd.Series:
     return values.map(matches, na_action=None).astype(bool)
 
 
-def _ordered(values: pd.Series, sign: str, bound: str) -> pd.Series:
+def _ordered(values: pd.Series, key: str, sign: str, bound: str) -> pd.Series:
     try:
         limit = float(bound)
         numbers = pd.to_numeric(values)
     except (ValueError, TypeError):
-        raise RequestError(f"--where …{sign}{bound}: {sign} compares numbers.") from None
+        raise RequestError(f"--where {key}{sign}{bound}: {sign} compares numbers.") from None
     chosen: pd.Series = _ORDER[sign](numbers.astype("float64"), limit).astype(bool)
     return chosen
 

@@ -57,8 +57,8 @@ class Exported:
 def export(runs: Iterable[Standing], path: Path, weights: bool) -> Exported:
     """Write the records of runs and the files that belong to them into `path`; with their weights, if asked.
 
-    What runs, has no record yet, or does not agree with its record is left out. Raises OSError; the file is
-    then as it was.
+    What runs, has no record yet, or does not agree with its record is left out. Where nothing is left, and
+    where it raises OSError, the file stays as it was.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     done, sums = Exported(), {}
@@ -81,6 +81,9 @@ def export(runs: Iterable[Standing], path: Path, weights: bool) -> Exported:
             tar.close()
             file.flush()
             os.fsync(file.fileno())
+        if not done.runs:
+            temporary.unlink()
+            return done
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):

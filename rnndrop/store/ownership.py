@@ -78,7 +78,11 @@ def record_of(output: Path, run_id: str, seed: int) -> Record | None:
     home = records.run_folder(output, run_id, seed)
     if home.is_dir():
         return records.read_record(home)
-    near = (records.read_record(folder) for folder in records.find_runs(output) if folder.name == home.name)
+    try:
+        folders = records.find_runs(output)
+    except RequestError:  # it may be written to, and not listed
+        return None
+    near = (records.read_record(folder) for folder in folders if folder.name == home.name)
     return next((record for record in near if record and run_id_of(record) == run_id), None)
 
 

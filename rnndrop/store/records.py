@@ -378,7 +378,8 @@ def read_history(folder: Path, record: Record | None = None) -> list[dict[str, A
 def run_folders(output: str | Path) -> list[Path]:
     """Every run folder below `output`, `seed-<n>` or a copy of one that holds a record, in a fixed order.
 
-    Links are not followed: what they lead to is found at its own place, or lies outside, which a warning says.
+    Links are not followed: what they lead to is found at its own place, or lies outside, which a warning says. One says
+    too which folder cannot be read; where that is `output` itself, RequestError does.
     """
     return _folders(output)[0]
 
@@ -409,6 +410,8 @@ def _folders(output: str | Path) -> tuple[list[Path], list[Path]]:
         except FileNotFoundError:
             continue
         except OSError as error:
+            if folder == str(output) and not isinstance(error, NotADirectoryError):
+                raise RequestError(f"Cannot read {folder}: {error.strerror}.") from None
             log.warning("%s cannot be read (%s): what is in it is left out.", folder, error.strerror)
     return [Path(path) for path in sorted(found)], [Path(path) for path in sorted(aside)]
 
@@ -418,11 +421,12 @@ def _inside(link: str, output: str | Path) -> bool:
 
 
 def find_runs(output: str | Path) -> list[Path]:
-    """Every run folder below `output` that holds a record, in a fixed order."""
-    return [folder for folder in run_folders(output) if _may_be_there(f"{folder}/{RECORD}")]
+    """Every run folder below `output` that holds a record, in a fixed order. Raises RequestError as `run_folders`."""
+    return [folder for folder in run_folders(output) if may_be_there(f"{folder}/{RECORD}")]
 
 
-def _may_be_there(path: str) -> bool:
+def may_be_there(path: str) -> bool:
+    """Whether there is something at a path, or nobody can say."""
     try:
         os.lstat(path)
     except FileNotFoundError:
