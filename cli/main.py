@@ -603,7 +603,7 @@ def bring(
     ],
     output: Output = "results/runs",
 ) -> None:
-    """Take in the runs of an archive, after checking all of it. What is there already stays as it is."""
+    """Take in the runs of an archive, after checking all of it. A finished run that is there stays as it is."""
     from . import runs as command
 
     raise typer.Exit(command.bring(arguments, output))

@@ -161,7 +161,7 @@ def _counts(runs: Sequence[tuple[str, Standing, str]]) -> str:
     if not runs:
         return "no runs yet"
     counts = Counter(state for state, _, _ in runs)
-    order = ("running", "waiting", "finished", *TROUBLE[2:], "interrupted", "not begun", *TROUBLE[:2])
+    order = ("running", "waiting", "finished", *TROUBLE[2:], "interrupted", "not begun", "pruned", *TROUBLE[:2])
     states = " · ".join(f"{counts[state]:,}~{state}" for state in order if counts[state])  # ~: no line ends there
     left = [run.beat["left"] for state, run, _ in runs if state == "running" and run.beat.get("left") is not None]
     ends = f" · those at work end in {duration(max(left))}" if left and len(left) == counts["running"] else ""

@@ -3,9 +3,9 @@
     python scripts/interval_simulation.py            # the table of docs/guide/claims.md
 
 Scores are Gaussian in ln perplexity. The baseline's std is 1, the other plan's `ratio` times that; two runs of one seed
-correlate by `r`: 0 and .12, what the committed runs of `low_data` show, whose std differ 8.5-fold between plans.
-`moderated` shrinks the variances of twelve plans, among them these two, whose ln variances have the spread of those
-runs (limma: Smyth 2004).
+correlate by `r`: 0 and .12, what the runs of `low_data` show that were committed up to revision 6fa4bf5, whose std
+differ 8.5-fold between plans. `moderated` shrinks the variances of twelve plans, among them these two, whose ln
+variances have the spread of those runs (limma: Smyth 2004).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Interval = tuple[Floats, Floats]  # the difference and half its interval's width
 COMPARISONS = 20_000
 PLANS = 12
 TEXTS, BLOCKS = 3000, 200
-SPREAD = 1.4  # std of ln variance over the plans of low_data
+SPREAD = 1.4  # std of ln variance over the plans of those runs
 
 
 def main() -> None:

@@ -102,6 +102,7 @@ def test_doctor_holds_a_search_to_its_records(rnndrop: Command, tmp_path: Path) 
     (path,) = paths(output)
     write_run(output, ["dropout=awd"], 0, 5.0, status="interrupted", metrics={"pruned": 2})
     assert rnndrop("doctor", "results/runs").stdout == "5 sound · 1 of the sound pruned in a search\n"
+    assert rnndrop("watch", "--once").stdout.splitlines()[0] == "4 runs: 3 finished · 1 pruned"
     whole = path.read_text()
     (plan,) = json.loads(whole)["plans"]
     other = next(trial for trial in plan["trials"] if trial["number"] != plan["chosen"])
