@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import ELSEWHERE, former, key_of, of_identity, run_id, untracked
 from rnndrop.config.metrics import every
+from rnndrop.config.spelling import spelled
 from rnndrop.config.tasks import derived
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
@@ -33,7 +33,7 @@ def command(record: Record) -> str:
     typed = untracked(record.overrides)
     if not _gives(typed, record):
         changed = _changed(record.config).items()
-        typed = [f"{key}={_spelled(value)}" for key, value in changed if key not in ELSEWHERE or key == "output"]
+        typed = [f"{key}={spelled(value)}" for key, value in changed if key not in ELSEWHERE or key == "output"]
     seeded = any(key_of(override) == "seed" for override in typed)
     return shlex.join(["rnndrop", "run", *typed, *([] if seeded or not record.seed else [f"seed={record.seed}"])])
 
@@ -44,18 +44,6 @@ def _gives(overrides: list[str], record: Record) -> bool:
         return former(record.run_id) or run_id(compose(of_identity(overrides))) == record.run_id
     except RequestError:
         return False
-
-
-def _spelled(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{key}:{_spelled(each)}' for key, each in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{','.join(map(_spelled, value))}]"
-    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z_][\w./-]*", value):
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"'{quoted}'"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _tree(run: Standing) -> dict[str, Any]:

@@ -14,10 +14,11 @@ import pandas as pd
 
 from rnndrop.config.compose import compose
 from rnndrop.config.corpora import FILES
-from rnndrop.config.identity import canonical, float32_id, of_identity, run_id
+from rnndrop.config.identity import canonical, float32_id, former, of_identity, run_id
 from rnndrop.config.metrics import every
+from rnndrop.config.spelling import spelled
 from rnndrop.config.tasks import derived, task_of
-from rnndrop.errors import RequestError
+from rnndrop.errors import RequestError, shorten
 from rnndrop.report.frames import SkippedRecordWarning, column_types, finished_first, load_runs
 from rnndrop.report.redefined import redefined
 from rnndrop.store.records import read_history
@@ -41,25 +42,45 @@ EVALUATION = (
     "test_perplexity_stderr",
 )  # fmt: skip
 KEY = ["run_id", "seed"]
+_SCORES = ["valid_perplexity", "test_perplexity"]
 _FILES = frozenset(f"data.{name}" for name in FILES)
 
 
 def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
     """The language models in `folders` that came to an end, each once, for the CSV at `path`.
 
-    What finished in one folder, or in the CSV, is not replaced by what failed in another. Raises RequestError where a
-    folder holds no runs.
+    A run that has finished in the CSV is not replaced by one that has not, nor by one that came to other scores, which
+    a SkippedRecordWarning names; one that has been evaluated further is. Raises RequestError where a folder holds no
+    runs, and for a run of two corpora, of which a CSV has one.
     """
-    runs = pd.concat([load_runs(folder) for folder in folders])
+    runs = load_runs(*folders)
     runs = runs[(runs["task"] == "language_model") & (runs["status"] != "interrupted")]
-    finished = runs["status"] == "finished"
-    runs = pd.concat([runs[finished], runs[~finished]]).drop_duplicates(KEY)
-    if not path.exists():
-        return runs
-    old = _as_text(path)
-    done = pd.MultiIndex.from_frame(old.loc[old["status"] == "finished", KEY])
-    known = pd.MultiIndex.from_frame(runs[KEY].astype(str)).isin(done)
-    return runs[(runs["status"] == "finished") | ~known]
+    runs = finished_first(runs)
+    old = _as_text(path) if path.exists() else pd.DataFrame(columns=list(TIDY))
+    shas: dict[tuple[str, str], set[str]] = {}
+    for each in (old, runs.astype({"seed": str})):
+        for run, seed, sha in zip(each["run_id"], each["seed"], each["data_sha256"], strict=True):
+            if sha and not pd.isna(sha):
+                shas.setdefault((run, seed), set()).add(sha)
+    if twice := [f"{run}/seed-{seed}" for (run, seed), every in shas.items() if len(every) > 1]:
+        raise RequestError(
+            f"{shorten(' '.join(twice), 300)}: other data under the same settings. Give each corpus a CSV of its own."
+        )
+    done = old[old["status"] == "finished"].set_index(KEY)
+    kept = [_is_new(row, done) for row in runs.to_dict("records")]
+    return runs[pd.Series(kept, runs.index, dtype=bool)]
+
+
+def _is_new(row: Mapping[Any, Any], done: pd.DataFrame) -> bool:
+    """Whether a run goes into a CSV in which those of `done` have finished."""
+    if (key := (row["run_id"], str(row["seed"]))) not in done.index:
+        return True
+    before = done.loc[[key]].iloc[0]
+    if row["status"] == "finished" and all(float(before[name]) == row[name] for name in _SCORES):
+        return True
+    what = "other scores" if row["status"] == "finished" else f"a run that {row['status']}"
+    warnings.warn(f"left out {row['folder']}: the CSV has it, and this is {what}", SkippedRecordWarning, stacklevel=3)
+    return False
 
 
 def tidy(runs: pd.DataFrame) -> pd.DataFrame:
@@ -74,7 +95,7 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
 def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     settings = row["settings"]
     said = [
-        f"{key}={_typed(Path(value).name if value and key in _FILES else value)}"
+        f"{key}={spelled(Path(value).name if value and key in _FILES else value)}"
         for key, value in settings.items()
         if (defaults.get(key) != value if key.startswith("dropout.") else {value, defaults.get(key)} != {None})
     ]
@@ -91,13 +112,6 @@ def _without_folder(override: str) -> str:
     """An override without the folder of a user's own file, which is nobody else's."""
     key, _, value = override.partition("=")
     return f"{key}={Path(value).name}" if key.lstrip("+") in _FILES else override
-
-
-def _typed(value: Any) -> str:
-    """A setting's value as an override says it, to the last digit."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_typed, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def histories(runs: pd.DataFrame) -> pd.DataFrame:
@@ -124,7 +138,12 @@ def write(path: Path, table: pd.DataFrame) -> None:
 
 
 def _as_text(source: Path | StringIO) -> pd.DataFrame:
-    return pd.read_csv(source, dtype=str, keep_default_na=False)
+    """The cells of a CSV to the letter, without lines that name no run. Raises RequestError for what is none."""
+    try:
+        table = pd.read_csv(source, dtype=str, keep_default_na=False)
+        return table[(table["run_id"] != "") & (table["seed"] != "")]
+    except (ValueError, KeyError):  # pandas' EmptyDataError and ParserError too
+        raise RequestError(f"{source} is no table of runs. Those that scripts/collect_results.py writes are.") from None
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -132,13 +151,19 @@ def read(path: Path) -> pd.DataFrame:
 
     `settings` is whole again, composed from those that were written, and `identity` is the run id that these
     settings have now: the recorded `run_id` came from the program as it was then, which may have had fewer settings.
-    `float32_id` is the one that they have in float32.
+    `float32_id` is the one that they have in float32. A run of a file of the user's own keeps what was recorded, for
+    the file is part of it. Lines without a run, as a spreadsheet leaves them, are none.
     """
-    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str))
+    table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str)).dropna(subset=KEY, ignore_index=True)
     configs = {text: compose(shlex.split(text)) for text in table["settings"].fillna("").unique()}
     trees = {text: config.model_dump(mode="json") for text, config in configs.items()}
     whole = {text: (run_id(config), float32_id(config), canonical(trees[text])) for text, config in configs.items()}
-    found = [whole[text] for text in table["settings"].fillna("")]
+    found = [
+        (run, run, settings) if any(settings.get(key) for key in _FILES) and not former(run) else (own, other, settings)
+        for run, (own, other, settings) in zip(
+            table["run_id"], (whole[text] for text in table["settings"].fillna("")), strict=True
+        )
+    ]
     types = column_types()
     runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in types.items()})
     scores = ({str(name): value for name, value in row.items()} for row in runs.astype("object").to_dict("records"))
@@ -185,7 +210,7 @@ def collected(path: Path) -> pd.DataFrame:
     ]
     runs = runs.assign(
         run_id=runs["identity"].astype("string"),
-        folder=pd.Series(places, index=runs.index, dtype="string"),
+        folder=pd.Series(places, index=runs.index, dtype="string[python]"),
         environment=pd.Series(where, index=runs.index, dtype=object),
     )
     return finished_first(runs[::-1]).reset_index(drop=True)[list(column_types())]

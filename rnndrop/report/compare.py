@@ -14,7 +14,7 @@ from rnndrop.config.tasks import task_by_metric
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike, once
 from rnndrop.report.select import of_task
-from rnndrop.report.settings import dropout_labels, show, varying
+from rnndrop.report.settings import dropout_labels, equal, show, varying
 from rnndrop.store.nll_blocks import read_blocks
 from rnndrop.values import Interval
 
@@ -186,7 +186,7 @@ def _partners(part: pd.DataFrame, baseline: str) -> list[str | None]:
     elif name in ("", "dropout"):
         chosen = part["dropout"] == value
     else:
-        chosen = pd.Series([show(each.get(name)) == value for each in part["settings"]], index=part.index)
+        chosen = pd.Series([equal(each.get(name), value) for each in part["settings"]], index=part.index)
         part, context = _beside(part, name, value, context)
     keys = [tuple(row) for row in part[context].astype(str).to_numpy()]
     homes = {key: run for key, run, yes in zip(keys, part["run_id"], chosen, strict=True) if yes}
@@ -266,6 +266,9 @@ def _in_ratios(found: stats.Difference) -> dict[str, float]:
 
 def _no_baseline(table: pd.DataFrame, baseline: str) -> str:
     labels = list(dict.fromkeys(table["dropout"]))
+    if baseline in labels:
+        others = ", ".join(settings_columns(table)) or "the data"
+        return f"No row differs from {baseline} in its dropout alone, but also in {others}. Choose with --where."
     if "=" not in baseline:
         return str(unknown("baseline", baseline, labels[:30]))
     return f"No two groups differ in {baseline.partition('=')[0]} alone with one of them at {baseline}."

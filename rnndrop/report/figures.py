@@ -178,7 +178,10 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
     axes[0, 0].set_xticks(series.epoch_ticks(max(curve.epochs[-1] for curve in shown), 6))
-    axes[0, 0].set_ylim(low * 0.95, min(top, 3 * min(min(curve.valid) for curve in shown)) * 1.05)
+    best = min(min(curve.valid) for curve in shown)
+    top = min(top, 3 * best) if low > 0 else top
+    margin = 0.05 * (top - low) or 0.05
+    axes[0, 0].set_ylim(low * 0.95 if low > 0 else low - margin, top * 1.05 if low > 0 else top + margin)
     figure.supxlabel("epoch", fontsize=_points(9))
     figure.supylabel(name, fontsize=_points(9))
     handles, names = axes[0, 0].get_legend_handles_labels()

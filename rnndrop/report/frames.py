@@ -237,6 +237,8 @@ def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
     values = [row.get(name) for row in rows]
     if kind.startswith("datetime"):
         return pd.Series(pd.to_datetime(pd.Series(values), unit="s", utc=True).astype(kind))
+    if name == "folder":  # which need be no text, and Arrow refuses it then
+        kind = "string[python]"
     return pd.Series(values, dtype=kind)
 
 

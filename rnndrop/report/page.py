@@ -32,14 +32,13 @@ from rnndrop.errors import RequestError
 from rnndrop.extras import how, need
 from rnndrop.report import series
 from rnndrop.report.comparable import revision
-from rnndrop.report.compare import compare, placed
+from rnndrop.report.compare import GROUP, compare, placed
 from rnndrop.report.decided import story
 from rnndrop.report.searched import Searched
 from rnndrop.report.settings import Settings, show, varying
 from rnndrop.report.sheet import Column, Sheet, lost, sheets, title
 from rnndrop.report.spread import bars
 
-FOREST = 60  # rows of the forest plot
 DRAWN = 12  # decisions that are drawn, and searches; of further decisions there are the words
 LOST = 200  # unfinished runs that are named
 ERROR = 6000  # characters of an error, its end
@@ -90,7 +89,7 @@ def write_page(
         version=version("rnndrop"),
     )
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="replace")  # of a name that is no text
     except OSError as error:
         raise RequestError(f"Cannot write {path}: {error.strerror}.") from None
 
@@ -138,7 +137,8 @@ def page_data(
     """Everything that the page shows, one entry of `tables` for each corpus."""
     if "change" not in table and "source" not in table and (table["dropout"] == "none").any():
         with suppress(RequestError):  # there may be nothing to pair with it
-            table = compare(runs, metric, "none")
+            compared = compare(runs, metric, "none", bootstrap="test_low" in table)
+            table = table[GROUP].merge(compared, on=GROUP)  # in the order that was asked for
     runs = placed(runs)
     environments: list[dict[str, Any]] = []
     parts = [part for _, part in table.groupby("data_sha256", sort=False, dropna=False)]
@@ -266,7 +266,9 @@ def _spread(ours: pd.DataFrame, runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _forest(ours: pd.DataFrame, metric: str) -> dict[str, Any]:
     """The differences, and what they are of."""
-    rows = series.forest(ours, metric)[:FOREST]
+    rows: list[series.Difference] = []
+    with suppress(RequestError):  # no score has a ratio
+        rows = series.forest(ours, metric)
     about = f"{title(metric)} against {series.against(ours)}" if rows else ""
     names = series.distinct([each.label for each in rows])
     return {

@@ -158,7 +158,8 @@ def _changes(column: Column, rows: Sequence[Mapping[Any, Any]]) -> Printed:
             why = "---" if row["run_id"] in baselines else latex(column.text(row))
             cells.append(f"{{{why}}}" if why else "")
     kind = _aligned(texts).replace("]", ", retain-explicit-plus]")
-    return Printed(kind, rf"\multicolumn{{2}}{{c}}{{{_HEADS['change']}}}", cells, 7)
+    head = _HEADS["change"] if texts else "Change"
+    return Printed(kind, rf"\multicolumn{{2}}{{c}}{{{head}}}", cells, 7)
 
 
 def _intervals(rows: Sequence[Mapping[Any, Any]]) -> Printed:
@@ -174,9 +175,10 @@ def _signed(fraction: float) -> str:
 
 
 def _siunitx(text: str) -> str:
-    """`271.1 ± 7.8` as 271.1(78), which siunitx reads; in braces where a deviation has other decimals than its mean."""
+    """`271.1 ± 7.8` as 271.1(78), which siunitx reads; in braces what it would not align: other decimals, 2.4e+11."""
     found = _NUMBER.fullmatch(text)
-    assert found, text
+    if not found:
+        return f"{{{latex(text)}}}"
     sign, whole, decimals, spread, more = found.groups()
     value = sign.replace("−", "-") + whole + (f".{decimals}" if decimals else "")
     if spread is None:
@@ -250,7 +252,8 @@ def _notes(table: pd.DataFrame, done: pd.DataFrame, metric: str, keys: set[str])
 def _difference(ours: pd.DataFrame, metric: str) -> str:
     """What the differences are of, how uncertain, and what the stars mean."""
     how = HOW[ours["interval"].iloc[0] if "interval" in ours else "seeds"].partition(", ")[2]
-    text = f"Change: of {title(metric)} against {series.against(ours)}, as a ratio of geometric means over all seeds"
+    of = "a ratio of geometric means" if ours["change"].notna().any() else "the difference of the means"
+    text = f"Change: of {title(metric)} against {series.against(ours)}, as {of} over all seeds"
     if not ours["change_low"].notna().any():
         return f"{text}."
     tests = int(ours["p_holm"].notna().sum())

@@ -13,7 +13,7 @@ import pandas as pd
 
 from rnndrop.config.tasks import TASKS, TaskSpec, task_by_metric, task_spec
 from rnndrop.errors import RequestError, suggestion, unknown
-from rnndrop.report.settings import show
+from rnndrop.report.settings import equal, show
 from rnndrop.store.records import is_trial
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -90,11 +90,12 @@ def _distinct(runs: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _equal(values: pd.Series, wanted: str) -> pd.Series:
-    choices = {choice.strip() for choice in wanted.split(",")}
+    choices = {choice.strip() for choice in re.split(r",(?![^\[]*\])", wanted)}  # a list's commas are its own
 
     def matches(value: object) -> bool:
         text = show(value)
-        return bool(choices & {text, ascii_text := text.replace("×", "x"), *text.split(), *ascii_text.split()})
+        words = {text.replace("×", "x"), *text.split(), *text.replace("×", "x").split()}
+        return bool(choices & words) or any(equal(value, choice) for choice in choices)
 
     return values.map(matches, na_action=None).astype(bool)
 
@@ -121,6 +122,14 @@ def last(runs: pd.DataFrame, span: str, now: datetime | None = None) -> pd.DataF
     return runs[runs["written"] >= since]
 
 
+def _as_numbers(values: pd.Series) -> pd.Series:
+    """A column of words as numbers, where all are that are not `null`."""
+    if not pd.api.types.is_string_dtype(values):
+        return values
+    numbers = pd.to_numeric(values.where(values != "null"), errors="coerce")
+    return numbers if numbers.notna().equals(values != "null") else values
+
+
 def sort(table: pd.DataFrame, key: str, names: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
     """Order the rows of each corpus by a column of the comparison; `-KEY` turns it round. Raises RequestError.
 
@@ -133,7 +142,7 @@ def sort(table: pd.DataFrame, key: str, names: Mapping[str, str] = MappingProxyT
             "column to sort by", name, names or [str(each) for each in table if each not in ("settings", "overrides")]
         )
     parts = [
-        part.sort_values(name, ascending=not key.startswith("-"), na_position="last", kind="stable")
+        part.sort_values(name, ascending=not key.startswith("-"), na_position="last", kind="stable", key=_as_numbers)
         for _, part in table.groupby("data_sha256", sort=False, dropna=False)
     ]
     return pd.concat(parts, ignore_index=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rnndrop.config.metrics import mode_of
 from rnndrop.config.tasks import score, task_by_metric, task_of_row
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError
@@ -100,7 +101,11 @@ def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
     found = []
     for folder in folders:
         try:
-            rows = epochs(Path(folder)) if Path(folder).parents[1].suffix == ".csv" else read_history(Path(folder))
+            rows = (
+                epochs(Path(folder))
+                if Path(folder).absolute().parents[1].suffix == ".csv"
+                else read_history(Path(folder))
+            )
         except (OSError, ValueError):
             continue
         task = task_of_row(rows[0]) if rows else None
@@ -239,12 +244,18 @@ def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
     percent = [100 * table[name].astype(float) for name in ("change", "change_low", "change_high")]
     columns = (*percent, table["p_holm"], table["df"].astype(float))
     found = [Difference(*row) for row in zip(labels(table), *columns, strict=True)]
-    return sorted((each for each in found if not math.isnan(each.change)), key=lambda each: each.change)
+    found = [each for each in found if not math.isnan(each.change)]
+    if not found:
+        more = f" rnndrop eval measures {metric} of finished runs." if mode_of(metric) else ""
+        raise RequestError(
+            f"No row has a change of {metric} in per cent: it needs scores above 0, also of the baseline.{more}"
+        )
+    return sorted(found, key=lambda each: each.change)
 
 
 def _compared(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that are compared with a baseline, and those: what differs in others need not be in their names."""
-    return table[table["change"].notna() | table["run_id"].isin(table["baseline"].dropna())]
+    return table[table["baseline"].notna() | table["run_id"].isin(table["baseline"].dropna())]
 
 
 def floor_in_sight(floor: float, low: float, high: float) -> bool:
@@ -305,8 +316,8 @@ def rates(table: pd.DataFrame, metric: str, location: str | None = None) -> list
 
 
 def _by_valid(table: pd.DataFrame, metric: str) -> list[dict[Hashable, Any]]:
-    """The groups of a comparison, the lowest valid score first: what is chosen among them is not chosen by test."""
-    return table.sort_values(valid_of(metric), kind="stable").to_dict("records")
+    """The groups of a comparison that have the metric, the lowest valid score first: none is chosen by test."""
+    return table[table[metric].notna()].sort_values(valid_of(metric), kind="stable").to_dict("records")
 
 
 def valid_of(metric: str) -> str:
@@ -317,8 +328,8 @@ def valid_of(metric: str) -> str:
 def heatmap(table: pd.DataFrame, metric: str) -> Grid:
     """Plans with one active location: each kind there at the rate with the best *valid* score; shown is `metric`.
 
-    As its change from no dropout, where that ran. Where other settings vary, the combination with the most plans is
-    taken.
+    As its change from no dropout, where that ran and all scores are above 0. Where other settings vary, the combination
+    with the most plans is taken.
     """
     context = context_columns(table)
     by_context: dict[tuple[Any, ...], list[tuple[Rules, float]]] = {}
@@ -337,9 +348,9 @@ def heatmap(table: pd.DataFrame, metric: str) -> Grid:
         if math.isnan(rate[at]):  # the first is the best on valid
             value[at], rate[at] = result, p
     none = [result for active, result in plans if not active]
-    if none:
+    if relative := bool(none) and min(none[0], float(np.nanmin(value))) > 0:
         value = 100 * (value / none[0] - 1)
-    return Grid(locations, kinds, value, rate, "none" if none else None)
+    return Grid(locations, kinds, value, rate, "none" if relative else None)
 
 
 def calibration(table: pd.DataFrame, metric: str) -> list[Point]:

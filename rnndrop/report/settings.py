@@ -47,6 +47,18 @@ def show(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def equal(value: object, text: str) -> bool:
+    """Whether a setting has the value that a user wrote: as it is shown, or another spelling of the number."""
+    if show(value) == text:
+        return True
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 2**53:
+        return False
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
+
+
 def plan_text(settings: Settings) -> str:
     """The rules that do something, as `recurrent locked .3 · output locked .5`."""
     rules = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -422,8 +423,12 @@ def failures(runs: pd.DataFrame) -> list[str]:
 def _show(folder: str) -> str:
     """The command that shows a run; empty for one of a CSV, of which no more is known."""
     place = Path(folder)
-    if place.parents[1].is_file():
+    if len(place.parts) < 2:  # within the folder of a run id, or of a run
+        place = place.absolute()
+        output = Path(os.path.relpath(place.parent.parent)).as_posix()
+    else:
+        output = place.parent.parent.as_posix()
+    if Path(output).is_file():
         return ""
-    output = place.parent.parent.as_posix()
     given = [] if output == OUTPUT else ["--output", output]
     return shlex.join(["rnndrop", "show", f"{place.parent.name}/{place.name}", *given])

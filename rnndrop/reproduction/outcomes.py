@@ -88,7 +88,7 @@ def metrics(plans: Sequence[Plan]) -> dict[str, list[Mapping[str, Any]]]:
 
 def precisions(plans: Sequence[Plan]) -> dict[str, str]:
     """The `trainer.precision` of each row's runs, as `bf16`, or `bf16 float32` where they differ."""
-    found = {row: {record.config["trainer"]["precision"] for record in records}
+    found = {row: {record.config["trainer"].get("precision", "float32") for record in records}
              for row, records in finished(plans).items()}  # fmt: skip
     return {row: " ".join(sorted(each)) for row, each in found.items() if each}
 

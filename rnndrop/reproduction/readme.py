@@ -184,16 +184,23 @@ def _outdated(measured: Measured) -> Iterator[str]:
 
 
 def other(path: Path) -> Iterator[str]:
-    """The part of a CSV that is no reproduction: mean ± std of its metrics over whatever tells its groups apart."""
+    """The part of a CSV that is no reproduction: mean ± std of its metrics over whatever tells its groups apart.
+
+    Groups are of one corpus and of the same settings, where the CSV has them; runs that did not finish are in none.
+    """
     rows = pd.read_csv(path)
+    if "status" in rows:
+        rows = rows[rows["status"] == "finished"]
     metrics = [
         name for name in rows.columns.astype(str) if name.endswith(("rmse", "rmse_mc", "perplexity", "perplexity_mc"))
     ]
-    keys = [name for name in ("task", "split", "model", "cell", "dropout", "plan") if name in rows]
+    shown = ("task", "split", "data", "train_tokens", "model", "cell", "dropout", "plan")
+    keys = [name for name in shown if name in rows]
+    apart = [name for name in ("data_sha256", "settings") if name in rows]
     yield f"## {path.stem}\n"
     body = [
-        (*key, len(part), *(_mean(part[name].mean(), part[name].std()) for name in metrics))
-        for key, part in rows.groupby(keys, dropna=False)
+        (*key[: len(keys)], len(part), *(_mean(part[name].mean(), part[name].std()) for name in metrics))
+        for key, part in rows.groupby([*keys, *apart], dropna=False)
     ]
     yield table((*keys, "n", *metrics), body) + f"\n\nRuns: [{path.name}]({path.name})\n"
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rnndrop.config.schema import Config, RuleSettings
+from rnndrop.config.spelling import spelled
 
 
 def rates(config: Config) -> list[float]:
@@ -22,18 +21,9 @@ def _scaled(place: str, rule: RuleSettings, factor: float) -> list[str]:
     also = [each.model_dump(exclude_defaults=True) | {"p": _rate(each.p, factor)} for each in rule.also]
     return [
         f"dropout.{place}.p={_rate(rule.p, factor)}",
-        *([f"dropout.{place}.also={_spelled(also)}"] if also else []),
+        *([f"dropout.{place}.also={spelled(also)}"] if also else []),
     ]
 
 
 def _rate(p: float, factor: float) -> float:
     return round(p * factor, 4)
-
-
-def _spelled(value: Any) -> str:
-    """A value in Hydra's grammar."""
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{name}:{_spelled(each)}' for name, each in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_spelled, value))}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)

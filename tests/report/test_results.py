@@ -13,7 +13,7 @@ import pytest
 
 from rnndrop.report.committed import HISTORY, TIDY, histories, read, settled, tidy, write
 from rnndrop.report.compare import compare
-from rnndrop.report.frames import load_runs
+from rnndrop.report.frames import SkippedRecordWarning, load_runs
 from tests.edited import as_json
 
 
@@ -64,12 +64,14 @@ def test_only_what_came_to_an_end_and_never_a_failure_for_a_success(
     shutil.copytree(few, broken)
     change(broken, lambda record: record.update(status="failed", metrics={}), lambda record: record["seed"] == 0)
     change(broken, lambda record: record.update(status="interrupted"), lambda record: record["seed"] == 1)
+    with pytest.warns(SkippedRecordWarning, match="broken/.*not the same as"):
+        both = settled([str(broken), str(few)], path)
+    assert len(both) == 15 and (both["status"] == "finished").all()
     change(broken, _of_reviews, lambda record: record["seed"] == 2)
     assert sorted(settled([str(broken)], path)["seed"].unique()) == [0, 3, 4]
-    both = settled([str(broken), str(few)], path)
-    assert len(both) == 15 and (both["status"] == "finished").all()
     write(path, tidy(load_runs(few)))
-    assert sorted(settled([str(broken)], path)["seed"].unique()) == [3, 4]
+    with pytest.warns(SkippedRecordWarning, match="the CSV has it, and this is a run that failed"):
+        assert sorted(settled([str(broken)], path)["seed"].unique()) == [3, 4]
 
 
 def test_histories_have_a_row_an_epoch(few: Path, tmp_path: Path) -> None:
