@@ -169,11 +169,18 @@ def described(name: str, source: str) -> dict[str, str]:
     return {"name": name, "sha256": source, **package}
 
 
+_added: list[str] = []
+"""The folder that was added to `sys.path`."""
+
+
 def _found(module: str) -> ModuleSpec | None:
     """Where a module is; of its packages no `__init__` is run."""
     here = os.getcwd()  # noqa: PTH109 (as sys.path has it)
+    if _added and here != _added[0] and _added[0] in sys.path:  # the program has changed its folder
+        sys.path.remove(_added.pop())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # last: a file here hides no module of Python's
+        _added[:] = [here]
     parts = module.split(".")
     for _ in ("as finders remember", "as it is"):
         where, found = None, None

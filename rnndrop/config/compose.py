@@ -88,16 +88,26 @@ def compose(overrides: Sequence[str]) -> Config:
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """Expand Hydra's sweep grammar (`a=1,2`, `range(3)`, …) into the overrides of each run, the last key fastest.
 
-    Of two for one key the later counts. Raises RequestError.
+    Of two for one key the later counts, as in `compose`, where a dictionary only adds to what is there. Raises
+    RequestError.
     """
-    axes: dict[str, list[str]] = {}
-    for text in overrides:
-        own = _read(text)
-        axes.pop(own.key, None)
-        axes[own.key] = [own.text] if own.sweep is None else [f"{own.key}={value}" for value in _values(own)]
-        if math.prod(map(len, axes.values())) > LIMIT:
+    axes: list[list[str]] = []
+    for own in _counting([_read(text) for text in overrides]):
+        axes.append([own.text] if own.sweep is None else [f"{own.key}={value}" for value in _values(own)])
+        if math.prod(map(len, axes)) > LIMIT:
             raise RequestError(f"The grid has more than {LIMIT:,} runs. Split it, or give fewer values.")
-    return [list(job) for job in product(*axes.values())]
+    return [list(job) for job in product(*axes)]
+
+
+def _counting(read: Sequence[Override]) -> list[Override]:
+    """Those that no later one replaces."""
+    kept: list[Override] = []
+    for own in read:
+        values = [own.value] if own.sweep is None else getattr(own.sweep, "list", [None])
+        if not all(isinstance(value, dict) for value in values):
+            kept = [each for each in kept if each.key != own.key]
+        kept.append(own)
+    return kept
 
 
 @dataclass(frozen=True)
@@ -123,9 +133,9 @@ def sweeps(overrides: Sequence[str], others: Sequence[str] = ()) -> tuple[list[s
     from hydra.core.override_parser.types import IntervalSweep
 
     read = [_parsed(text) if text.partition("=")[0] in others else _read(text) for text in overrides]
-    found = {own.key: own for own in read}
-    fixed = [own.text for own in read if own.sweep is None and own is found[own.key]]
-    several = {key: own for key, own in found.items() if own.sweep is not None}
+    found = _counting(read)
+    fixed = [own.text for own in found if own.sweep is None]
+    several = {own.key: own for own in found if own.sweep is not None}
     return fixed, {
         key: _span(own) if isinstance(own.sweep, IntervalSweep) else _values(own) for key, own in several.items()
     }

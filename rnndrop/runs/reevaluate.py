@@ -15,6 +15,7 @@ from rnndrop.models.encoder import Encoder
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus, trained
 from rnndrop.store import files, records
+from rnndrop.store.ownership import COLUMNS
 from rnndrop.store.records import Record, locked
 from rnndrop.store.status import find
 from rnndrop.tasks.base import task_named
@@ -77,17 +78,23 @@ def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda wha
         raise RequestError(
             "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
         )
-    record, config, model, corpus = load(folder, device=device_of(overrides))
-    config = evaluated(config, overrides)
+    record, own, model, corpus = load(folder, device=device_of(overrides))
+    config = evaluated(own, overrides)
+    with locked(folder, wait=True):  # hours of measuring are lost where nothing may be written
+        pass
     with environment.computing(config.trainer), heard(told):
         found = task_named(config.task).measure(model, config, corpus, asked(config))
+    for name in COLUMNS:
+        if (value := getattr(config.evaluation, name)) != getattr(own.evaluation, name):
+            found |= {mode: {**found[mode], f"evaluation.{name}": value} for mode in asked(config)}
     with locked(folder, wait=True):
         record = records.read_record(folder) or record  # another evaluation may have written meanwhile
         record.metrics |= found
         try:
             files.write_atomically(folder / records.RECORD, record.to_json())
         except OSError as error:
-            raise NotWrittenError(f"Cannot write to {folder}: {error.strerror}.") from None
+            scores = " ".join(f"{name}={value}" for name, value in found.items() if not isinstance(value, dict))
+            raise NotWrittenError(f"Cannot write to {folder}: {error.strerror}. Measured: {scores}") from None
     return record
 
 
@@ -107,6 +114,6 @@ def device_of(overrides: Sequence[str]) -> str | None:
 
 def evaluated(config: Config, overrides: Sequence[str]) -> Config:
     """A run's configuration with another evaluation, columns and window its own unless said. Raises RequestError."""
-    own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in ("batch_size", "window")]
+    own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in COLUMNS]
     evaluation = compose([*own, *overrides]).evaluation
     return checked(config.model_copy(update={"evaluation": evaluation}).model_dump(mode="json"))

@@ -15,6 +15,8 @@ from rnndrop.errors import RequestError
 from rnndrop.own import held
 from rnndrop.runs import environment
 from rnndrop.runs.execution import Execution
+from rnndrop.runs.signals import Interrupted
+from rnndrop.runs.watched import Watched
 from rnndrop.store import checkpoint, files, heartbeat, records
 from rnndrop.store.ownership import check_planned, claims, folder_of, owns, relabelled, unmeasured
 from rnndrop.store.progress import Progress, RunObserver, Watching
@@ -94,12 +96,18 @@ def _answer(config: Config, folder: Path, record: Record, missing: Iterable[str]
 def run(overrides: Sequence[str] = (), watch: RunObserver | Callable[[Progress], None] | None = None) -> Record:
     """Compose, run and record: `rnndrop.run(["dropout=variational", "seed=1"])`. Raises RequestError.
 
-    `watch` is told as it goes; a function, after every step and every epoch.
+    `watch` is told as it goes; a function, after every step and every epoch. What it raises is raised here, after a
+    checkpoint: the run is interrupted, and the same call goes on with it.
     """
     from rnndrop.config.compose import compose
 
     config = compose(overrides)
     for line in config.without_effect:
         log.warning(line)
-    observer = watch if isinstance(watch, RunObserver) or watch is None else Watching(watch)
-    return run_one(config, overrides, observer)
+    watched = Watched(watch if isinstance(watch, RunObserver) else Watching(watch)) if watch is not None else None
+    try:
+        return run_one(config, overrides, watched)
+    except Interrupted:
+        if watched and watched.error:
+            raise watched.error from None
+        raise

@@ -86,10 +86,19 @@ def record_of(output: Path, run_id: str, seed: int) -> Record | None:
     return next((record for record in near if record and run_id_of(record) == run_id), None)
 
 
+COLUMNS = ("batch_size", "window")
+"""How `evaluation` reads a text; what was measured with others than the run's own says so."""
+
+
 def unmeasured(config: Config, record: Record) -> list[str]:
     """Those that it asks for and that the record of its finished run does not have, with these settings."""
     there = {mode: {**later(mode), **(record.metrics.get(mode) or {})} for mode in MODES}
-    return [mode for mode, own in asked(config).items() if not own.items() <= there[mode].items()]
+    read = {f"evaluation.{name}": getattr(config.evaluation, name) for name in COLUMNS}
+    wanted = {
+        mode: own | {name: value for name, value in read.items() if name in there[mode]}
+        for mode, own in asked(config).items()
+    }
+    return [mode for mode, own in wanted.items() if not own.items() <= there[mode].items()]
 
 
 def is_planned(config: Config, folder: Path) -> bool:

@@ -190,7 +190,7 @@ def seeds(name: str, output: str | Path) -> list[Standing]:
         raise unknown(f"run in {output}", name, [f"{folder.parent.name}/{folder.name}" for folder in there])
     if len(runs := {each.key[0] for each in found}) > 1:
         raise RequestError(f"{name!r} names several runs: {' '.join(sorted(runs))}")
-    return sorted(found, key=lambda each: int(each.key[1]))
+    return sorted(found, key=lambda each: (not each.key[1].isdecimal(), each.key[1].zfill(20)))  # a copy's may be none
 
 
 def _link(path: Path, own: bool) -> Path | None:

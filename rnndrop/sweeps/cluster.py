@@ -24,7 +24,7 @@ from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
 from rnndrop.store import files, heartbeat, records
-from rnndrop.store.ownership import is_planned
+from rnndrop.store.ownership import is_planned, unmeasured
 from rnndrop.store.records import TICKET
 from rnndrop.sweeps.scheduler import Event, Job, failure
 from rnndrop.sweeps.workers import run_task
@@ -188,7 +188,8 @@ class Cluster:
         """What there is to say of a job: it is done, it is gone, it is lost, or how far it is."""
         record = _record(job)
         final = record is not None and (record.status in ("finished", "failed", "diverged") or records.pruned(record))
-        if final and _time(job.folder / records.RECORD) != submitted.record_then:
+        missing = record is not None and record.status == "finished" and bool(unmeasured(job.config, record))
+        if final and not missing and _time(job.folder / records.RECORD) != submitted.record_then:
             return Event(job, "done", record)
         now, beat = time.monotonic(), _time(job.folder / heartbeat.HEARTBEAT)
         if beat != submitted.beat_then:
@@ -206,11 +207,10 @@ class Cluster:
         submitted.gone_since = submitted.gone_since or now
         if now - submitted.gone_since < GRACE:
             return None
+        cause = self.backend.cause(_output(job), submitted.identity)
         if records.settles(record, submitted.settled):  # it was done by someone else before our job came to it
-            return Event(job, "done", record)
-        return Event(
-            job, "died", f"job {submitted.identity} is gone; {self.backend.cause(_output(job), submitted.identity)}"
-        )
+            return Event(job, "refused", f"it was not measured: {cause}") if missing else Event(job, "done", record)
+        return Event(job, "died", f"job {submitted.identity} is gone; {cause}")
 
     def stop(self) -> None:
         """Cancel the jobs or leave them running, as the user wants."""

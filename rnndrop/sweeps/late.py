@@ -31,6 +31,7 @@ def to_measure(folder: Path, overrides: Sequence[str]) -> Job:
     Running where somebody is at it, or was until a moment ago: the sweep waits for its lock, not for its last beat.
     Raises RequestError where the run cannot be measured.
     """
+    folder = folder if len(folder.parts) > 1 else folder.absolute()  # of `seed-0` the parents are unknown
     record, config = finished(folder)
     config = evaluated(config, overrides)
     trainer = config.trainer.model_copy(update={"device": device_of(overrides) or config.trainer.device})

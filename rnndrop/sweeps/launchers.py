@@ -49,6 +49,8 @@ def executor(
     """
     from rnndrop.sweeps.workers import Workers, processors
 
+    if gpus is not None and gpus < 1:
+        raise RequestError(f"--gpus {gpus}: give 1 or more, or leave it out for all that are visible.")
     settings = dict(launcher)
     name = settings.pop("name", "basic")
     if name not in ("submitit_slurm", "ray"):
@@ -91,7 +93,9 @@ def _cluster(
 
 
 def _check_processes(name: str, count: int) -> None:
-    """Raise RequestError for more processes than a machine of so many processors bears."""
+    """Raise RequestError for none, and for more processes than a machine of so many processors bears."""
+    if count < 1:
+        raise RequestError(f"{name}{count}: give 1 or more.")
     if count > (most := max(64, 16 * (os.cpu_count() or 1))):
         raise RequestError(f"{name}{count}: of {os.cpu_count()} processors at most {most} processes can be asked.")
 

@@ -27,7 +27,7 @@ from rnndrop.config.schema import Config
 from rnndrop.config.tasks import TaskSpec, score, task_spec
 from rnndrop.errors import RequestError
 from rnndrop.store.ownership import folder_of
-from rnndrop.store.records import TRIAL, label_of
+from rnndrop.store.records import TRIAL, is_trial, label_of
 from rnndrop.sweeps.factor import rates, scaled
 from rnndrop.sweeps.scheduler import Job, check_one_corpus, jobs_of, survey
 
@@ -173,10 +173,20 @@ def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True
     for study in studies:
         study.trials = list(_trials(study, seed, budget))
         folders = [trial.job.folder for trial in study.trials]
+        _check_data(study)
         for trial in study.trials:
             if prune and trial.job.config.label == TRIAL:  # else it is a run of the user's own, which nobody prunes
                 trial.job.rivals = tuple(folder for folder in folders if folder != trial.job.folder)
     return Search(ranges, budget, seed, list(range(seed + 1, seed + 1 + seeds)), studies, prune)
+
+
+def _check_data(study: Study) -> None:
+    """Raise RequestError where a range changes what is read: the scores will have no common ranking."""
+    first, *others = (
+        {"task": trial.job.config.task, **trial.job.config.data.model_dump(exclude={"root"})} for trial in study.trials
+    )
+    if unlike := [key for key in first if any(each[key] != first[key] for each in others)]:
+        raise RequestError(f"{', '.join(unlike)} cannot be searched: {NOT_SEARCHED['data']}.")
 
 
 def _rule(key: str) -> str | None:
@@ -287,8 +297,9 @@ def _job(study: Study, params: Mapping[str, Any]) -> Job:
     except RequestError as error:
         raise RequestError(f"dropout={study.name}: {error}") from None
     folder = folder_of(config)
-    if label_of(folder) in (None, TRIAL):  # else somebody has begun it who did not search
-        config = config.model_copy(update={"label": TRIAL})
+    label = label_of(folder)
+    if label is None or is_trial(label):  # else somebody has begun it who did not search
+        config = config.model_copy(update={"label": label or TRIAL})
     job = Job(overrides, config, folder)
     survey(job)
     return job
