@@ -145,7 +145,7 @@ def _path(given: str | None) -> str | None:
 
 
 def _paths(given: list[str] | None) -> list[str] | None:
-    return given and [_path(each) or each for each in given]
+    return given and [each and (_path(each) or "") for each in given]  # of many, '' is refused where they are read
 
 
 Folder = Annotated[str, typer.Argument(metavar="[FOLDER]", callback=_path, help="Folder of the runs.")]

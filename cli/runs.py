@@ -132,13 +132,18 @@ def placed(arguments: Sequence[str], output: str) -> tuple[list[str], str]:
     Raises RequestError for two folders, and for a setting.
     """
     given = [each.removeprefix("output=") for each in arguments if each.startswith("output=")]
-    if len(folders := dict.fromkeys([*given, *([output] if output != OUTPUT or not given else [])])) > 1:
+    if "" in given:
+        raise RequestError("output= names no folder.")
+    folders = dict.fromkeys(
+        str(path_of(each)) for each in (*given, *([output] if output != OUTPUT or not given else []))
+    )
+    if len(folders) > 1:
         raise RequestError(f"The folder of the runs is given as {' and as '.join(folders)}. Give one.")
     names = [each for each in arguments if not each.startswith("output=")]
     for name in names:
         if "=" in name and not Path(name).exists():
             raise RequestError(f"{name} names no run. To choose by a setting: --where {name}")
-    return names, str(path_of(next(iter(folders))))
+    return names, next(iter(folders))
 
 
 def chosen(names: list[str], conditions: list[str], output: str) -> list[Standing]:

@@ -62,7 +62,10 @@ def watch(path: str, once: bool, as_json: bool, every: float) -> int:
     look = Looker()
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            lines = screen(_runs(path, look), console.width, console.height - 1)
+            try:
+                lines = screen(_runs(path, look), console.width, console.height - 1)
+            except RequestError as problem:  # of a file system that may be there again soon
+                lines = [Text(str(problem))]
             live.update(Text("\n").join(lines), refresh=True)
             time.sleep(every)
 

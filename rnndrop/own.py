@@ -173,11 +173,23 @@ _added: list[str] = []
 """The folder that was added to `sys.path`."""
 
 
+def _forget(folder: Path) -> None:
+    """Have the modules of a folder that is no longer in `sys.path`, and those of its packages, imported anew."""
+    for name in [*sys.modules]:
+        top = name.partition(".")[0]
+        file = getattr(sys.modules.get(top), "__file__", None)
+        if file and Path(file).parent in (folder, folder / top):
+            for part in [each for each in sys.modules if each == top or each.startswith(f"{top}.")]:
+                del sys.modules[part]
+                _modules.pop(part, None)
+
+
 def _found(module: str) -> ModuleSpec | None:
     """Where a module is; of its packages no `__init__` is run."""
     here = os.getcwd()  # noqa: PTH109 (as sys.path has it)
     if _added and here != _added[0] and _added[0] in sys.path:  # the program has changed its folder
-        sys.path.remove(_added.pop())
+        sys.path.remove(_added[0])
+        _forget(Path(_added.pop()))
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # last: a file here hides no module of Python's
         _added[:] = [here]

@@ -79,6 +79,8 @@ def compose(overrides: Sequence[str]) -> Config:
         chosen = [str(file) for own in read if own.key in GROUPS for file in folders.users(own.key, own.value)]
         raise RequestError("\n".join([str(error), *(f"{file} is part of it." for file in chosen)])) from None
     _check_threads(config.trainer.threads)
+    if not config.output:
+        raise RequestError("output= names no folder.")
     _check_path("output", config.output, "0" * 200)  # what will be in it has long names
     for name in PATHS:
         _check_path(f"data.{name}", getattr(config.data, name) or "")

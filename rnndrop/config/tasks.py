@@ -64,10 +64,7 @@ _STREAM_SETTINGS = ("random_window", "random_offset", "ar", "tar", "norm_stabili
 _OF_A_STREAM = "it is for training on one long text."
 _READS = "it reads one long text, and reviews are separate texts."
 _PROBABILITIES = "it acts on probabilities, and a rating has none."
-_NOTHING = {  # what a setting is where it asks for nothing
-    **dict.fromkeys([f"evaluation.mc.{name}" for name in ("power", "temperature", "rate")], 1),
-    "evaluation.mc.masks": "pass",
-}
+_NOTHING = dict.fromkeys([f"evaluation.mc.{name}" for name in ("power", "temperature", "rate")], 1)  # ask for nothing
 
 TASKS = {
     task.name: task
@@ -95,7 +92,6 @@ TASKS = {
                 "evaluation.dynamic.rule": _READS,
                 "evaluation.temperature.tune": _PROBABILITIES,
                 **dict.fromkeys(("evaluation.mc.power", "evaluation.mc.temperature"), _PROBABILITIES),
-                "evaluation.mc.masks": "a review is read in one pass, with masks of its own.",
                 "data.train_tokens": "it cuts one long text, and reviews are separate texts.",
             },
             needed=("data.split_by", "data.chunk_tokens"),

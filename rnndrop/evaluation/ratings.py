@@ -41,7 +41,7 @@ def monte_carlo(
 ) -> Floats:
     """The ratings (S, N) of `settings.mc.samples` passes; `generator` draws a sequence's masks anew for each pass.
 
-    Embedding dropout takes part if `settings.mc.embedding` says so.
+    Embedding dropout takes part if `settings.mc.embedding` says so; `settings.mc.masks` has no meaning here.
     """
     plan = settings.mc.sampled(plan)
 

@@ -56,6 +56,10 @@ def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
     runs = load_runs(*folders)
     runs = runs[(runs["task"] == "language_model") & (runs["status"] != "interrupted")]
     runs = finished_first(runs)
+    several = [any(value for key, value in each.items() if key.endswith(".also")) for each in runs["settings"]]
+    for folder in runs.loc[several, "folder"]:
+        warnings.warn(f"left out {folder}: a CSV has no place for rules in `also`", SkippedRecordWarning, stacklevel=2)
+    runs = runs[[not each for each in several]]
     old = _as_text(path) if path.exists() else pd.DataFrame(columns=list(TIDY))
     shas: dict[tuple[str, str], set[str]] = {}
     for each in (old, runs.astype({"seed": str})):

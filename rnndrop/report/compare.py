@@ -200,7 +200,7 @@ def _beside(part: pd.DataFrame, name: str, value: str, context: list[str]) -> tu
     """The columns in which rows must agree that differ in the setting `name` alone; `part` with all of them."""
     context = ["dropout", *(column for column in context if column != name)]
     if name.startswith("dropout."):  # the label says it too: in its place all else that the plans are
-        own = name.removesuffix("p") if name.endswith(".p") and value == "0" else name  # nothing has no kind
+        own = name.removesuffix("p") if name.endswith(".p") and equal(0.0, value) else name  # nothing has no kind
         others = [key for key in varying(list(part["settings"])) if _of_dropout(key) and not key.startswith(own)]
         context = [*context[1:], *others]
     elif name in MODEL:
@@ -267,8 +267,10 @@ def _in_ratios(found: stats.Difference) -> dict[str, float]:
 def _no_baseline(table: pd.DataFrame, baseline: str) -> str:
     labels = list(dict.fromkeys(table["dropout"]))
     if baseline in labels:
-        others = ", ".join(settings_columns(table)) or "the data"
-        return f"No row differs from {baseline} in its dropout alone, but also in {others}. Choose with --where."
+        others = [name for name in context_columns(table) if table[name].nunique() > 1]
+        others += ["data"] if table["data_sha256"].nunique() > 1 else []
+        also = f", but also in {', '.join(others)}. Choose with --where." if others else ": it is the only one."
+        return f"No row differs from {baseline} in its dropout alone{also}"
     if "=" not in baseline:
         return str(unknown("baseline", baseline, labels[:30]))
     return f"No two groups differ in {baseline.partition('=')[0]} alone with one of them at {baseline}."

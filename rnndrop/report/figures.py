@@ -163,7 +163,8 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
     rows = math.ceil(len(shown) / columns)
     height = 2.1 * rows + 0.7 if _page.get().width is None else 1.2 * rows + 0.9
     figure, axes = _axes(rows, columns, (2.6 * columns + 0.8, height), sharex=True, sharey=True)
-    low, top = min(min(curve.train) for curve in shown), max(max(curve.valid) for curve in shown)
+    low = min(min(*curve.train, *curve.valid) for curve in shown)
+    top = max(max(curve.valid) for curve in shown)
     if near := bool(len(floor)) and series.floor_in_sight(floor[0], low, top):
         low = min(low, floor[0])
     for axis, curve in zip(axes.flat, shown, strict=False):
@@ -179,7 +180,7 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
         axis.set_visible(False)
     axes[0, 0].set_xticks(series.epoch_ticks(max(curve.epochs[-1] for curve in shown), 6))
     best = min(min(curve.valid) for curve in shown)
-    top = min(top, 3 * best) if low > 0 else top
+    top = min(top, 3 * best) if low > 0 else max(top, *(max(curve.train) for curve in shown))
     margin = 0.05 * (top - low) or 0.05
     axes[0, 0].set_ylim(low * 0.95 if low > 0 else low - margin, top * 1.05 if low > 0 else top + margin)
     figure.supxlabel("epoch", fontsize=_points(9))

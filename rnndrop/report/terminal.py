@@ -68,7 +68,7 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, col
     if not found:
         raise RequestError("No run here kept its history.")
     lines = [(curve.label, curve.epochs, curve.valid) for curve in found]
-    ticks = series.epoch_ticks(max((curve.epochs[-1] for curve in found), default=1))
+    ticks = series.epoch_ticks(max(curve.epochs[-1] for curve in found))
     return _plot(
         lines, "epoch", f"valid {task_by_metric(metric).title}, the best {len(lines)}", width, colour, ticks=ticks
     )

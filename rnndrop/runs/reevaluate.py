@@ -16,7 +16,7 @@ from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus, trained
 from rnndrop.store import files, records
 from rnndrop.store.ownership import COLUMNS
-from rnndrop.store.records import Record, locked
+from rnndrop.store.records import Record, claimed, locked
 from rnndrop.store.status import find
 from rnndrop.tasks.base import task_named
 
@@ -78,10 +78,10 @@ def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda wha
         raise RequestError(
             "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
         )
+    with claimed(folder, wait=True):  # hours of measuring are lost where nothing may be written
+        pass
     record, own, model, corpus = load(folder, device=device_of(overrides))
     config = evaluated(own, overrides)
-    with locked(folder, wait=True):  # hours of measuring are lost where nothing may be written
-        pass
     with environment.computing(config.trainer), heard(told):
         found = task_named(config.task).measure(model, config, corpus, asked(config))
     for name in COLUMNS:

@@ -429,7 +429,7 @@ def may_be_there(path: str) -> bool:
     """Whether there is something at a path, or nobody can say."""
     try:
         os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:  # reading it will say why
         return True

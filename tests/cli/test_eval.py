@@ -77,7 +77,6 @@ def test_what_is_refused_is_named_in_one_line(rnndrop: Command, names: list[str]
         ([names[0], "--mc", "2", "evaluation.mc.power=2"], "evaluation.mc.power=2: "),
         ([names[0], "evaluation.mc.power=0"], "Nothing is asked for"),
         ([rated, "--mc", "2", "evaluation.mc.power=0"], "evaluation.mc.power has no meaning for task=sentiment"),
-        ([rated, "--mc", "2", "--masks", "window"], "evaluation.mc.masks has no meaning for task=sentiment"),
         ([rated, "evaluation=temperature"], "evaluation.temperature.tune has no meaning for task=sentiment"),
     ]:
         done = rnndrop("eval", *arguments)

@@ -101,15 +101,16 @@ def test_10_settings_are_printed_with_a_debug_preset_too(rnndrop: Command) -> No
         (["export", "~/rr", "--file=~/runs.tar"], "runs.tar"),
         (["watch", "~/rr", "--once"], ""),
         (["doctor", "~/rr"], ""),
-        (["gc", "--output=~/rr", "--dry-run"], ""),
+        (["show", "~/rr/{run}/seed-0"], ""),
     ],
 )
 def test_10_a_home_that_the_shell_leaves_alone(
     rnndrop: Command, runs: Path, tmp_path: Path, command: list[str], made: str
 ) -> None:
-    done = rnndrop(*command, HOME=str(tmp_path))
+    run = next(path.name for path in runs.iterdir() if path.is_dir())
+    done = rnndrop(*(each.format(run=run) for each in command), HOME=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / made).exists()
+    assert not made or (tmp_path / made).stat().st_size > 1000
     assert not (tmp_path / "~").exists()
 
 
@@ -149,7 +150,14 @@ def test_10_two_folders_that_contradict_are_refused(rnndrop: Command, runs: Path
     done = rnndrop(*command, name, "output=rr", "--output", "other")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "The folder of the runs is given as rr and as other. Give one.\n"
-    assert rnndrop("export", "-o", "b.tar", name, "output=rr", "--output", "rr").returncode == 0
+    assert rnndrop("export", "-o", "b.tar", name, "output=rr/", "--output", "./rr").returncode == 0
+
+
+@pytest.mark.parametrize("command", [["gc", "--yes"], ["rm", "--where", "seed=0", "--yes"], ["run", *TINY]])
+def test_10_an_empty_output_is_not_the_current_folder(rnndrop: Command, runs: Path, command: list[str]) -> None:
+    done = rnndrop(*command, "output=")
+    assert (done.returncode, done.stderr) == (2, "output= names no folder.\n")
+    assert list(runs.rglob("record.json"))
 
 
 def test_10_what_matches_nothing_is_named(rnndrop: Command, runs: Path) -> None:

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from rnndrop.errors import RequestError
+from rnndrop.report import series
 from rnndrop.report.compare import compare
+from rnndrop.report.figures import draw_curves
 from rnndrop.report.frames import load_runs
 from rnndrop.report.page import page_data
 from rnndrop.reproduction.readme import other
@@ -146,10 +148,11 @@ def test_10_the_page_keeps_what_was_asked_for(tmp_path: Path) -> None:
         for place in range(70):
             write_run(tmp_path, [*NAIVE, f"dropout.input.p={(place + 1) / 100}"], seed, 90.0 + place)
     runs = load_runs(tmp_path)
-    table = compare(runs).iloc[::-1].reset_index(drop=True)
+    table = compare(runs, bootstrap=True).iloc[::-1].reset_index(drop=True)
     (page,) = page_data(table, runs, "test_perplexity")["tables"]
     assert len(page["forest"]["rows"]) == 70
     assert [row["run"] for row in page["rows"]] == table["run_id"].tolist()
+    assert any("test set" in column["title"] for column in page["columns"])
 
 
 def test_10_a_baseline_without_a_partner_is_not_said_to_be_missing(rnndrop: Command, tmp_path: Path) -> None:
@@ -158,6 +161,34 @@ def test_10_a_baseline_without_a_partner_is_not_said_to_be_missing(rnndrop: Comm
     done = rnndrop("report", "rr", "--baseline", "none")
     said = "No row differs from none in its dropout alone, but also in trainer.learning_rate. Choose with --where.\n"
     assert (done.returncode, done.stderr) == (2, said)
+    write_run(tmp_path / "one", NONE, 1, 100.0)
+    done = rnndrop("report", "one", "--baseline", "none")
+    assert done.stderr == "No row differs from none in its dropout alone: it is the only one.\n"
+    write_run(tmp_path / "one", [*NAIVE, "model.hidden=64"], 1, 100.0)
+    done = rnndrop("report", "one", "--baseline", "none")
+    assert "but also in model. Choose" in done.stderr
+
+
+def test_10_no_dropout_is_a_rate_however_it_is_written(rnndrop: Command, tmp_path: Path) -> None:
+    write_run(tmp_path / "rr", NONE, 1, 100.0)
+    write_run(tmp_path / "rr", ["dropout.input.kind=locked", "dropout.input.p=.2"], 1, 90.0)
+    done = rnndrop("report", "rr", "--format", "json", "--baseline", "dropout.input.p=0.0")
+    assert sum(row["change"] is not None for row in json.loads(done.stdout)) == 1
+
+
+def test_10_a_file_that_is_no_folder_of_runs_is_refused_beside_one(rnndrop: Command, tmp_path: Path) -> None:
+    write_run(tmp_path / "rr", NONE, 1, 100.0)
+    (tmp_path / "notes.txt").touch()
+    done = rnndrop("report", "rr", "notes.txt")
+    assert done.returncode == 2 and "No runs in notes.txt." in done.stderr
+
+
+def test_10_rules_in_also_do_not_make_a_csv_unreadable(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "rr", NONE, 1, 100.0)
+    write_run(tmp_path / "rr", ["dropout=token_and_locked"], 1, 90.0)
+    assert collect([tmp_path / "rr"], tmp_path / "a.csv") == 0
+    assert "a CSV has no place for rules in `also`" in capsys.readouterr().err
+    assert load_runs(tmp_path / "a.csv")["dropout"].tolist() == ["none"]
 
 
 def test_10_odd_lines_and_names_do_not_take_a_csv_down(
@@ -197,8 +228,10 @@ def test_10_scores_that_are_not_above_zero_are_drawn_and_typeset_as_they_are(rnn
     assert grid.returncode == 0 and "-3.1" in grid.stdout.replace("−", "-") and "%" not in grid.stdout
     forest = rnndrop("plot", "forest", "rr", "-o", "f.svg")
     assert forest.returncode == 2 and "it needs scores above 0" in forest.stderr
-    curves = rnndrop("plot", "curves", "rr", "-o", "c.svg")
-    assert curves.returncode == 0, curves.stderr
+    shown = series.curves(compare(runs := load_runs(tmp_path / "rr")), runs)
+    low, high = draw_curves(shown).axes[0].get_ylim()
+    every = [value for curve in shown for value in (*curve.train, *curve.valid)]
+    assert low < min(every) < max(every) < high and high - low < 2 * (max(every) - min(every))
     paper = rnndrop("report", "rr", "--baseline", "none", "--paper").stdout
     assert r"{Change}" in paper and r"Change, \%" not in paper
     assert "against none, as the difference of the means over all seeds" in paper

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import rnndrop
+from rnndrop import run as rnndrop_run
 from rnndrop.config.compose import compose, expand, sweeps
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.runs.reevaluate import evaluate
@@ -19,6 +20,7 @@ from rnndrop.store.ownership import unmeasured
 from rnndrop.store.records import read_record
 from rnndrop.sweeps.tuning import search
 from tests.conftest import SMALL, TINY, Command
+from tests.faults.test_10_commands import AS_ANY_USER
 from tests.warm import Warm
 
 
@@ -83,26 +85,16 @@ def test_10_a_measurement_with_another_window_is_another(tmp_path: Path) -> None
     assert "evaluation.window" not in again.metrics["mc"] and unmeasured(config, again) == []
 
 
-def test_10_nothing_is_measured_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rnndrop.tasks.base import Task
-
-    record = rnndrop.run([*TINY, "dropout=naive", f"output={tmp_path}"])
+def test_10_nothing_is_measured_where_nothing_can_be_written(
+    rnndrop: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = rnndrop_run([*TINY, "dropout=naive", f"output={tmp_path}"])
     folder = tmp_path / record.run_id / "seed-0"
-    measured: list[str] = []
-    whole = Task.measure
-
-    def measure(*given: object) -> object:
-        measured.append("")
-        return whole(*given)  # type: ignore[arg-type, type-var]
-
-    monkeypatch.setattr(Task, "measure", measure)
-    lock = folder / ".lock"
-    lock.unlink(missing_ok=True)
-    lock.symlink_to("elsewhere")
-    with pytest.raises(RequestError, match="Cannot lock"):
-        evaluate(folder, ["evaluation.mc.samples=2"])
-    assert measured == []
-    lock.unlink()
+    folder.chmod(0o555)
+    done = rnndrop("eval", folder, "--mc", "2", before=AS_ANY_USER)
+    folder.chmod(0o755)
+    assert done.returncode == 2 and done.stdout == ""
+    assert f"Cannot write to {folder}: Permission denied" in done.stderr and "Measured" not in done.stderr
 
     def full(*given: object) -> None:
         raise OSError(28, "No space left on device")
@@ -148,7 +140,8 @@ def test_10_own_code_is_that_of_the_current_folder(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(own, "_added", [])
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "mine_there.py").write_text(f"NAME = '{name}'\n")
+        (tmp_path / name / "mine_there.py").write_text("from mine_beside import NAME\n")
+        (tmp_path / name / "mine_beside.py").write_text(f"NAME = '{name}'\n")
         monkeypatch.chdir(tmp_path / name)
         assert own.imported("data", "mine_there:NAME", str).row == name
 
