@@ -61,24 +61,38 @@ def test_no_verdict_on_what_is_not_the_recipe(rnndrop: Command, tiny: list[str])
     assert all(row["n"] == 1 and row["within"] is None and "data=text" in row["overrides"] for row in rows)
 
 
+SEARCHED = """# Three plans, two of them with rates.
+seeds: "1"
+factors: [0.5, 1.0, 1.5]
+baseline: none
+small: []
+rows:
+  none: {run: [dropout=none]}
+  naive: {run: [dropout=naive]}
+  zoneout: {run: [dropout=zoneout]}
+"""
+
+
 def test_rates_are_searched_with_a_seed_that_is_not_reported(rnndrop: Command, tmp_path: Path, tiny: list[str]) -> None:
-    request = ["reproduce", "low_data", *tiny, "seed=1", "--jobs", "2"]
+    (tmp_path / "rnndrop_conf" / "reproduce").mkdir(parents=True)
+    (tmp_path / "rnndrop_conf" / "reproduce" / "mine.yaml").write_text(SEARCHED)
+    request = ["reproduce", "mine", *tiny, "--jobs", "2"]
     plan = rnndrop(*request, "--dry-run")
-    assert "21 runs: 21 new" in plan.stderr + plan.stdout and "and 10 more" in plan.stderr
+    assert "7 runs: 7 new" in plan.stderr + plan.stdout and "and 2 more" in plan.stderr
     done = rnndrop(*request, "--json", timeout=300)
     assert done.returncode == 0, done.stderr
-    assert "20 runs: 20 new" in done.stderr and "11 runs: 11 new" in done.stderr
+    assert "6 runs: 6 new" in done.stderr and "3 runs: 3 new" in done.stderr
     rows = [row for row in json.loads(done.stdout) if row["metric"] == "test_perplexity"]
-    assert len(rows) == 11 and all(row["n"] == 1 and row["published"] is None for row in rows)
+    assert len(rows) == 3 and all(row["n"] == 1 and row["published"] is None for row in rows)
     found = [json.loads(path.read_text()) for path in tmp_path.rglob("record.json")]
-    assert Counter(record["seed"] for record in found) == {0: 20, 1: 11}
+    assert Counter(record["seed"] for record in found) == {0: 6, 1: 3}
     for row in rows:
         own = [each for each in found if each["config"]["dropout"]["name"] == row["row"]]
         tried = {each["run_id"]: each["metrics"]["valid_perplexity"] for each in own if each["seed"] == 0}
         (kept,) = (each for each in own if each["seed"] == 1)
         assert kept["metrics"]["test_perplexity"] == row["ours"]
         assert row["row"] == "none" or tried[kept["run_id"]] == min(tried.values())
-        assert row["factor"] in (None, 0.5, 1.0) and (row["factor"] is None) == (row["row"] == "none")
+        assert row["factor"] in (None, 0.5, 1.0, 1.5) and (row["factor"] is None) == (row["row"] == "none")
 
 
 GRID = """# Two cells × two plans.

@@ -48,9 +48,9 @@ def test_2_3_the_seed_that_chooses_is_refused_by_name(seeds: str) -> None:
 
 def test_2_3_committed_runs_that_chose_are_in_no_row_of_the_page() -> None:
     measured = Measured.read(ROOT / "results", "low_data", "full")
-    assert set(measured.runs["seed"]) == {0, 1, 2} and len(measured.runs) == 39
-    assert {job.config.seed for jobs in measured.rows.values() for job in jobs} == {1, 2}
-    assert set(measured.compared["n"]) == {2}
+    assert set(measured.runs["seed"]) == {0, 1, 2, 3} and len(measured.runs) == 80
+    assert {job.config.seed for jobs in measured.rows.values() for job in jobs} == {1, 2, 3}
+    assert set(measured.compared["n"]) == {3}
     assert all(each.factor is not None for each in measured.plans if each.row in measured.rows)
     assert "no row above counts it" in (ROOT / "results" / "README.md").read_text("utf-8")
 

@@ -85,9 +85,9 @@ def test_a_page_from_records(invented: Path) -> None:
     assert "| `none` | – | 3 | 300.0 ± 0.0 | 290.0 ± 0.0 | 150.0 ± 0.0 | 2.00 | +0.0 % | – |" in text
     naive = next(line for line in text.splitlines() if line.startswith("| `naive` | 0.5 |"))
     assert naive.startswith("| `naive` | 0.5 | 2 | 262.0 ± 1.4 | 257.0 ± 1.4 |") and "-11.4 % [" in naive
-    assert "| `naive` | **260.0** | 270.0 |" in text
+    assert "| `naive` | **260.0** | 270.0 | 280.0 | 290.0 |" in text
     assert "The smallest factor was best, and none beyond it was tried, for naive, variational," in text
-    assert "| invented CPU | cpu | 1 | float32 | 2 | 0000000 | 48 | 48.0 |" in text and "somewhere" not in text
+    assert "| invented CPU | cpu | 1 | bf16 | 2 | 0000000 | 73 | 73.0 |" in text and "somewhere" not in text
     figures = sorted(path.name for path in (results / "figures").iterdir())
     assert figures == ["low_data-curves.svg", "low_data-forest.svg"]
     before = {path: path.read_bytes() for path in (results / "figures").iterdir()}
@@ -134,17 +134,17 @@ def test_rows_of_characters_are_shown_in_bits(tmp_path: Path) -> None:
 def test_of_a_folder_with_several_reproductions_a_csv_gets_its_own(
     invented: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And what has no label, as runs of a sweep."""
-    for name in ("new_rows", None):
-        job = plans(load("new_rows"), "full")[0].jobs[1.0][0]
-        config = job.config.model_copy(update={"label": name, "seed": 3 if name else 4})
-        _write(invented / "runs", config, "none", 1.0)
+    """And what has no label, as runs of a sweep; a run that is in both is in both, whichever ran it."""
+    theirs = {plan.row: plan.jobs[1.0][0].config for plan in plans(load("new_rows"), "full")}
+    _write(invented / "runs", theirs["word_dropout"], "word_dropout", 1.0)
+    _write(invented / "runs", theirs["word_dropout"].model_copy(update={"label": None, "seed": 4}), "none", 1.0)
+    _write(invented / "runs", theirs["awd"], "awd", 1.0)
     (invented / "results").mkdir()
     assert collect_results.main([str(invented / "runs"), "--to", str(invented / "results" / "low_data.csv")]) == 0
     assert "left out: 1 runs of new_rows" in capsys.readouterr().out
     found = pd.read_csv(invented / "results" / "low_data.csv")
-    assert len(found) == 49 and found["label"].isna().sum() == 1
-    assert found["label"].value_counts().to_dict() == {"low_data": 30, "trial-low_data": 18}
+    assert len(found) == 75 and found["label"].isna().sum() == 1
+    assert found["label"].value_counts().to_dict() == {"low_data": 33, "trial-low_data": 40, "new_rows": 1}
 
 
 def test_a_page_without_results_says_that_nothing_is_measured(tmp_path: Path) -> None:

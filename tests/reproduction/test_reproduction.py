@@ -37,19 +37,20 @@ def test_every_row_composes_at_both_scales_and_finds_its_published_rows(name: st
 
 
 def test_the_search_is_the_same_for_every_plan_and_never_sees_the_test_set(tmp_path: Path) -> None:
-    table = {plan.row: plan for plan in plans(load("low_data"), "full", [f"output={tmp_path}"])}
-    assert len(table) == 11 and list(table["none"].jobs) == [1.0] and table["none"].search == []
+    recipe = load("low_data")
+    table = {plan.row: plan for plan in plans(recipe, "full", [f"output={tmp_path}"])}
+    assert len(table) == 12 and list(table["none"].jobs) == [1.0] and table["none"].search == []
     for name, plan in table.items():
-        published = compose([f"dropout={name}"]).plan
+        base = compose(recipe.rows[name].run).plan
         for factor, jobs in plan.jobs.items():
             assert [job.config.seed for job in jobs] == [1, 2, 3]
-            expected = [pytest.approx(rule.p * factor, abs=1e-4) for rule in published.active]
+            expected = [pytest.approx(rule.p * factor, abs=1e-4) for rule in base.active]
             assert [rule.p for rule in jobs[0].config.plan.active] == expected
-        assert name == "none" or list(plan.jobs) == [0.5, 1.0]
+        assert name == "none" or list(plan.jobs) == [0.5, 1.0, 1.5, 2.0]
         assert name == "none" or (plan.factor is None and plan.chosen == [])
 
     locked = table["locked"]
-    for factor, valid, test in ((0.5, 210.0, 150.0), (1.0, 200.0, 190.0)):
+    for factor, valid, test in ((0.5, 210.0, 150.0), (1.0, 200.0, 190.0), (1.5, 220.0, 100.0), (2.0, 230.0, 90.0)):
         _finish(locked, factor, valid, test)
     assert locked.factor == 1.0 and [job.config.seed for job in locked.chosen] == [1, 2, 3]
 
