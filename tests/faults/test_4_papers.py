@@ -146,7 +146,7 @@ def test_4_what_was_confirmed_is_checked_and_what_was_not_is_marked() -> None:
     doubtful = table["label"].str.startswith(("non-regularised", "Moon"))
     assert not table.loc[doubtful, "checked"].any() and table.loc[~doubtful, "checked"].all()
     page = (RESULTS / "README.md").read_text("utf-8")
-    assert "valid 100.7 (102.2) ?, test 97.0 ?" in page
+    assert "| 100.7 (102.2) ? |" in page and "| 97.0 ? |" in page
 
 
 def test_4_sentiment_states_corrected_p_values_and_what_differs_from_the_paper() -> None:
