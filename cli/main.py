@@ -133,19 +133,27 @@ ConfigDir = Annotated[
 ]
 
 
-def _path(given: str | None) -> str | None:
-    """A path of the command line; a shell leaves the `~` of `--output=~/runs` alone. Raises RequestError."""
-    if given == "":
-        raise RequestError("'' names no file and no folder.")
-    if given is None or not given.startswith("~"):
+def _expanded(given: str) -> str:
+    """A path of the command line; a shell leaves the `~` of `--output=~/runs` alone."""
+    if not given.startswith("~"):
         return given
     from rnndrop.paths import path_of
 
     return str(path_of(given))
 
 
+def _path(given: str | None) -> str | None:
+    if given == "":
+        raise RequestError("'' names no file and no folder.")
+    return given and _expanded(given)
+
+
 def _paths(given: list[str] | None) -> list[str] | None:
-    return given and [each and (_path(each) or "") for each in given]  # of many, '' is refused where they are read
+    return given and [str(_path(each)) for each in given]
+
+
+def _runs(given: list[str] | None) -> list[str] | None:
+    return given and [_expanded(each) for each in given]  # the commands themselves say that '' names no run
 
 
 Folder = Annotated[str, typer.Argument(metavar="[FOLDER]", callback=_path, help="Folder of the runs.")]
@@ -491,7 +499,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|KEY=VALUE]...",
-            callback=_paths,
+            callback=_runs,
             help="Runs: a folder, an id, or id/seed-N; of one id alone the lowest seed. Settings of `evaluation`, such"
             " as evaluation=cache; or trainer.device.",
             autocompletion=_complete("runs"),
@@ -532,7 +540,7 @@ Runs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN]...",
-        callback=_paths,
+        callback=_runs,
         help="Run ids (all their seeds), id/seed-N, or folders of runs; output=FOLDER is as --output.",
         autocompletion=_complete("runs"),
     ),

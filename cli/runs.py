@@ -12,7 +12,7 @@ import typer
 
 from rnndrop.display.digits import size
 from rnndrop.errors import NotWrittenError, RequestError
-from rnndrop.paths import path_of
+from rnndrop.paths import OUTPUT, path_of
 from rnndrop.store import records
 from rnndrop.store.archive import Archive
 from rnndrop.store.archive import export as pack
@@ -20,7 +20,6 @@ from rnndrop.store.removal import KINDS, Garbage, Removed, discard, everything, 
 from rnndrop.store.removal import remove as take_away
 from rnndrop.store.status import Standing, below, standings
 
-OUTPUT = "results/runs"  # unless another folder is given
 LISTED = 20  # runs that a question names; of more it says how many they are
 FREED = ("refused", "checkpoints", "leftovers")
 """What `gc` deletes unless it is told: nothing that a command might still want."""

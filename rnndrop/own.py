@@ -175,13 +175,11 @@ _added: list[str] = []
 
 def _forget(folder: Path) -> None:
     """Have the modules of a folder that is no longer in `sys.path`, and those of its packages, imported anew."""
-    for name in [*sys.modules]:
-        top = name.partition(".")[0]
-        file = getattr(sys.modules.get(top), "__file__", None)
-        if file and Path(file).parent in (folder, folder / top):
-            for part in [each for each in sys.modules if each == top or each.startswith(f"{top}.")]:
-                del sys.modules[part]
-                _modules.pop(part, None)
+    files = {name: getattr(made, "__file__", None) for name, made in sys.modules.items() if "." not in name}
+    here = {name for name, file in files.items() if file and Path(file).parent in (folder, folder / name)}
+    for name in [each for each in sys.modules if each.partition(".")[0] in here - {"__main__"}]:
+        del sys.modules[name]
+        _modules.pop(name, None)
 
 
 def _found(module: str) -> ModuleSpec | None:

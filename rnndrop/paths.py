@@ -8,6 +8,9 @@ from pathlib import Path
 
 from rnndrop.errors import RequestError
 
+OUTPUT = "results/runs"
+"""The folder of the runs, unless another is given."""
+
 
 def path_of(name: str) -> Path:
     """The path that a user wrote, with `~` expanded. Raises RequestError where there is no such home folder."""

@@ -61,12 +61,9 @@ def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
         warnings.warn(f"left out {folder}: a CSV has no place for rules in `also`", SkippedRecordWarning, stacklevel=2)
     runs = runs[[not each for each in several]]
     old = _as_text(path) if path.exists() else pd.DataFrame(columns=list(TIDY))
-    shas: dict[tuple[str, str], set[str]] = {}
-    for each in (old, runs.astype({"seed": str})):
-        for run, seed, sha in zip(each["run_id"], each["seed"], each["data_sha256"], strict=True):
-            if sha and not pd.isna(sha):
-                shas.setdefault((run, seed), set()).add(sha)
-    if twice := [f"{run}/seed-{seed}" for (run, seed), every in shas.items() if len(every) > 1]:
+    both = pd.concat([each[[*KEY, "data_sha256"]].astype("string") for each in (old, runs)])
+    shas = both[both["data_sha256"].fillna("") != ""].groupby(KEY)["data_sha256"].nunique()
+    if twice := [f"{run}/seed-{seed}" for run, seed in shas.index[shas > 1]]:
         raise RequestError(
             f"{shorten(' '.join(twice), 300)}: other data under the same settings. Give each corpus a CSV of its own."
         )

@@ -101,11 +101,8 @@ def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
     found = []
     for folder in folders:
         try:
-            rows = (
-                epochs(Path(folder))
-                if Path(folder).absolute().parents[1].suffix == ".csv"
-                else read_history(Path(folder))
-            )
+            of_csv = Path(folder).absolute().parents[1].suffix == ".csv"
+            rows = epochs(Path(folder)) if of_csv else read_history(Path(folder))
         except (OSError, ValueError):
             continue
         task = task_of_row(rows[0]) if rows else None
@@ -115,7 +112,7 @@ def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
 
 
 def curves(table: pd.DataFrame, runs: pd.DataFrame, top: int | None = None) -> list[Curve]:
-    """The learning curves of the first `top` groups of a comparison, in its order."""
+    """The learning curves of the first `top` groups of a comparison, in its order. Raises RequestError for none."""
     folders = runs[runs["status"] == "finished"].groupby("run_id")["folder"].agg(list)
     names = labels(table)
     made: list[Curve] = []
@@ -124,6 +121,8 @@ def curves(table: pd.DataFrame, runs: pd.DataFrame, top: int | None = None) -> l
             break
         if seeds := histories(folders.get(run, [])):
             made.append(curve(name, seeds))
+    if not made:
+        raise RequestError("No run here kept its history.")
     return made
 
 

@@ -17,6 +17,7 @@ from rnndrop.config.metrics import MEASURED, every, metric_of, mode_of
 from rnndrop.config.metrics import columns as scores
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.display.digits import as_printed, count, number, plus_minus
+from rnndrop.paths import OUTPUT
 from rnndrop.report import series
 from rnndrop.report.comparable import caveats, measured, revision
 from rnndrop.report.compare import UNFINISHED, placed, settings_columns
@@ -31,7 +32,6 @@ _PLACES = {
 }  # fmt: skip
 """The columns of a score from left to right, and how long each is kept where there is no room."""
 FAILURES_NAMED = 5
-OUTPUT = "results/runs"  # the default
 
 
 def header(name: str) -> str:
@@ -422,13 +422,10 @@ def failures(runs: pd.DataFrame) -> list[str]:
 
 def _show(folder: str) -> str:
     """The command that shows a run; empty for one of a CSV, of which no more is known."""
-    place = Path(folder)
-    if len(place.parts) < 2:  # within the folder of a run id, or of a run
-        place = place.absolute()
-        output = Path(os.path.relpath(place.parent.parent)).as_posix()
-    else:
-        output = place.parent.parent.as_posix()
-    if Path(output).is_file():
+    place, output = Path(folder).absolute(), Path(folder).parent.parent
+    if len(Path(folder).parts) < 2:  # within the folder of a run id, or of a run
+        output = Path(os.path.relpath(place.parent.parent))
+    if output.is_file():
         return ""
-    given = [] if output == OUTPUT else ["--output", output]
+    given = [] if output.as_posix() == OUTPUT else ["--output", output.as_posix()]
     return shlex.join(["rnndrop", "show", f"{place.parent.name}/{place.name}", *given])

@@ -207,9 +207,12 @@ class Cluster:
         submitted.gone_since = submitted.gone_since or now
         if now - submitted.gone_since < GRACE:
             return None
+        settled = records.settles(record, submitted.settled)
+        if settled and not missing:  # it was done by someone else before our job came to it
+            return Event(job, "done", record)
         cause = self.backend.cause(_output(job), submitted.identity)
-        if records.settles(record, submitted.settled):  # it was done by someone else before our job came to it
-            return Event(job, "refused", f"it was not measured: {cause}") if missing else Event(job, "done", record)
+        if settled:
+            return Event(job, "refused", f"it was not measured: {cause}")
         return Event(job, "died", f"job {submitted.identity} is gone; {cause}")
 
     def stop(self) -> None:

@@ -109,7 +109,7 @@ def _spread(name: str, runs: Sequence[tuple[float, Path]], variance: float | Non
     title = SOURCES.get(name, "all seeds")
     test = float(np.mean(tests)) if tests else None
     if any(test <= 0 for test in tests):
-        raise RequestError(f"The spread is that of ln of the test score, which {min(tests):g} has none of.")
+        raise RequestError(f"The spread is that of ln of the test score, and {min(tests):g} has none.")
     if len(tests) < 2:
         return Spread(title, len(tests), test, None, None, None, None)
     std = float(np.log(tests).std(ddof=1))

@@ -114,7 +114,9 @@ def test_10_a_home_that_the_shell_leaves_alone(
     assert not (tmp_path / "~").exists()
 
 
-@pytest.mark.parametrize("command", [["report", "--html="], ["plot", "curves", "--output="], ["watch", ""]])
+@pytest.mark.parametrize(
+    "command", [["report", "--html="], ["plot", "curves", "--output="], ["watch", ""], ["report", ""], ["doctor", ""]]
+)
 def test_10_an_empty_name_is_no_file(rnndrop: Command, command: list[str]) -> None:
     done = rnndrop(*command)
     assert (done.returncode, done.stderr) == (2, "'' names no file and no folder.\n")

@@ -239,5 +239,5 @@ def test_10_scores_that_are_not_above_zero_are_drawn_and_typeset_as_they_are(rnn
 
 
 def test_10_no_spread_is_worked_out_of_a_logarithm_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"which -2\.1 has none of"):
+    with pytest.raises(RequestError, match=r"and -2\.1 has none"):
         spreads({ALL: [(-2.1, tmp_path), (1.0, tmp_path)]})

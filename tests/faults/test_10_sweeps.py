@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import rnndrop
-from rnndrop import run as rnndrop_run
+from rnndrop import run as train
 from rnndrop.config.compose import compose, expand, sweeps
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.runs.reevaluate import evaluate
@@ -88,7 +88,7 @@ def test_10_a_measurement_with_another_window_is_another(tmp_path: Path) -> None
 def test_10_nothing_is_measured_where_nothing_can_be_written(
     rnndrop: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = rnndrop_run([*TINY, "dropout=naive", f"output={tmp_path}"])
+    record = train([*TINY, "dropout=naive", f"output={tmp_path}"])
     folder = tmp_path / record.run_id / "seed-0"
     folder.chmod(0o555)
     done = rnndrop("eval", folder, "--mc", "2", before=AS_ANY_USER)
