@@ -16,9 +16,10 @@ from rnndrop.paths import OUTPUT, path_of
 from rnndrop.store import records
 from rnndrop.store.archive import Archive
 from rnndrop.store.archive import export as pack
+from rnndrop.store.pieces import Pieces
 from rnndrop.store.removal import KINDS, Garbage, Removed, discard, everything, garbage, set_aside
 from rnndrop.store.removal import remove as take_away
-from rnndrop.store.status import Standing, below, standings
+from rnndrop.store.status import Standing, below, standing, standings
 
 LISTED = 20  # runs that a question names; of more it says how many they are
 FREED = ("refused", "checkpoints", "leftovers")
@@ -41,7 +42,8 @@ def remove(arguments: Sequence[str], conditions: list[str], output: str, yes: bo
     gone = [each for folder in done for each in folder.gone]
     at_work = _at_work(runs, done)
     print(f"{_counted(len(gone), 'run')} removed, {size(_bytes(gone))} freed{at_work}")
-    _name_copies(names, gone, output)
+    folders = {each.folder for each in gone}
+    _name_copies(names, [run for run in runs if run.folder in folders], output)
     return int(_problems(done) or bool(at_work))
 
 
@@ -83,6 +85,8 @@ def export(arguments: Sequence[str], conditions: list[str], output: str, file: s
     if not runs:
         raise RequestError(f"No runs in {output}.")
     path = path_of(file)
+    if not path.name or path.is_dir():
+        raise RequestError(f"{file} is a folder. Name the file to write: -o {Path(file) / 'runs.tar'}")
     try:
         done = pack(standings(run.folder for run in runs), path, weights)
     except OSError as error:
@@ -199,16 +203,14 @@ def _problems(done: Iterable[Removed]) -> bool:
     return bool(lines)
 
 
-def _name_copies(names: Sequence[str], gone: Sequence[Garbage], output: str) -> None:
-    """Say which copies of what was removed are still there: reports count them now."""
-    ids = {each.folder.parent.name for each in gone}
+def _name_copies(names: Sequence[str], gone: Sequence[Standing], output: str) -> None:
+    """Say which copies of what was removed are still there, whatever their folders are called: reports count them."""
     folders = [Path(name) for name in names]
     inside = bool(folders) and not any(folder.name.startswith("seed-") or not folder.is_dir() for folder in folders)
     roots = folders if inside else {output, *(str(each.folder.parent.parent) for each in gone)}
     there = {folder.resolve(): folder for root in roots for folder in records.run_folders(root)} if gone else {}
-    left = [folder for folder in there.values() if folder.parent.name in ids]
-    seeds = {(each.folder.parent.name, each.folder.name) for each in gone}
-    if copies := [str(folder) for folder in left if (folder.parent.name, folder.name) in seeds]:
+    keys, known = {each.key for each in gone}, Pieces()
+    if copies := [str(folder) for folder in there.values() if standing(folder, known).key in keys]:
         print(f"Copies of them are still there, and count now: {' '.join(copies)}", file=sys.stderr)
 
 

@@ -123,12 +123,22 @@ def imported(name: str) -> CellSpec:
     return _own[name]
 
 
+def _given(row: CellSpec, name: str) -> bool:
+    return bool(getattr(row, name) != getattr(CellSpec, name))
+
+
 def _check_row(name: str, path: Path, row: CellSpec) -> None:
-    needed = "terms" if row.linear else "step"
+    needed = ("terms",) if row.linear else ("step", "late") if row.late else ("step",)
     wrong = [f"no location {place!r}" for place in row.without if place not in LOCATIONS]
     wrong += [] if row.gates and row.memories >= 1 else ["a cell has gates and at least one memory"]
+    wrong += [] if not row.late or 0 < row.late < len(row.gates) else [f"late={row.late} is not some of its gates"]
+    if row.linear:
+        wrong += [f"{what} has no meaning with linear=True" for what in ("late", "memories") if _given(row, what)]
+    elif row.diagonals:
+        wrong.append("diagonals has a meaning with linear=True alone")
     try:
-        wrong += [] if callable(getattr(row.equations, needed, None)) else [f"{row.module} has no function {needed}"]
+        has = {name: callable(getattr(row.equations, name, None)) for name in needed}
+        wrong += [f"{row.module} has no function {name}" for name in needed if not has[name]]
     except ImportError as error:
         wrong.append(str(error))
     if wrong:

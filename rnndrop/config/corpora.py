@@ -26,7 +26,7 @@ class CorpusSpec:
 
     `module` has `load(settings)`, which takes the settings of `data` and returns what its `task` reads; or it is
     `function` that does. `files`: of `FILES` those that it reads. `cut`: when `data.split` says how it is parted.
-    `fixed_vocabulary`: rare words cannot be made `<unk>`.
+    `fixed_vocabulary`: rare words cannot be made `<unk>`. `of_python`: another Python may have another text.
     """
 
     name: str
@@ -35,6 +35,7 @@ class CorpusSpec:
     files: tuple[str, ...] = ()
     cut: Literal["never", "always", "one file"] = "never"
     fixed_vocabulary: bool = False
+    of_python: bool = False
     function: Callable[[Any], Any] | None = None
     source: str = ""  # of the user's own, the sha256 of its file
     file: Path | None = None  # and that file
@@ -52,7 +53,7 @@ def _table(*rows: CorpusSpec) -> dict[str, CorpusSpec]:
 
 CORPORA = _table(
     CorpusSpec("synthetic", "language_model", "rnndrop.data.synthetic", fixed_vocabulary=True),
-    CorpusSpec("pydoc", "language_model", "rnndrop.data.pydoc"),
+    CorpusSpec("pydoc", "language_model", "rnndrop.data.pydoc", of_python=True),
     CorpusSpec("ptb", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
     CorpusSpec("wikitext2", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
     CorpusSpec("text", "language_model", "rnndrop.data.text", files=FILES, cut="one file"),

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -425,6 +427,18 @@ def _tree(config: Config, sources: Sources) -> dict[str, Any]:
     return tree
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """What is in a folder and in those below it; links to folders are followed, once each."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()  # else the file system decides by which name a folder is seen first
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(place, each) for each in names)
+
+
 def content_hash(name: str) -> str:
     """The sha256 of a user's file, or of all in a folder, which a corpus of their own may read.
 
@@ -433,7 +447,7 @@ def content_hash(name: str) -> str:
     path = path_of(name)
     try:
         if path.is_dir():
-            there = sorted(each for each in path.rglob("*") if each.is_file())
+            there = sorted(each for each in _below(path) if each.is_file())
             content = "\n".join(f"{each.relative_to(path)} {sha256_of(each)}" for each in there)
             return hashlib.sha256(content.encode()).hexdigest()
         return sha256_of(path)

@@ -449,7 +449,7 @@ class TrainerSettings(Settings):
     checkpoint_epochs: Positive | None = _setting(
         "Epochs between checkpoints; null: not by epochs.", "trainer.checkpoint_epochs=5"
     )
-    checkpoint_seconds: Annotated[float, Field(ge=0)] | None = _setting(
+    checkpoint_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = _setting(
         "Seconds between checkpoints, from which a run that was killed resumes; null: not by time.",
         "trainer.checkpoint_seconds=300",
     )
@@ -639,8 +639,31 @@ class Config(Settings):
 
     @property
     def without_effect(self) -> list[str]:
-        """A line for each rule, or part of the twin, that does nothing in this model, and why."""
-        return [*self._idle_model, *self._idle_rules, *self._lone_gates, *_idle_twin(self.twin, self.twin_plan)]
+        """A line for each rule, part of the twin, or way of evaluating that does nothing in this model, and why."""
+        idle = [*self._idle_model, *self._idle_rules, *self._late_rules, *self._lone_gates, *self.idle_samples]
+        return [*idle, *_idle_twin(self.twin, self.twin_plan)]
+
+    @property
+    def idle_samples(self) -> list[str]:
+        """Of Monte Carlo samples that no mask tells apart."""
+        mc = self.evaluation.mc
+        if not mc.samples or self.model.module is not None or any(mc.sampled(self.plan).active):
+            return []
+        spared = not mc.embedding and any(rule.active for rule in self.plan.at("embedding"))
+        how = " Those of words are with evaluation.mc.embedding=true." if spared else ""
+        return [
+            f"evaluation.mc.samples={mc.samples} does nothing here: of this plan no mask is drawn to evaluate.{how}"
+        ]
+
+    @property
+    def _late_rules(self) -> list[str]:
+        """Of rules that would begin when training is over."""
+        last = self.trainer.epochs + self.trainer.finetune_epochs
+        return [
+            f"dropout.{rule.location} does nothing here: it begins after epoch {rule.until:g}, and training has {last}."
+            for rule in self.twin_plan.active
+            if rule.schedule == "late" and rule.until is not None and rule.until >= last
+        ]
 
     @property
     def _idle_model(self) -> list[str]:

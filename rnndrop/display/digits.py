@@ -33,7 +33,7 @@ def size(count: int) -> str:
 def count(many: float) -> str:
     """1443600 as 1.44M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if many >= size:
+        if many >= 0.9995 * size:  # 999,600 is 1M, in three digits
             return f"{many / size:.3g}{unit}"
     return f"{many:.0f}"
 

@@ -106,7 +106,8 @@ def _dirichlet(shape: Sequence[int], p: float, generator: torch.Generator, dtype
     draws = on_doubles(generator)
     concentrations = torch.full(shape, alpha, dtype=torch.float64, device=draws.device)
     gamma = torch._standard_gamma(concentrations, generator=draws).clamp_min_(torch.finfo(torch.float64).tiny)
-    return (gamma * (length / gamma.sum(axis, keepdim=True))).to(dtype).to(generator.device)
+    mask = (gamma * (length / gamma.sum(axis, keepdim=True))).to(dtype)
+    return mask.clamp_min_(torch.finfo(dtype).tiny).to(generator.device)  # a zero would empty a memory: it has no holes
 
 
 NO_DOUBLES = ("mps",)  # devices without float64

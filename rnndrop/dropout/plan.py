@@ -68,8 +68,21 @@ def plan(settings: Mapping[str, Mapping[str, Any]], layers: int | None = None) -
 
 def rules_at(location: str, settings: Mapping[str, Any]) -> list[Rule]:
     """The rules of one location: that of its own settings, and those of `also`. Raises RequestError."""
-    every = (settings, *(settings.get("also") or ()))
-    return [rule(location, **{name: value for name, value in each.items() if name != "also"}) for each in every]
+    further = enumerate(settings.get("also") or ())
+    return [_rule_of(location, settings), *(_also(location, index, each) for index, each in further)]
+
+
+def _rule_of(location: str, settings: Mapping[str, Any]) -> Rule:
+    return rule(location, **{name: value for name, value in settings.items() if name != "also"})
+
+
+def _also(location: str, index: int, settings: Mapping[str, Any]) -> Rule:
+    """A further rule of a location; what is wrong with it is said of it, not of the first."""
+    try:
+        return _rule_of(location, settings)
+    except RequestError as error:
+        named = str(error).replace(f"dropout.{location}.", f"dropout.{location}.also.{index}.")
+        raise RequestError(named) from None
 
 
 def own_noises(plan: Plan) -> list[str]:

@@ -197,7 +197,8 @@ class Encoder(nn.Module):
         for depth, (layer, memory, layer_masks) in enumerate(zip(self.layers, state, masks.layers, strict=True)):
             assert isinstance(layer, RecurrentLayer)
             h, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
-            new_state.append((*memory, h[-1]))
+            holed = layer_masks.cell is not None or layer_masks.state is not None
+            new_state.append((*memory, h[-1]) if holed else memory)  # else what was read of h last is what is kept
             x = h if masks.layer is None or h.shape != x.shape else _or_input(masks.layer, depth, h, x)
         return x, tuple(new_state)
 
@@ -212,11 +213,14 @@ class Encoder(nn.Module):
 
     def decoder_weights(self, masks: Masks) -> tuple[Tensor, Tensor]:
         """The decoder's masked weight (outputs, H) and bias (outputs,)."""
-        weight: Tensor = self.embedding if self.decoder is None else self.decoder
-        weight = noised(weight, masks.weight_decoder)
+        weight = self.decoder_rows(masks)
         if (units := kept(masks.output)) is not None:
             weight = units.columns(weight)
         return weight, self.decoder_bias
+
+    def decoder_rows(self, masks: Masks) -> Tensor:
+        """The decoder's masked weight (outputs, H), also where `decoder_weights` leaves units out."""
+        return noised(self.embedding if self.decoder is None else self.decoder, masks.weight_decoder)
 
     def paths(self, masks: Masks) -> list[str]:
         """Which path of the engine each layer takes with these masks."""

@@ -23,11 +23,19 @@ _CHUNK = {"cpu": 7 << 21, "other": 1 << 27}  # bytes of logits a chunk
 _SURE = 1e-30  # a probability that lost nothing to underflow
 
 
-def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, adversary: float = 0.0) -> Tensor:
+def nll_sum(
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    adversary: float = 0.0,
+    rows: Tensor | None = None,
+) -> Tensor:
     """Sum of -ln p(target), padding left out, for features (T, B, H), weight (V, H), bias (V,), targets (T, B).
 
     `adversary` lowers the logit of each target y by adversary · ‖w_y‖ · ‖h‖, the most that an addition to w_y alone of
     at most adversary · ‖w_y‖ can (adversarial softmax: Wang, Gong & Liu 2019). The addition counts as a constant.
+    `rows` (V, ·) are the w_y where the weight has only those of their units that features keep.
     Of float32 or float64. The gradients are formed with the loss: a second way back raises RuntimeError.
     A weight (0, V) says, here as below, that the features are the logits (T, B, V).
     """
@@ -38,7 +46,7 @@ def nll_sum(features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, adv
     real = targets != PADDING
     if not real.all():
         features, targets = features[real], targets[real]
-    loss: Tensor = _NLL.apply(features, weight, bias, targets, adversary)  # type: ignore[no-untyped-call]
+    loss: Tensor = _NLL.apply(features, weight, bias, targets, adversary, rows)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -64,7 +72,15 @@ def log_probabilities(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 class _NLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, adversary: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        adversary: float,
+        whole: Tensor | None,
+    ) -> Tensor:
         loss = features.new_zeros(())
         need_features, need_weight, need_bias = ctx.needs_input_grad[:3]
         to_features = torch.empty_like(features) if need_features else None
@@ -76,7 +92,8 @@ class _NLL(torch.autograd.Function):
         to_bias = torch.zeros_like(bias) if need_bias else None
         for rows in chunks:
             x, to = features[rows], targets[rows]
-            margin = adversary * _lengths(x) * _lengths(weight[to]) if adversary else None
+            of = weight if whole is None else whole
+            margin = adversary * _lengths(x) * _lengths(of[to]) if adversary else None
             log_p, gradient = _gradient(x, weight, bias, to, margin)
             loss -= log_p.sum()
             if to_features is not None:
@@ -99,7 +116,7 @@ class _NLL(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the gradients of nll_sum were handed out by an earlier backward")
         gradients, ctx.gradients = ctx.gradients, None
-        return *(None if part is None else part.mul_(loss) for part in gradients), None, None
+        return *(None if part is None else part.mul_(loss) for part in gradients), None, None, None
 
 
 def _gradient(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, margin: Tensor | None) -> tuple[Tensor, Tensor]:

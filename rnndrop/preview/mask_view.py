@@ -130,13 +130,27 @@ def views(config: Config, seed: int) -> list[View]:
         lengths = _lengths(rule.location, sizes, steps, batch)
         real = _lengths(rule.location, whole, longest, config.trainer.batch_size)
         symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
-        mask = _drawn(rule, lengths, generator)
+        mask = _drawn(rule, lengths, real, generator)
+        if rule.location == "layer":
+            _keep(mask, [width_in != width for width_in, width in whole.layers])
         shown.append(_view(rule, mask, lengths, symbols, cell_named(model.cell).gates))
     return shown
 
 
-def _drawn(rule: Rule, lengths: dict[str, Any], generator: torch.Generator) -> Tensor:
-    """The mask of a rule; of learned noise as it begins."""
+def _keep(mask: Tensor, always: list[bool]) -> None:
+    """Show the layers that always run as kept, in a mask over layers: those that are not as wide as their input."""
+    axis = LOCATIONS["layer"].axes.index("layer")
+    if mask.shape[axis] == len(always):
+        mask.index_fill_(axis, torch.tensor([depth for depth, each in enumerate(always) if each], dtype=torch.long), 1)
+
+
+def _drawn(rule: Rule, lengths: dict[str, Any], real: dict[str, Any], generator: torch.Generator) -> Tensor:
+    """The mask of a rule; of learned noise as it begins. `real` are the lengths before they were cut down."""
+    if rule.noise == "dirichlet":  # what one unit gets is shared with all others
+        axes = LOCATIONS[rule.location].axes
+        last = [axis for axis in axes if axis in rule.varies][-1]
+        mask = draw(rule, lengths | {last: real[last]}, generator, torch.float32)
+        return mask.narrow(axes.index(last), 0, lengths[last])
     if not noise_named(rule.noise).learned:
         return draw(rule, lengths, generator, torch.float32)
     shape = rule.shape(lengths)

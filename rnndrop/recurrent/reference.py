@@ -36,6 +36,8 @@ def unroll(
             read = now.recurrent_gradient * read + (1 - now.recurrent_gradient) * read.detach()
         from_state = _from_state(cell, read, recurrent, weights, from_input[t])
         read, memory = cell.equations.step(from_input[t], from_state, memory, now)
+        if len(memory) != cell.memories:
+            raise ValueError(f"{cell.name}: its step returns {len(memory)} memories, and its row says {cell.memories}")
         outputs.append(read)
     return torch.stack(outputs), memory
 

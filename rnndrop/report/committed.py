@@ -156,19 +156,20 @@ def read(path: Path) -> pd.DataFrame:
     the file is part of it. Lines without a run, as a spreadsheet leaves them, are none.
     """
     table = pd.read_csv(path, dtype=dict.fromkeys(TEXT, str)).dropna(subset=KEY, ignore_index=True)
-    configs = {text: compose(shlex.split(text)) for text in table["settings"].fillna("").unique()}
+    _check_cells(table)
+    configs = {text: compose(shlex.split(text)) for text in table["settings"].unique()}
     trees = {text: config.model_dump(mode="json") for text, config in configs.items()}
     whole = {text: (run_id(config), float32_id(config), canonical(trees[text])) for text, config in configs.items()}
     found = [
         (run, run, settings) if any(settings.get(key) for key in _FILES) and not former(run) else (own, other, settings)
         for run, (own, other, settings) in zip(
-            table["run_id"], (whole[text] for text in table["settings"].fillna("")), strict=True
+            table["run_id"], (whole[text] for text in table["settings"]), strict=True
         )
     ]
     types = column_types()
     runs = pd.DataFrame({name: _column(table, name, kind) for name, kind in types.items()})
     scores = ({str(name): value for name, value in row.items()} for row in runs.astype("object").to_dict("records"))
-    of = zip(scores, table["settings"].fillna(""), strict=True)
+    of = zip(scores, table["settings"], strict=True)
     further = pd.DataFrame([derived(each, trees[text], every()) for each, text in of], runs.index)
     runs = runs.assign(**{str(name): further[name].astype("Float64") for name in further})
     extra = {name: table[name] for name in TIDY if name not in types}
@@ -180,6 +181,14 @@ def read(path: Path) -> pd.DataFrame:
         float32_id=[identity for _, identity, _ in found],
         task=pd.Series([task_of(settings).name for *_, settings in found], dtype="string"),
     )
+
+
+def _check_cells(table: pd.DataFrame) -> None:
+    """Raise ValueError where a cell is blank that every run has, or every finished one, and KeyError without column."""
+    finished = table["status"] == "finished"
+    for name in ("settings", "status", "plan", *_SCORES):
+        for _, row in table[table[name].isna() & (finished | (name not in _SCORES))].iterrows():
+            raise ValueError(f"run {row['run_id']}, seed {row['seed']}, has no {name}")
 
 
 def collected(path: Path) -> pd.DataFrame:

@@ -112,7 +112,7 @@ def revision(commit: object, dirty: object) -> str:
     """A commit in seven digits, marked where the tree had uncommitted changes."""
     if not isinstance(commit, str):
         return "installed"
-    return commit[:7] + ("-dirty" if dirty is True or dirty == True else "")  # noqa: E712 (numpy's True)
+    return commit[:7] + ("-dirty" if pd.notna(dirty) and dirty == True else "")  # type: ignore[call-overload]  # noqa: E712
 
 
 def _counts(numbers: Sequence[float]) -> list[str]:

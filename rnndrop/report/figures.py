@@ -39,6 +39,7 @@ BAND = "#dfeee7"  # the margin within which plans are equal
 BEHIND = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5}  # a label that stands before lines
 FORMATS = ("png", "svg", "pdf")
 STYLE = {
+    "text.parse_math": False,  # a name may hold two $
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -205,7 +206,7 @@ def forest(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     figure, ((axis,),) = _axes(size=(6.4, 0.27 * lines * _points(9) / 9 + 1.3))
     for place, row in enumerate(rows):
         sure = row.p < 0.05
-        colour = "#555555" if not sure else OKABE_ITO[0] if row.change < 0 else OKABE_ITO[1]
+        colour = "#555555" if not sure else OKABE_ITO[0] if row.gain else OKABE_ITO[1]
         if not math.isnan(row.low):
             axis.plot([row.low, row.high], [place, place], color=colour, lw=1.6, solid_capstyle="butt")
         axis.plot(row.change, place, "o", color=colour, mfc=colour if sure else "white", ms=5)
@@ -368,6 +369,8 @@ def _evidence(axis: Any, shown: Story) -> None:
             axis.annotate(course.end, (course.seeds[-1], course.deciding), (0, 8), textcoords="offset points",
                           ha="center", va="bottom", color=colour, bbox=BEHIND)  # fmt: skip
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")  # its own is in the language of formulas
+    axis.yaxis.set_minor_formatter("")
     axis.set_ylim(*shown.evidence_limits)
     axis.set_xlim(0.5, shown.looks + 0.5)
     axis.xaxis.get_major_locator().set_params(integer=True)

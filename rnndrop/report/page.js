@@ -153,7 +153,7 @@ function drawForest(place, every) {
   const y = names.map((lines) => { const height = 13 * lines.length + 11; depth += height; return -(depth - height / 2); });
   depth += 4;
   const sure = rows.map(({ p }) => p !== null && p < 0.05);
-  const colour = rows.map(({ change }, index) => (!sure[index] ? zero : change < 0 ? better : worse));
+  const colour = rows.map(({ gain }, index) => (!sure[index] ? zero : gain ? better : worse));
   const ends = [0, ...rows.flatMap((row) => [row.change, row.low, row.high])].filter((value) => value !== null); // zero is always there
   const far = 5 * ends.map(Math.abs).toSorted((a, b) => a - b)[Math.floor(0.7 * ends.length)] || Infinity; // beyond: an arrow at the edge
   const within = (value) => Math.max(-far, Math.min(far, value)), beyond = (value) => within(value) !== value;
@@ -213,11 +213,12 @@ const mixed = (from, to, share) => `#${[1, 3, 5].map((at) => {
 function drawAxes(place, table, { axes, runs, score }) {
   const narrow = place.clientWidth < 500, width = Math.max(place.clientWidth, 74 * axes.length + 80), height = narrow ? 300 : 360, top = 46, bottom = 16, left = 30, right = 40;
   const step = (width - left - right) / axes.length, count = runs.length, asked = (place.asked ??= new Map());
-  const order = runs.map((_, row) => row).toSorted((a, b) => score.values[a] - score.values[b]);
+  const order = runs.map((_, row) => row).toSorted((a, b) => (score.lower ? 1 : -1) * (score.values[a] - score.values[b]));
   const rank = new Map(order.map((row, at) => [row, count > 1 ? at / (count - 1) : 0]));
-  const low = score.values[order[0]], most = Math.max(...score.values), high = Math.min(most, low + 4 * (middle(score.values) - low)) || most;
+  const least = Math.min(...score.values), most = Math.max(...score.values), centre = middle(score.values);
+  const low = score.lower ? least : Math.max(least, most - 4 * (most - centre)), high = score.lower ? Math.min(most, least + 4 * (centre - least)) : most;
   const down = (share) => height - bottom - share * (height - top - bottom);
-  const scored = (value) => down(high > low ? (Math.min(value, high) - low) / (high - low) : 0.5);
+  const scored = (value) => down(high > low ? (Math.max(low, Math.min(value, high)) - low) / (high - low) : 0.5);
   const kinds = axes.map(({ values }) => [...new Set(values)].toSorted((a, b) => (typeof a === "number" ? a - b : a < b ? -1 : 1)));
   const level = (axis, value) => down(kinds[axis].length > 1 ? 0.04 + (0.92 * kinds[axis].indexOf(value)) / (kinds[axis].length - 1) : 0.5);
   const fan = kinds.map((values) => Math.min(26, (0.6 * (height - top - bottom)) / values.length));
@@ -267,7 +268,7 @@ function drawAxes(place, table, { axes, runs, score }) {
   heading(axes.length, narrow ? score.name.split(" ")[0] : score.name);
   [0, 0.25, 0.5, 0.75, 1].forEach((share) => {
     const value = low + share * (high - low);
-    vector("text", { x: x(axes.length) + 5, y: down(share) + 4 }, svg, `${share === 1 && most > high ? "≥" : ""}${+value.toPrecision(value < 1000 ? 3 : 4)}`);
+    vector("text", { x: x(axes.length) + 5, y: down(share) + 4 }, svg, `${share === 1 && most > high ? "≥" : share === 0 && least < low ? "≤" : ""}${+value.toPrecision(value < 1000 ? 3 : 4)}`);
   });
   rest();
 }
@@ -530,7 +531,10 @@ function section(table) {
   const figure = (name, there, drawing) => (there ? drawings.push(() => drawing(find(`.${name} .plot, .${name} .drawn`))) : find(`.${name}`).remove());
   figure("curves", chosen.size, redraw);
   figure("forest", table.forest?.rows.length, (at) => drawForest(at, table.forest.rows));
-  if (table.forest?.rows.length) find(".forest figcaption span").textContent = table.forest.about;
+  if (table.forest?.rows.length) {
+    find(".forest figcaption span").textContent = table.forest.about;
+    find(".forest figcaption small").textContent = `per cent, ${table.forest.how}; filled: Holm p < .05`;
+  }
   const select = find(".rates select"), places = [...new Set(table.rates?.lines.map(({ location }) => location))];
   if (table.rates) {
     find(".rates figcaption span").textContent = table.rates.title;

@@ -25,6 +25,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.identity import canonical, untracked
+from rnndrop.config.metrics import metric_of
 from rnndrop.config.tasks import task_by_metric, task_spec
 from rnndrop.decisions.document import Decision
 from rnndrop.decisions.words import sentences
@@ -35,8 +36,8 @@ from rnndrop.report.comparable import revision
 from rnndrop.report.compare import GROUP, compare, placed
 from rnndrop.report.decided import story
 from rnndrop.report.searched import Searched
-from rnndrop.report.settings import Settings, show, varying
-from rnndrop.report.sheet import Column, Sheet, lost, sheets, title
+from rnndrop.report.settings import Settings, show
+from rnndrop.report.sheet import HOW, Column, Sheet, lost, sheets, title
 from rnndrop.report.spread import bars
 
 DRAWN = 12  # decisions that are drawn, and searches; of further decisions there are the words
@@ -178,9 +179,8 @@ def _table(
 ) -> dict[str, Any]:
     ours = part[part["run_id"].notna()]
     settings: dict[str, Settings] = dict(zip(ours["run_id"], ours["settings"], strict=True))
-    first = next(iter(settings.values()))
-    differing = set(varying(list(settings.values())))
-    common = {name: value for name, value in first.items() if name not in differing}
+    first, *others = settings.values()
+    common = {name: value for name, value in first.items() if all((name, value) in each.items() for each in others)}
     by_run: dict[str, list[dict[Any, Any]]] = {}
     sha = part["data_sha256"].iloc[0]
     own_runs = runs[runs["data_sha256"].isna() if pd.isna(sha) else runs["data_sha256"] == sha]
@@ -189,6 +189,8 @@ def _table(
     labels = series.labels(ours)
     names = dict(zip(ours["run_id"], zip(labels, series.distinct(labels), strict=True), strict=True))
     order = _order(sheet.columns, metric)
+    rows = [row for row in sheet.rows if row.tone != "floor"]
+    values = [_sortable(sheet.columns[at].key, [row.values[at] for row in rows]) for at in order]
     floor = part["floor_perplexity_valid"].dropna()
     return {
         "constants": sheet.constants,
@@ -199,12 +201,11 @@ def _table(
         "rows": [
             {
                 "cells": [row.cells[at] for at in order],
-                "values": [row.values[at] for at in order],
+                "values": [column[place] for column in values],
                 "tone": row.tone,
                 "run": row.run_id,
             }
-            for row in sheet.rows
-            if row.tone != "floor"
+            for place, row in enumerate(rows)
         ],
         "floor": next(([row.cells[at] for at in order] for row in sheet.rows if row.tone == "floor"), None),
         "floor_valid": floor.iloc[0] if len(floor) else None,
@@ -216,7 +217,7 @@ def _table(
                 "label": names[run][0],
                 "brief": names[run][1],
                 "curve": _curve(own),
-                "settings": {key: show(value) for key, value in settings[run].items() if key in differing},
+                "settings": {key: show(value) for key, value in settings[run].items() if key not in common},
                 "reproduce": reproduce(own[0]["overrides"], [row["seed"] for row in own]),
                 "runs": [_run(row, environments) for row in own],
             }
@@ -227,6 +228,16 @@ def _table(
         "axes": _axes(ours, metric),
         "spread": _spread(ours, own_runs),
     }
+
+
+def _sortable(key: str, values: list[Any]) -> list[Any]:
+    """What a column is sorted by: settings stand in it as text, and are numbers where all that are given are."""
+    if "." not in key:
+        return values
+    given = [None if value == "null" or pd.isna(value) else value for value in values]
+    numbers = pd.to_numeric(pd.Series(given, dtype=object), errors="coerce")
+    alike = all(pd.isna(number) == (value is None) for number, value in zip(numbers, given, strict=True))
+    return numbers.tolist() if alike and numbers.notna().any() else values
 
 
 def _first(metric: str) -> tuple[str, ...]:
@@ -274,6 +285,7 @@ def _forest(ours: pd.DataFrame, metric: str) -> dict[str, Any]:
     return {
         "rows": [{**asdict(each), "df": each.freedom, "brief": name} for each, name in zip(rows, names, strict=True)],
         "about": about,
+        "how": HOW[ours["interval"].iloc[0] if "interval" in ours else "seeds"],
     }
 
 
@@ -293,7 +305,11 @@ def _axes(ours: pd.DataFrame, metric: str) -> dict[str, Any] | None:
     return {
         "axes": [asdict(axis) for axis in found],
         "runs": list(scored["run_id"]),
-        "score": {"name": title(metric), "values": scored[metric].astype(float).tolist()},
+        "score": {
+            "name": title(metric),
+            "values": scored[metric].astype(float).tolist(),
+            "lower": metric_of(metric).lower_is_better,
+        },
     }
 
 

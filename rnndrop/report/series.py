@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rnndrop.config.metrics import mode_of
+from rnndrop.config.metrics import metric_of, mode_of
 from rnndrop.config.tasks import score, task_by_metric, task_of_row
 from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError
@@ -40,7 +40,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Difference:
-    """A group's change from the baseline in per cent, its bounds, Holm's p and the degrees of freedom."""
+    """A group's change from the baseline in per cent, its bounds, Holm's p, the degrees of freedom; whether a gain."""
 
     label: str
     change: float
@@ -48,6 +48,7 @@ class Difference:
     high: float
     p: float
     df: float
+    gain: bool
 
     @property
     def freedom(self) -> str:
@@ -241,7 +242,8 @@ def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
         raise RequestError("A forest plot needs a baseline: --baseline none")
     table = _compared(table)
     percent = [100 * table[name].astype(float) for name in ("change", "change_low", "change_high")]
-    columns = (*percent, table["p_holm"], table["df"].astype(float))
+    sign = 1 if metric_of(metric).lower_is_better else -1
+    columns = (*percent, table["p_holm"], table["df"].astype(float), sign * percent[0] < 0)
     found = [Difference(*row) for row in zip(labels(table), *columns, strict=True)]
     found = [each for each in found if not math.isnan(each.change)]
     if not found:
@@ -249,7 +251,7 @@ def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
         raise RequestError(
             f"No row has a change of {metric} in per cent: it needs scores above 0, also of the baseline.{more}"
         )
-    return sorted(found, key=lambda each: each.change)
+    return sorted(found, key=lambda each: sign * each.change)
 
 
 def _compared(table: pd.DataFrame) -> pd.DataFrame:

@@ -17,10 +17,10 @@ from rnndrop.config.compose import compose
 from rnndrop.config.schema import Config, own_code
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus
-from rnndrop.tasks.base import task_named
+from rnndrop.tasks.base import checked
 from rnndrop.training.optimizer import Update
 from rnndrop.training.seeding import generator
-from rnndrop.training.trainer import Step
+from rnndrop.training.trainer import Step, number
 
 STEPS = 1000  # on the batch, at most
 LEARNED = 0.05  # of the first loss: below that the batch has been learned by heart
@@ -59,9 +59,8 @@ class _Stepping:
         own_code(config)
         self.device = environment.device(config.trainer.device)
         environment.check_precision(config.trainer.precision, self.device, config.model.cell)
-        task = task_named(config.task)
         corpus, _ = load_corpus(config.data)
-        task.check(corpus, config, self.device)
+        task = checked(config, corpus, self.device)
         model = task.build(config, corpus, self.device).train()
         self.update = Update(model, config.trainer)
         masks = generator(config.seed_of("masks"), "masks", self.device)
@@ -84,7 +83,10 @@ class _Stepping:
         self.spent["backward"] += backward - forward
         self.spent["update"] += self._now() - backward
         self.row += taken.rows
-        return taken
+        loss = number(taken.loss, "the loss of a step")
+        return taken._replace(
+            loss=loss, targets=int(taken.targets), tokens=int(taken.tokens), rows=int(taken.rows)
+        )
 
     def _now(self) -> float:
         if self.device.type == "cuda":

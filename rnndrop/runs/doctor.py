@@ -19,7 +19,7 @@ from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus
 from rnndrop.store.lock import HELD, held
 from rnndrop.store.progress import Progress, Watching
-from rnndrop.tasks.base import task_named
+from rnndrop.tasks.base import checked
 
 LITTLE = 2**30  # bytes: less free disk than this is worth a complaint
 
@@ -109,10 +109,12 @@ def _step(config: Config) -> str:
 
 
 def _timed_step(config: Config) -> str:
-    task = task_named(config.task)
     corpus, facts = load_corpus(config.data)
-    model = task.build(config, corpus, environment.device(config.trainer.device))
-    short = config.model_copy(update={"trainer": config.trainer.model_copy(update={"epochs": 1})})
+    device = environment.device(config.trainer.device)
+    task = checked(config, corpus, device)
+    model = task.build(config, corpus, device)
+    one = config.trainer.model_copy(update={"epochs": 1, "finetune_epochs": 0})
+    short = config.model_copy(update={"trainer": one})
     training = task.training(short, task.few(corpus, config, 2), model)
     marks = [(time.perf_counter(), 0)]
 

@@ -64,11 +64,12 @@ class Execution:
         """Train, measure, and write the record whatever happens; what led up to a finished record is removed.
 
         `shared`: others may compute on the same GPU; that it has too little memory then is raised, and not recorded.
-        `found` is the record that is there. A finished one stays, with its files, until this run has come to its end.
+        `found` is the record that is there. One that names its files stays, with these, until this run has come to its
+        end.
         """
-        self.shown = found is None or found.status != "finished"
+        self.shown = found is None or not found.files  # else they are those of its record
         tracked, written = Tracked(self.config, self.folder), None
-        every = Observers([observer, tracked])
+        every = Observers([tracked, observer])  # a mistake of the observer's is not the run's
         try:
             with self.stop.listening(), Heartbeat(self.folder, self.blank["overrides"]) as beating:
                 written = self._write(self._train(beating, every, tracked))
@@ -85,10 +86,10 @@ class Execution:
                 raise
             written = self._write(self._record("failed", error=traceback.format_exc()))
         finally:
+            if written is not None and written.status in ("finished", "diverged"):
+                with suppress(RequestError):  # the next command for this run tries again
+                    checkpoint.discard(self.folder)
             every.ended(written)
-        if written.status in ("finished", "diverged"):
-            with suppress(RequestError):  # the next command for this run tries again
-                checkpoint.discard(self.folder)
         return written
 
     def _config(self) -> str:

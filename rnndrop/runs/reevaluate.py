@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from rnndrop.store.ownership import COLUMNS
 from rnndrop.store.records import Record, claimed, locked
 from rnndrop.store.status import find
 from rnndrop.tasks.base import task_named
+
+log = logging.getLogger("rnndrop")
 
 
 def finished(folder: Path) -> tuple[Record, Config]:
@@ -82,6 +85,8 @@ def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda wha
         pass
     record, own, model, corpus = load(folder, device=device_of(overrides))
     config = evaluated(own, overrides)
+    for line in config.idle_samples:
+        log.warning(line)
     with environment.computing(config.trainer), heard(told):
         found = task_named(config.task).measure(model, config, corpus, asked(config))
     for name in COLUMNS:
@@ -113,7 +118,11 @@ def device_of(overrides: Sequence[str]) -> str | None:
 
 
 def evaluated(config: Config, overrides: Sequence[str]) -> Config:
-    """A run's configuration with another evaluation, columns and window its own unless said. Raises RequestError."""
+    """A run's configuration with another evaluation, columns, window and device its own unless said.
+
+    Raises RequestError.
+    """
     own = [f"evaluation.{name}={getattr(config.evaluation, name)}" for name in COLUMNS]
     evaluation = compose([*own, *overrides]).evaluation
-    return checked(config.model_copy(update={"evaluation": evaluation}).model_dump(mode="json"))
+    trainer = config.trainer.model_copy(update={"device": device_of(overrides) or config.trainer.device})
+    return checked(config.model_copy(update={"evaluation": evaluation, "trainer": trainer}).model_dump(mode="json"))

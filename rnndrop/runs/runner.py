@@ -9,12 +9,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from rnndrop.config.corpora import corpus_named
 from rnndrop.config.metrics import MEASURED
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.own import held
 from rnndrop.runs import environment
 from rnndrop.runs.execution import Execution
+from rnndrop.runs.loading import check_same
 from rnndrop.runs.signals import Interrupted
 from rnndrop.runs.watched import Watched
 from rnndrop.store import checkpoint, files, heartbeat, records
@@ -53,6 +55,8 @@ def run_one(
     with suppress(files.DamagedRecordError):  # kept aside below
         known = records.own_record(folder, owned)
     answered = not force and known is not None and records.settles(known, settled)
+    if answered and known and known.data and corpus_named(config.data.name).of_python:
+        check_same(config, folder, known)  # the run id does not say which text it was
     done = answered and known is not None and not unmeasured(config, known) and not _to_claim(config, known, folder)
     if done and known and records.whole(folder) and not checkpoint.paths(folder):
         return _answer(config, folder, known)  # needs neither the corpus nor a folder that can be written

@@ -70,6 +70,8 @@ def export(runs: Iterable[Standing], path: Path, weights: bool) -> Exported:
                     continue
                 try:
                     name, time, contents = _snapshot(run, weights)
+                    if f"{name}/{RECORD}" in sums:
+                        raise DamagedRecordError(f"an archive has one place for {name}, and another run is there")
                 except (DamagedRecordError, UnreadableError) as problem:
                     done.damaged.append(f"{run.folder}: {_reason(problem)}")
                     continue
@@ -112,6 +114,10 @@ def _snapshot(run: Standing, weights: bool) -> tuple[str, int, dict[str, bytes]]
         if own is not None and not record.names(part, own):
             raise DamagedRecordError(f"{part} does not have the sha256 that the record names")
         if own is not None:
+            try:
+                _CHECKS[part](own)  # else the whole archive would be refused
+            except ValueError as problem:
+                raise DamagedRecordError(str(problem)) from None
             found[part] = own
     return name, max(0, time), found
 
@@ -290,7 +296,7 @@ def _read(file: BinaryIO, member: Member) -> bytes:
 def _check_config(content: bytes) -> None:
     try:
         tree = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except Exception:  # a tag makes PyYAML raise nearly anything: KeyError, IndexError, AttributeError
         tree = None
     if not isinstance(tree, dict):
         raise ValueError(f"{CONFIG} holds no settings")
@@ -307,7 +313,7 @@ def _check_history(content: bytes) -> None:
 def _check_nll(content: bytes) -> None:
     try:
         blocks = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, MemoryError):  # of a header that claims more than there is
         blocks = None
     if not (isinstance(blocks, np.ndarray) and blocks.ndim == 2 and len(blocks) == 2):
         raise ValueError(f"{TEST_NLL} holds no array of two rows")
@@ -331,11 +337,21 @@ def _bring(file: BinaryIO, run: Packed, folder: Path) -> tuple[str, str]:
         outcome, reason, parts = _compared(run, folder)
         contents = {name: _read(file, run.members[name]) for name in parts if name != RECORD}
         if RECORD in parts:
-            records.place(folder, run.content, contents, run.members[RECORD].time)
+            records.place(folder, run.content, contents, run.members[RECORD].time, _still_there(run, folder))
         else:
             for name, content in contents.items():
                 files.write_atomically(folder / name, content)
     return outcome, reason
+
+
+def _still_there(run: Packed, folder: Path) -> list[str]:
+    """The files that the record names, and the archive lacks, that the folder holds: its weights, most often."""
+    there = []
+    for name in run.record.files.keys() - run.members.keys():
+        with suppress(DamagedRecordError, UnreadableError):
+            if run.record.names(name, files.read_file(folder / name) or b""):
+                there.append(name)
+    return there
 
 
 def _compared(run: Packed, folder: Path) -> tuple[str, str, list[str]]:

@@ -177,16 +177,22 @@ def write_whole(folder: Path, record: Record, outputs: Mapping[str, str | bytes]
     place(folder, record.to_json().encode(), contents)
 
 
-def place(folder: Path, record: bytes, outputs: Mapping[str, bytes], written: float | None = None) -> None:
+def place(
+    folder: Path,
+    record: bytes,
+    outputs: Mapping[str, bytes],
+    written: float | None = None,
+    kept: Collection[str] = (),
+) -> None:
     """Put a record and its files, those of `OUTPUTS` that it has, in the place of what a folder holds; hold its lock.
 
     Everything is first written beside the old files, the record last. From there on a crash changes nothing any more:
     the next process that locks the folder moves what is left. Until then the old files stay as they are. `written`:
-    the time of the record's file, where it is not now.
+    the time of the record's file, where it is not now. `kept`: files of the folder that the record names too.
     """
     _exchange(folder, record, outputs, written)
     for name in OUTPUTS:
-        if name not in outputs:
+        if name not in outputs and name not in kept:
             with suppress(OSError):  # what is left means nothing beside this record
                 (folder / name).unlink(missing_ok=True)
 
@@ -334,7 +340,7 @@ def label_of(folder: Path) -> str | None:
     """The label under which a run was last begun, empty where it has none; None where that cannot be read."""
     import yaml
 
-    with suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
+    with suppress(Exception):  # a tag makes PyYAML raise nearly anything
         text = (folder / CONFIG).read_text(encoding="utf-8")
         return str(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("label") or "")
     return None
@@ -436,21 +442,21 @@ def may_be_there(path: str) -> bool:
     return True
 
 
-def best(copies: Sequence[tuple[Record, Path, int]]) -> int:
-    """Which of the records of one run and seed counts, each with its folder and how deep that lies.
+def best(copies: Sequence[tuple[Record, Path]]) -> int:
+    """Which of the records of one run and seed counts, each with its folder.
 
-    A finished one, else a diverged one (`worth`); of several one that lies at its own place, then the one that was
-    written last. Copies that say the same are as old as the oldest of them.
+    A finished one, else a diverged one (`worth`); of several one that lies in RUN_ID/seed-N, then the one that was
+    written last. Copies that say the same are as old as the oldest of them; of these the one least deep.
     """
     if len(copies) == 1:
         return 0
-    times = [_written(folder) for _, folder, _ in copies]
+    times = [_written(folder) for _, folder in copies]
 
-    def rank(number: int) -> tuple[int, bool, int, float, str]:
-        record, folder, depth = copies[number]
+    def rank(number: int) -> tuple[int, bool, float, int, str]:
+        record, folder = copies[number]
         at_home = (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
-        time = min(time for time, (other, *_) in zip(times, copies, strict=True) if other == record)
-        return worth(record), not at_home, depth, -time, str(folder)
+        time = min(time for time, (other, _) in zip(times, copies, strict=True) if other == record)
+        return worth(record), not at_home, -time, len(folder.parts), str(folder)
 
     return min(range(len(copies)), key=rank)
 

@@ -120,7 +120,17 @@ def standings(folders: Iterable[Path], look: Callable[[Path], Standing] | None =
     found: dict[tuple[str, str], list[Standing]] = {}
     for each in map(look, folders):
         found.setdefault(each.key, []).append(each)
-    return [copies[0] if len(copies) == 1 else _best(copies) for copies in found.values()]
+    return [run for copies in found.values() for run in ([*copies] if len(copies) == 1 else _of_copies(copies))]
+
+
+def _of_copies(copies: list[Standing]) -> list[Standing]:
+    """One for each corpus: `data=pydoc` is another text in another Python. What has no record may be of any."""
+    corpora: dict[str, list[Standing]] = {}
+    unread: list[Standing] = []
+    for each in copies:
+        sha = each.record.data.get("sha256") if each.record else None
+        (corpora.setdefault(sha, []) if sha else unread).append(each)
+    return [_best(own) for own in corpora.values()] if len(corpora) > 1 else [_best(copies)]
 
 
 def _best(copies: list[Standing]) -> Standing:
@@ -128,9 +138,7 @@ def _best(copies: list[Standing]) -> Standing:
     recorded = {number: each.record for number, each in enumerate(copies) if each.record}
     if not recorded:
         return min(copies, key=lambda each: (len(each.folder.parts), str(each.folder)))
-    places = [copies[number].folder for number in recorded]
-    rows = zip(recorded.values(), places, (len(place.parts) for place in places), strict=True)
-    return copies[list(recorded)[best(list(rows))]]
+    return copies[list(recorded)[best([(record, copies[number].folder) for number, record in recorded.items()])]]
 
 
 class Looker:

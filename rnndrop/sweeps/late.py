@@ -8,7 +8,7 @@ from pathlib import Path
 from rnndrop.config.identity import asked, former, key_of
 from rnndrop.errors import RequestError
 from rnndrop.runs.loading import check_same
-from rnndrop.runs.reevaluate import device_of, evaluated, finished, requested
+from rnndrop.runs.reevaluate import evaluated, finished, requested
 from rnndrop.store import records
 from rnndrop.store.ownership import folder_of
 from rnndrop.sweeps.scheduler import Job, survey
@@ -33,9 +33,7 @@ def to_measure(folder: Path, overrides: Sequence[str]) -> Job:
     """
     folder = folder if len(folder.parts) > 1 else folder.absolute()  # of `seed-0` the parents are unknown
     record, config = finished(folder)
-    config = evaluated(config, overrides)
-    trainer = config.trainer.model_copy(update={"device": device_of(overrides) or config.trainer.device})
-    config = config.model_copy(update={"output": str(folder.parent.parent), "trainer": trainer})
+    config = evaluated(config, overrides).model_copy(update={"output": str(folder.parent.parent)})
     job = Job(record.overrides, config, folder, f"{folder.parent.name}/{folder.name}")
     if folder_of(config) == folder:
         survey(job)

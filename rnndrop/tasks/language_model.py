@@ -104,8 +104,11 @@ class Windows:
         with model.drawing(self.generator):
             top, state = model.top(inputs, self.memory, masks)
         seen, decoder = model.seen(top, masks), model.decoder_weights(masks)
-        objective = nll_sum(seen, *decoder, targets, settings.adversarial_softmax)
-        loss = token_nll(seen, *decoder, targets).sum() if settings.adversarial_softmax else objective
+        if adversary := settings.adversarial_softmax:
+            objective = nll_sum(seen, *decoder, targets, adversary, model.decoder_rows(masks).detach())
+            loss = token_nll(seen, *decoder, targets).sum()
+        else:
+            loss = objective = nll_sum(seen, *decoder, targets)
         if self.twin is not None:
             first = FirstPass(inputs, targets, self.memory, masks, seen, decoder)
             objective = self.twin.objective(objective, first, *text, epoch)

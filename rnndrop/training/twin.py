@@ -56,7 +56,7 @@ class Twin:
         words: WordNoise | None = None,
     ) -> None:
         self.model, self.settings, self.generator, self.adversary = model, settings, generator, adversary
-        self.own = plan.without(*settings.share)  # what it does not share with the first pass
+        self.whole, self.own = plan, plan.without(*settings.share)  # what it does not share with the first pass
         self.words = words
 
     def objective(self, loss: Tensor, first: FirstPass, inputs: Tensor, targets: Tensor, epoch: float) -> Tensor:
@@ -69,16 +69,17 @@ class Twin:
         if "token" in settings.share:
             inputs, targets = first.inputs, first.targets
         if settings.masks == "own":
-            predict = partial(predicted, model, plan, first.state)
+            predict = partial(predicted, model, self.whole.after(epoch), first.state)  # as at evaluation
             inputs, targets = noised(self.words, plan, inputs, targets, self.generator, predict)
         steps, batch = inputs.shape
         second = self.masks(first.masks, steps, batch, plan)
         features, _ = model.features(inputs, first.state, second)
         weight, bias = model.decoder_weights(second)
+        rows = model.decoder_rows(second).detach() if self.adversary else None
         if settings.loss == "ce":
-            return loss + settings.weight * nll_sum(features, weight, bias, targets, self.adversary)
+            return loss + settings.weight * nll_sum(features, weight, bias, targets, self.adversary, rows)
         if settings.both:
-            loss = (loss + nll_sum(features, weight, bias, targets, self.adversary)) / 2
+            loss = (loss + nll_sum(features, weight, bias, targets, self.adversary, rows)) / 2
         assert settings.loss is not None
         passes = (first.seen, first.decoder[0]), (features, weight)
         return loss + settings.weight * distance_sum(settings.loss, *passes, bias, targets)

@@ -82,7 +82,9 @@ def test_it_is_added_to_the_loss_a_token(loss: str, kind: str) -> None:
     mean = nll_sum(features, *reference.decoder_weights(masks), targets) / (B * T)
     top, _ = reference.top(inputs, reference.initial_state(B), masks)
     lengths = top.square().sum(2).sqrt()
-    lowered = nll_sum(features, *reference.decoder_weights(masks), targets, 0.1) / (B * T)
+    assert reference.decoder is not None
+    whole = top * masks.output, reference.decoder, reference.decoder_bias
+    lowered = nll_sum(*whole, targets, 0.1) / (B * T)
     assert lowered > mean + 0.01
     objective = (
         lowered

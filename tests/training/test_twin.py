@@ -73,8 +73,7 @@ def lowered(z: Tensor, y: Tensor, top: Tensor, masks: Masks, model: LanguageMode
     if share:
         assert model.decoder is not None and masks.output is not None and masks.output.shape[:2] == (1, 1)
         seen = top * masks.output[0, 0]
-        row = model.decoder[y] * (masks.output[0, 0] != 0)  # of the units that are there
-        z = z - F.one_hot(y, V).double() * share * row.norm().detach() * seen.norm()
+        z = z - F.one_hot(y, V).double() * share * model.decoder[y].norm().detach() * seen.norm()
     return -F.softmax(z, 0)[y].log()
 
 

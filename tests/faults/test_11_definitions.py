@@ -1,0 +1,265 @@
+"""Dropouts that were another thing than their name in a corner, and cells and commands that took too much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import rnndrop
+from rnndrop.config.cells import imported
+from rnndrop.config.compose import compose
+from rnndrop.dropout.masks import LayerMasks, draw, draw_masks
+from rnndrop.dropout.plan import Plan, plan
+from rnndrop.dropout.rule import rule
+from rnndrop.errors import RequestError
+from rnndrop.models.encoder import ModelSettings
+from rnndrop.models.language_model import LanguageModel
+from rnndrop.ops.nll import nll_sum
+from rnndrop.preview.mask_view import views
+from rnndrop.recurrent import engine
+from rnndrop.runs import debug, doctor
+from rnndrop.runs.ensemble import ensemble
+from rnndrop.runs.reevaluate import evaluate
+from rnndrop.runs.runner import run_one
+from rnndrop.store import records
+from rnndrop.store.audit import audit
+from rnndrop.store.progress import RunObserver
+from rnndrop.training import twin
+from rnndrop.training.predicted import predicted
+from rnndrop.training.trainer import DivergedError, Step, Training
+from tests.conftest import SMALL, TINY
+
+SAMPLES = ["evaluation.mc.samples=3"]
+
+
+@pytest.mark.parametrize(
+    "asked", [["dropout=none"], ["dropout=word_dropout"], ["dropout=embedding"], ["dropout=h_detach"]]
+)
+def test_11_samples_that_no_mask_tells_apart_are_said_to_be_none(asked: list[str]) -> None:
+    (line,) = compose([*asked, *SAMPLES]).without_effect
+    assert "evaluation.mc.samples=3 does nothing here" in line
+    assert ("evaluation.mc.embedding=true" in line) == (asked == ["dropout=embedding"])
+    assert not compose(asked).without_effect
+
+
+def test_11_of_samples_with_masks_nothing_is_said() -> None:
+    assert not compose(["dropout=variational", *SAMPLES]).without_effect
+    assert not compose(["dropout=embedding", *SAMPLES, "evaluation.mc.embedding=true"]).without_effect
+
+
+@pytest.mark.parametrize(("until", "finetune", "idle"), [(2, 0, True), (3, 0, True), (1.5, 0, False), (2, 1, False)])
+def test_11_a_dropout_that_begins_after_training_is_named(until: float, finetune: int, idle: bool) -> None:
+    late = ["kind=locked", "p=0.9", "schedule=late", f"until={until}"]
+    asked = [*(f"dropout.input.{each}" for each in late), "trainer.epochs=2", f"trainer.finetune_epochs={finetune}"]
+    lines = compose(asked).without_effect
+    assert [f"begins after epoch {until:g}, and training has 2" in line for line in lines] == [True] * idle
+
+
+@pytest.mark.parametrize("p", [0.95, 0.97])
+def test_11_noise_without_holes_has_none(p: float) -> None:
+    own, lengths = rule("cell", "locked", p, noise="dirichlet"), {"time": 5, "batch": 50, "feature": 200}
+    mask = draw(own, lengths, torch.Generator().manual_seed(0), torch.float32)
+    assert (mask > 0).all() and mask.mean().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_11_the_preview_of_dirichlet_noise_has_the_spread_of_the_whole_mask() -> None:
+    asked = ["dropout.input.kind=locked", "dropout.input.p=0.95", "dropout.input.noise=dirichlet", "model.hidden=200"]
+    (view,) = views(compose(asked), 0)
+    assert "mean 1.00, std 0.00" not in view.summary
+    tiles = torch.stack([torch.from_numpy(tile) for tile in view.tiles.values()])
+    assert tiles.std() > 1  # sqrt(.95/.05) = 4.4 of all 200
+
+
+def test_11_the_preview_keeps_the_layer_that_always_runs() -> None:
+    layers = ["dropout.layer.kind=layer_drop", "dropout.layer.p=0.9", "model.hidden=200", "model.layers=3"]
+    for seed in range(5):
+        (view,) = views(compose([*layers, "model.embedding=100"]), seed)
+        (tile,) = view.tiles.values()
+        kept = tile if view.rows == "layer" else tile.T
+        assert (kept[0] == 1).all()
+
+
+def test_11_what_is_wrong_with_a_further_rule_is_said_of_it() -> None:
+    first = ["dropout.input.kind=locked", "dropout.input.p=.3"]
+    with pytest.raises(RequestError, match=r"dropout\.input\.also\.0\.kind=word has no meaning"):
+        compose([*first, "dropout.input.also=[{kind: word, p: 0.1}]"])
+    with pytest.raises(RequestError, match=r"dropout\.input\.also\.1\.p=1\.5 is not a rate"):
+        compose([*first, "dropout.input.also=[{kind: naive, p: 0.1}, {kind: naive, p: 1.5}]"])
+
+
+@pytest.mark.parametrize("share", ["", "cell"])
+def test_11_a_twin_samples_its_words_from_the_whole_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: str
+) -> None:
+    """Zoneout acts at evaluation, which the words of `sampled` are predicted as, whoever draws its masks."""
+    monkeypatch.chdir(tmp_path)
+    seen: list[Plan] = []
+
+    def watched(model: LanguageModel, own: Plan, *rest: Any) -> Any:
+        seen.append(own)
+        return predicted(model, own, *rest)
+
+    monkeypatch.setattr(twin, "predicted", watched)
+    asked = ["dropout.token.kind=sampled", "dropout.token.p=.5", "dropout.cell.kind=zoneout", "dropout.cell.p=.9"]
+    rnndrop.run([*SMALL, *asked, "twin=r_drop", f"twin.share=[{share}]", "output=rr"])
+    assert seen and all(any(own.at("cell")) and next(iter(own.at("cell"))).p == 0.9 for own in seen)
+
+
+def test_11_the_adversary_moves_the_whole_row_also_where_units_are_left_out() -> None:
+    model = LanguageModel(ModelSettings("lstm", 30, 1, None, False), 7).double()
+    model.initialize(0.5, torch.Generator().manual_seed(0))
+    own = plan({"output": {"kind": "shared", "p": 0.5}})
+    masks = draw_masks(own, model.sizes, 4, 3, torch.Generator().manual_seed(1), torch.float64)
+    top = torch.randn(4, 3, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    targets = torch.randint(7, (4, 3), generator=torch.Generator().manual_seed(3))
+    assert masks.output is not None and model.decoder is not None
+    left_out = nll_sum(model.seen(top, masks), *model.decoder_weights(masks), targets, 0.5, model.decoder_rows(masks))
+    whole = nll_sum(top * masks.output, model.decoder, model.decoder_bias, targets, 0.5)
+    assert left_out.item() == pytest.approx(whole.item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "rnn"])
+def test_11_a_layer_without_masks_goes_on_as_it_began(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    """On a GPU, where a GRU with a state of its own would leave the library after the first window."""
+    ways, way = [], engine._way
+
+    def on_gpu(spec: Any, masks: LayerMasks, device: torch.device, apart: bool = False) -> str:
+        ways.append(way(spec, masks, torch.device("cuda"), apart))
+        return way(spec, masks, device, apart)
+
+    monkeypatch.setattr(engine, "_way", on_gpu)
+    model = LanguageModel(ModelSettings(cell, 6, 2, None, False), 7)
+    masks = draw_masks(plan({"input": {"kind": "locked", "p": 0.5}}), model.sizes, 3, 2, torch.Generator())
+    state = model.initial_state(2)
+    for _ in range(3):
+        _, state = model.top(torch.zeros(3, 2, dtype=torch.long), state, masks)
+    assert ways == ["library"] * 6
+
+
+ROWS = {
+    "CellSpec('x', __name__, gates='fn', late=1)": "has no function late",
+    "CellSpec('x', __name__, gates='fn', late=2)": "late=2 is not some of its gates",
+    "CellSpec('x', __name__, gates='fn', linear=True, memories=2)": "memories has no meaning with linear=True",
+    "CellSpec('x', __name__, gates='fn', diagonals=1)": "diagonals has a meaning with linear=True alone",
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_11_a_contradictory_cell_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"mine_{abs(hash(row))}"
+    (tmp_path / f"{name}.py").write_text(
+        f"from rnndrop.config.cells import CellSpec\ndef step(*_): ...\ndef terms(*_): ...\nROW = {row}\n"
+    )
+    with pytest.raises(RequestError, match=ROWS[row]):
+        imported(f"{name}:ROW")
+
+
+def test_11_a_step_that_forgets_a_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "forgets.py").write_text(
+        "from rnndrop.config.cells import CellSpec\nROW = CellSpec('x', __name__, gates='fn', memories=2)\n"
+        "def step(x, h, memory, masks): return memory[0], memory[:1]\n"
+    )
+    record = rnndrop.run([*SMALL, "model.cell=forgets:ROW", "output=rr"])
+    assert record.error and "its step returns 1 memories, and its row says 2" in record.error
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run whose record says that it was trained on a GPU that is not here."""
+    monkeypatch.chdir(tmp_path)
+    record = rnndrop.run([*SMALL, "dropout=variational", "output=rr"])
+    folder = tmp_path / "rr" / record.run_id / "seed-0"
+    tree = json.loads((folder / records.RECORD).read_text())
+    tree["config"]["trainer"]["device"] = "cuda:1"
+    tree.pop("sha256", None)
+    (folder / records.RECORD).write_text(json.dumps(tree))
+    return folder
+
+
+def test_11_a_run_of_a_gpu_is_evaluated_where_one_says(there: Path) -> None:
+    assert evaluate(there, [*SAMPLES, "trainer.device=cpu"]).metrics["test_perplexity_mc"] > 1
+    assert ensemble([there], ["trainer.device=cpu"]).mean["test"] > 1
+
+
+def test_11_doctor_takes_two_steps_whatever_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[Training] = []
+    step = Training._step
+
+    def counted(own: Training, *rest: Any) -> Any:
+        steps.append(own)
+        return step(own, *rest)
+
+    monkeypatch.setattr(Training, "_step", counted)
+    (found,) = (each for each in doctor.examine(compose([*TINY, "trainer.finetune_epochs=40"])) if each.name == "step")
+    assert found.sound and len(steps) == 2
+
+
+def test_11_doctor_refuses_what_a_run_refuses() -> None:
+    asked = [*TINY, "dropout.token.kind=unk", "dropout.token.p=.2"]
+    (found,) = (each for each in doctor.examine(compose(asked)) if each.name == "step")
+    assert not found.sound and "<unk>" in found.detail
+
+
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_11_no_checkpoint_comes_after_infinite_seconds(value: str) -> None:
+    with pytest.raises(RequestError, match=r"trainer\.checkpoint_seconds"):
+        compose([f"trainer.checkpoint_seconds={value}"])
+
+
+def test_11_a_diverged_record_keeps_its_files_until_the_next_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = compose([*TINY, "trainer.epochs=3", "output=rr"])
+
+    class After(RunObserver):
+        def __init__(self, error: BaseException) -> None:
+            self.error, self.epochs = error, 0
+
+        def evaluated(self, progress: Any) -> None:
+            self.epochs += 1
+            if self.epochs == 2:
+                raise self.error
+
+    assert run_one(config, [], After(DivergedError(2, 1e9, "nats"))).status == "diverged"
+    with pytest.raises(SystemExit):  # as a kill: nothing is written any more
+        run_one(config, [], After(SystemExit(9)), settled=("finished",))
+    (verdict,) = audit("rr")
+    assert verdict.state == "sound"
+
+
+def test_11_an_observer_that_fails_at_the_end_hides_nothing_from_a_tracker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Fails(RunObserver):
+        def ended(self, record: Any) -> None:
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        rnndrop.run([*SMALL, "tracker=[tensorboard]", "output=rr"], Fails())
+    (folder,) = Path("rr").glob("*/seed-0")
+    assert not list(folder.glob("checkpoint-*"))
+    events = b"".join(path.read_bytes() for path in folder.rglob("events*"))
+    assert b"test_perplexity" in events
+
+
+def test_11_debug_gives_numbers_of_a_task_that_gives_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rnndrop.tasks.language_model import Windows
+
+    take = Windows.take
+
+    def tensors(own: Windows, row: int) -> Step:
+        taken = take(own, row)
+        return taken._replace(loss=torch.tensor(taken.loss), targets=torch.tensor(taken.targets))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Windows, "take", tensors)
+    found = debug.one_batch(compose(TINY))
+    assert json.dumps([found.first, found.last, found.targets])
