@@ -33,13 +33,18 @@ def _text(measured: Sequence[Effect]) -> str:
     from tabulate import tabulate
 
     header = ("", "rule", "seeds", "test", "difference", "95 % (Welch)", "df")
-    return str(tabulate([_cells(effect) for effect in measured], header, disable_numparse=True))
+    lines = [_cells(effect, baseline=not at) for at, effect in enumerate(measured)]
+    return str(tabulate(lines, header, disable_numparse=True))
 
 
-def _cells(effect: Effect) -> tuple[str, ...]:
+def _cells(effect: Effect, baseline: bool) -> tuple[str, ...]:
     """A line of the table."""
     shown = (effect.variant, effect.rule, str(effect.n), "" if effect.test is None else number(effect.test))
-    if effect.percent is None:
-        return *shown, "" if effect.test is None or effect.difference is not None else "baseline", "", ""
+    if baseline:
+        return *shown, "baseline", "", ""
+    if effect.difference is None:
+        return *shown, "" if effect.test is None else "no baseline", "", ""
+    if effect.percent is None:  # of scores that are not above 0
+        return *shown, f"{effect.difference:+.4g} (no ratio)", "", ""
     bounds = "" if effect.low is None or effect.high is None else f"[{effect.low:+.1f}, {effect.high:+.1f}]"
     return *shown, f"{effect.percent:+.1f} %", bounds, "" if effect.df is None else f"{effect.df:.1f}"

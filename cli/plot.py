@@ -33,11 +33,14 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
         raise unknown("metric", metric, columns())
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
+    if kind == "trials":
+        _draw(kind, (None, None, ""), {"found": searches(path)}, output, inches, font)
+        return 0
     runs, _ = load([path], conditions, span)
     for line in [] if hide_failed else failures(runs):
         print(line, file=sys.stderr)
     count = len(runs)
-    found = decisions([path], runs) if kind == "decisions" else searches(path) if kind == "trials" else []
+    found = decisions([path], runs) if kind == "decisions" else []
     runs = runs[runs["status"] == "finished"]
     if runs.empty:
         raise RequestError(f"None of the {count} runs in {path} has finished.")
@@ -49,19 +52,24 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
     metric = metric or f"test_{tasks(runs)[0].metric}"
     table = compare(runs, metric, (baseline or "none") if kind == "forest" else None)
     options: dict[str, Any] = {"location": location} if kind == "rates" else {}
-    if kind in ("decisions", "trials"):
+    if kind == "decisions":
         options = {"found": found}
+    _draw(kind, (table, runs, metric), options, output, inches, font)
+    return 0
+
+
+def _draw(kind: Drawing, of: tuple[Any, Any, str], options: dict[str, Any], output: str | None,
+          inches: float | None, font: float | None) -> None:  # fmt: skip
+    """Draw `of` a table, its runs and a metric; the searches of a folder need none of these."""
     if output is None:
         from rnndrop.report.terminal import DRAWINGS
 
-        show(DRAWINGS[kind](table, runs, metric, terminal.width(), terminal.colours(), **options))
+        show(DRAWINGS[kind](*of, terminal.width(), terminal.colours(), **options))
     else:
         from rnndrop.report.figures import PLOTS, Page, save
 
-        page = Page(inches, font or Page.font)
-        save(PLOTS[kind](table, runs, metric, page=page, **options), Path(output))
+        save(PLOTS[kind](*of, page=Page(inches, font or Page.font), **options), Path(output))
         print(output)
-    return 0
 
 
 UNITS = {"in": 1, "cm": 1 / 2.54, "mm": 1 / 25.4, "pt": 1 / 72.27}

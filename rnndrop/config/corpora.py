@@ -26,7 +26,8 @@ class CorpusSpec:
 
     `module` has `load(settings)`, which takes the settings of `data` and returns what its `task` reads; or it is
     `function` that does. `files`: of `FILES` those that it reads. `cut`: when `data.split` says how it is parted.
-    `fixed_vocabulary`: rare words cannot be made `<unk>`. `of_python`: another Python may have another text.
+    `fixed_vocabulary`: rare words cannot be made `<unk>`. `of_python`: another Python may bring another text.
+    `rooted`: its files are published, and `data.root` says where they lie.
     """
 
     name: str
@@ -36,6 +37,7 @@ class CorpusSpec:
     cut: Literal["never", "always", "one file"] = "never"
     fixed_vocabulary: bool = False
     of_python: bool = False
+    rooted: bool = False
     function: Callable[[Any], Any] | None = None
     source: str = ""  # of the user's own, the sha256 of its file
     file: Path | None = None  # and that file
@@ -54,13 +56,21 @@ def _table(*rows: CorpusSpec) -> dict[str, CorpusSpec]:
 CORPORA = _table(
     CorpusSpec("synthetic", "language_model", "rnndrop.data.synthetic", fixed_vocabulary=True),
     CorpusSpec("pydoc", "language_model", "rnndrop.data.pydoc", of_python=True),
-    CorpusSpec("ptb", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
-    CorpusSpec("wikitext2", "language_model", "rnndrop.data.published", fixed_vocabulary=True),
+    CorpusSpec("ptb", "language_model", "rnndrop.data.published", fixed_vocabulary=True, rooted=True),
+    CorpusSpec("wikitext2", "language_model", "rnndrop.data.published", fixed_vocabulary=True, rooted=True),
     CorpusSpec("text", "language_model", "rnndrop.data.text", files=FILES, cut="one file"),
-    CorpusSpec("movie_reviews", "sentiment", "rnndrop.data.movie_reviews", cut="always"),
+    CorpusSpec("movie_reviews", "sentiment", "rnndrop.data.movie_reviews", cut="always", rooted=True),
     CorpusSpec("reviews", "sentiment", "rnndrop.data.movie_reviews", files=("file",), cut="always"),
 )
 """A new corpus is one row here, a module, and `conf/data/NAME.yaml`."""
+
+USUAL_SPLIT = (0.8, 0.1, 0.1)
+"""What `data.split` is unless a corpus has another one."""
+
+
+def cuts(corpus: CorpusSpec, file: str | None) -> bool:
+    """Whether `data.split` parts this corpus."""
+    return corpus.cut == "always" or (corpus.cut == "one file" and bool(file))
 
 
 def corpus_named(name: str) -> CorpusSpec:

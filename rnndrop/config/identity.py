@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rnndrop.config import cells, corpora, modules, tasks
 from rnndrop.config.cells import CELLS
-from rnndrop.config.corpora import CORPORA, FILES, CorpusSpec
+from rnndrop.config.corpora import CORPORA, FILES
 from rnndrop.config.tasks import TASKS
 from rnndrop.dropout.plan import rules_at
 from rnndrop.dropout.rule import EXTRAS, LOCATIONS, Rule
@@ -53,15 +53,10 @@ _IDLE: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "trainer.decay_after": lambda s: s["trainer.decay"] == 1,
     "trainer.scaled_decay": lambda s: s["trainer.weight_decay"] == 0 or s["trainer.optimizer"] == "adamw",
     **dict.fromkeys(("model.cell", "trainer.init"), lambda s: s["model.module"] is not None),
-    "data.split": lambda s: not _cuts(CORPORA[s["data.name"]], s["data.file"]),
+    "data.split": lambda s: not corpora.cuts(CORPORA[s["data.name"]], s["data.file"]),
     **{f"twin.{name}": lambda s: s["twin.loss"] is None for name in ("weight", "masks", "share", "alone", "both")},
     **{f"data.{name}": lambda s: not CORPORA[s["data.name"]].files for name in FILES},
 }
-
-
-def _cuts(corpus: CorpusSpec, file: str | None) -> bool:
-    """Whether `data.split` parts this corpus."""
-    return corpus.cut == "always" or (corpus.cut == "one file" and bool(file))
 
 
 @dataclass(frozen=True)
@@ -450,6 +445,6 @@ def content_hash(name: str) -> str:
             there = sorted(each for each in _below(path) if each.is_file())
             content = "\n".join(f"{each.relative_to(path)} {sha256_of(each)}" for each in there)
             return hashlib.sha256(content.encode()).hexdigest()
-        return sha256_of(path)
+        return sha256_of(path) if path.is_file() else name  # a pipe can be read once
     except (OSError, ValueError):
         return name

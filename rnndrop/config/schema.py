@@ -640,8 +640,22 @@ class Config(Settings):
     @property
     def without_effect(self) -> list[str]:
         """A line for each rule, part of the twin, or way of evaluating that does nothing in this model, and why."""
-        idle = [*self._idle_model, *self._idle_rules, *self._late_rules, *self._lone_gates, *self.idle_samples]
+        of_rules = [*self._idle_rules, *self._late_rules, *self._lone_gates]
+        idle = [*self._idle_data, *self._idle_model, *of_rules, *self.idle_samples]
         return [*idle, *_idle_twin(self.twin, self.twin_plan)]
+
+    @property
+    def _idle_data(self) -> list[str]:
+        """Of settings that are for other corpora of ours; what one of the user's own reads is not known."""
+        if (corpus := corpora.CORPORA.get(self.data.name)) is None:
+            return []
+        given = {"root": self.data.root is not None, "split": tuple(self.data.split) != corpora.USUAL_SPLIT}
+        read = {"root": corpus.rooted, "split": corpora.cuts(corpus, self.data.file)}
+        return [
+            f"data.{name} does nothing here: data={corpus.name} does not read it."
+            for name in given
+            if given[name] and not read[name]
+        ]
 
     @property
     def idle_samples(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def _of_users(source: CorpusSpec, settings: Any) -> Any:
         raise raised(SETTING, source.name, source.file, error) from None
     if wrong := _wrong(found, _TYPES[source.task]) if source.task in _TYPES else "":
         raise RequestError(f"{SETTING}={source.name}: what {source.file} loads is no corpus: {wrong}.")
-    return found
+    return _signed(found) if isinstance(found, Corpus) else found
 
 
 _TYPES: dict[str, type] = {"language_model": Corpus, "sentiment": Reviews}
@@ -56,6 +57,15 @@ def _wrong(found: Any, kind: type) -> str:
     if not isinstance(found, kind):
         return f"it is of type {type(found).__name__}, not {kind.__module__}.{kind.__name__}"
     return _unreadable(found) if isinstance(found, Corpus) else ""
+
+
+def _signed(found: Corpus) -> Corpus:
+    """The corpus with ids that can be negative, as padding is: files of tokens often hold uint16."""
+    streams = [found.split(name) for name in SPLITS]
+    if all(ids.dtype.kind == "i" for ids in streams):
+        return found
+    train, valid, test = (ids.astype(np.int64) for ids in streams)
+    return replace(found, train=train, valid=valid, test=test)
 
 
 def _unreadable(found: Corpus) -> str:

@@ -40,15 +40,21 @@ class Text:
         Where it has no `\n` at all, `\r` ends its lines.
         """
         ends = dict.fromkeys("\n\r", 0)
-        blank, nul, first, last = True, False, "", ""
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise RequestError(f"{path} is a pipe or a device. Write it to a file first: it is read several times.")
+        blank, nul, size, first, last = True, 0, 0, "", ""
         for block in _decoded(path):
             blank = blank and block.isspace()
-            nul = nul or "\0" in block
+            nul, size = nul + block.count("\0"), size + len(block)
             first, last = first or block[0], block[-1]
             for end in ends:
                 ends[end] += block.count(end)
         if blank:
             raise RequestError(f"{path} is empty.")
+        if 0 < 4 * nul < size:
+            raise RequestError(
+                f"{path} holds {nul} NUL characters. Take them out first: tr -d '\\000' < {path} > clean.txt"
+            )
         if nul:
             kind = "UTF-16BE" if first == "\0" else "UTF-16LE"
             raise RequestError(f"{path} holds NUL characters, as {kind} does. {_convert(path, kind)}")

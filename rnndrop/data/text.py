@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rnndrop.config.corpora import USUAL_SPLIT
 from rnndrop.data.assemble import assemble
 from rnndrop.data.corpus import SPLITS, Corpus
 from rnndrop.data.files import Text
@@ -18,7 +19,6 @@ from rnndrop.data.vocabulary import EOS, tokens_in
 from rnndrop.errors import RequestError
 from rnndrop.paths import path_of, sha256_of
 
-DEFAULT_SPLIT = (0.8, 0.1, 0.1)
 EMPTY = 0.05  # a share of <eos> that follow another from which on it is named: no published corpus has any
 Item = TypeVar("Item")
 
@@ -94,7 +94,7 @@ def _parts(settings: Any) -> list[Tokens]:
     if settings.file and given:
         raise RequestError(f"data.file and {' '.join(given)} are both given; use one file or three.")
     if settings.file:
-        return _cut_file(Text.of(path_of(settings.file)), settings.split or DEFAULT_SPLIT, settings.level)
+        return _cut_file(Text.of(path_of(settings.file)), settings.split or USUAL_SPLIT, settings.level)
     if not given:
         raise RequestError(
             "data=text needs your files: data.train=FILE data.valid=FILE data.test=FILE, "
@@ -116,7 +116,8 @@ def _cut_file(text: Text, shares: Sequence[float], level: str) -> list[Tokens]:
     if all(start < end for start, end in bounds):
         return [_tokens(text, level, start, end) for start, end in bounds]
     whole = _tokens(text, level, 0, text.lines)
-    return [_between(whole, start, end) for start, end in _bounds(sum(1 for _ in whole), shares)]
+    ends = int(text.lines == 1)  # the <eos> of an only line would be a word of test that training never has
+    return [_between(whole, start, end) for start, end in _bounds(sum(1 for _ in whole) - ends, shares)]
 
 
 def _tokens(text: Text, level: str, first: int, end: int) -> Tokens:

@@ -185,9 +185,8 @@ def read(path: Path) -> pd.DataFrame:
 
 def _check_cells(table: pd.DataFrame) -> None:
     """Raise ValueError where a cell is blank that every run has, or every finished one, and KeyError without column."""
-    finished = table["status"] == "finished"
     for name in ("settings", "status", "plan", *_SCORES):
-        for _, row in table[table[name].isna() & (finished | (name not in _SCORES))].iterrows():
+        for _, row in table[table[name].isna() & ((table["status"] == "finished") | (name not in _SCORES))].iterrows():
             raise ValueError(f"run {row['run_id']}, seed {row['seed']}, has no {name}")
 
 

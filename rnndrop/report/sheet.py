@@ -358,12 +358,21 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         if chosen != first:
             notes.append(f"to choose by: valid is lowest for {series.labels(ours)[chosen]}")
     if "test_low" in ours:
-        notes.append("test set 95 %: bootstrap over blocks of the test set, around the geometric mean of the seeds")
+        notes += _of_bootstrap(ours)
     if (ours["n"] < 3).any():
         notes.append("† fewer than 3 seeds: a std or an interval of so few says little")
     if "source" in part and part["source"].notna().any():
         notes.append(note(part))
     return notes
+
+
+def _of_bootstrap(ours: pd.DataFrame) -> list[str]:
+    """What the interval of the test set is, and which rows have none."""
+    lacking = ours[ours["test_low"].isna()]
+    said = "test set 95 %: bootstrap over blocks of the test set, around the geometric mean of the seeds"
+    whose = "any row" if len(lacking) == len(ours) else ", ".join(series.labels(lacking))
+    none = [f"no interval of the test set for {whose}: it needs the {TEST_NLL} of every run"] if len(lacking) else []
+    return none if len(lacking) == len(ours) else [said, *none]
 
 
 def _over_samples(ours: pd.DataFrame, metric: str) -> str:

@@ -76,8 +76,14 @@ def rates(
     table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool, location: str | None = None
 ) -> str:
     """Perplexity against the rate at a location."""
-    lines = [(line.label, line.p, line.mean) for line in series.rates(table, metric, location)[:LINES]]
-    return _plot(lines, "rate p", f"{title(metric)}", width, colour)
+    every = series.rates(table, metric, location)
+    lines = [(line.label, line.p, line.mean) for line in every[:LINES]]
+    return _plot(lines, "rate p", f"{title(metric)}", width, colour) + _more(len(every) - LINES, "lines")
+
+
+def _more(count: int, what: str) -> str:
+    """A line that says how many are not there, if any."""
+    return f"\n{count} more {what} not shown: narrow with --where" if count > 0 else ""
 
 
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
@@ -216,8 +222,9 @@ def trials(
             lines.append((label, [x for x, _ in there], [y for _, y in there]))
         ticks = series.epoch_ticks(max(map(len, search.curves.values())))
         drawn = _plot(lines, "trials n", f"expected best valid {search.name}", width, colour, ticks=ticks)
+        drawn += _more(len(search.curves) - len(MARKS), "plans")
         parts.append("\n".join([*textwrap.wrap(plain(search.about), width), drawn]))
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) + _more(len(found) - DOCUMENTS, "searches")
 
 
 DRAWINGS: dict[str, Callable[..., Any]] = {

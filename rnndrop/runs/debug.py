@@ -84,9 +84,7 @@ class _Stepping:
         self.spent["update"] += self._now() - backward
         self.row += taken.rows
         loss = number(taken.loss, "the loss of a step")
-        return taken._replace(
-            loss=loss, targets=int(taken.targets), tokens=int(taken.tokens), rows=int(taken.rows)
-        )
+        return taken._replace(loss=loss, targets=int(taken.targets), tokens=int(taken.tokens), rows=int(taken.rows))
 
     def _now(self) -> float:
         if self.device.type == "cuda":

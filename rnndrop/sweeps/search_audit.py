@@ -37,9 +37,10 @@ def disagreement(search: SearchFile, output: Path) -> str:
 def _other_scores(plan: PlanEntry, search: SearchFile, output: Path) -> str:
     """The first run of a plan whose record does not say what the search has of it."""
     chosen = next((trial for trial in plan.trials if trial.number == plan.chosen), None)
-    runs = [(trial.run_id, search.search_seed, trial.state, trial.valid) for trial in plan.trials]
-    runs += [(chosen.run_id, own.seed, own.state, own.valid) for own in plan.fresh] if chosen else []
-    for run_id, seed, state, valid in runs:
+    runs = [(trial.run_id, search.search_seed, trial.state, {"valid": trial.valid}) for trial in plan.trials]
+    fresh = [(own.seed, own.state, {"valid": own.valid, "test": own.test}) for own in plan.fresh] if chosen else []
+    runs += [(chosen.run_id, *own) for own in fresh] if chosen else []
+    for run_id, seed, state, scores in runs:
         if state not in ("finished", "diverged"):  # what was not over may have gone on
             continue
         name, record = f"{run_id}/seed-{seed}", record_of(output, run_id, seed)
@@ -47,8 +48,9 @@ def _other_scores(plan: PlanEntry, search: SearchFile, output: Path) -> str:
             return f"the record of {name} is gone"
         if record.status != state:
             return f"{name} was {state}, and its record says {record.status}"
-        if valid is not None and score(record.metrics, "valid") != valid:
-            return f"{name} had {valid}, and its record says {score(record.metrics, 'valid')}"
+        for split, value in scores.items():
+            if value is not None and (own := score(record.metrics, split)) != value:
+                return f"{name} had {split} {value}, and its record says {own}"
     return ""
 
 

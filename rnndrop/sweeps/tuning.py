@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rnndrop.config.compose import Span, compose, sweeps
-from rnndrop.config.identity import key_of, run_id
+from rnndrop.config.identity import canonical, is_one_run, key_of, run_id
 from rnndrop.config.schema import Config
 from rnndrop.config.tasks import TaskSpec, score, task_spec
 from rnndrop.errors import RequestError
@@ -157,7 +157,8 @@ def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True
     if given := [each for each in fixed if each.startswith(f"{FACTOR}=")]:
         raise RequestError(f"{given[0]}: give a range, as {FACTOR}='interval({LOW:g},{HIGH:g})' or {FACTOR}=0.5,1,1.5.")
     plans = ranges.pop("dropout", None)
-    assert not isinstance(plans, Span)
+    if isinstance(plans, Span):
+        raise RequestError("dropout is no number: name the plans, as dropout=naive,variational.")
     own = [[f"dropout={name}", *fixed] for name in plans] if plans else [fixed]
     first = [f"{key}={values[0]}" for key, values in ranges.items() if isinstance(values, list) and not _rule(key)]
     first = [each for each in first if not each.startswith(FACTOR)]
@@ -166,6 +167,11 @@ def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True
     _check_plans(names, configs)
     ranges = ranges or _default(names, configs)
     _check_factor(ranges, names, configs)
+    if seeds and any(is_one_run(canonical(config.model_dump(mode="json"))) for config in configs):
+        raise RequestError(
+            "Nothing that a trial draws varies with the seed: fresh seeds would repeat it. Leave out its seeds.*"
+            " settings, or give --seeds 0."
+        )
     studies = [
         Study(name, each, _live(ranges, name, config)) for name, each, config in zip(names, own, configs, strict=True)
     ]

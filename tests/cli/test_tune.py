@@ -107,7 +107,7 @@ def test_doctor_holds_a_search_to_its_records(rnndrop: Command, tmp_path: Path) 
     (plan,) = json.loads(whole)["plans"]
     other = next(trial for trial in plan["trials"] if trial["number"] != plan["chosen"])
     for old, new, said in [
-        (str(other["valid"]), "1.5", f"{other['run_id']}/seed-0 had 1.5, and its record says {other['valid']}"),
+        (str(other["valid"]), "1.5", f"{other['run_id']}/seed-0 had valid 1.5, and its record says {other['valid']}"),
         (
             f'"chosen": {plan["chosen"]}',
             '"chosen": null',
