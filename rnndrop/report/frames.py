@@ -91,11 +91,11 @@ def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFr
         return _with_files([each for each in (path, *more) if not is_file_of_runs(each)], files)
     runs, known, skipped = _Runs(), Pieces(), 0
     with _no_garbage_collection():  # ten thousand parsed records are all kept: looking for garbage doubles the time
-        for folder in _folders([path, *more]):
+        for folder, depth in _folders([path, *more]):
             try:
                 record = read_record(folder, known)
                 if record is not None:
-                    runs.add(record, folder)
+                    runs.add(record, folder, depth)
             except (DamagedRecordError, UnreadableError) as error:
                 skipped += 1
                 reason = f"cannot be read: {error.reason}" if isinstance(error, UnreadableError) else error
@@ -145,10 +145,10 @@ def finished_first(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~copies.reindex(runs.index)].sort_index()
 
 
-def _folders(roots: list[str | Path]) -> list[Path]:
-    """The runs below some folders, each once, in the order that one folder would give."""
+def _folders(roots: list[str | Path]) -> list[tuple[Path, int]]:
+    """The runs below some folders, each once and with how deep it lies, in the order that one folder would give."""
     if len(roots) == 1:
-        return _below(roots[0])
+        return [(each, len(each.parts)) for each in _below(roots[0])]
     found: dict[Path, tuple[str, Path]] = {}
     for root in roots:
         below = _below(root)
@@ -156,7 +156,7 @@ def _folders(roots: list[str | Path]) -> list[Path]:
             raise RequestError(f"No runs in {root}.")
         for each in below:
             found.setdefault(each.resolve(), (str(each.relative_to(root)), each))
-    return [folder for _, folder in sorted(found.values())]
+    return [(folder, name.count(os.sep)) for name, folder in sorted(found.values())]
 
 
 def _below(root: str | Path) -> list[Path]:
@@ -172,6 +172,7 @@ class _Copy:
     row: dict[str, Any]
     record: Record
     folder: Path
+    depth: int
 
 
 class _Runs:
@@ -186,7 +187,7 @@ class _Runs:
         self._plans: dict[str, tuple[dict[str, Any], dict[str, Any], str, str]] = {}
         self._rules: dict[tuple[int, Any], tuple[Any, Rules]] = {}
 
-    def add(self, record: Record, folder: Path) -> None:
+    def add(self, record: Record, folder: Path, depth: int) -> None:
         """Raises DamagedRecordError where a part of the record is missing or of another type."""
         run_id, settings, plan = self._plan(record)
         if former(record.run_id) and redefined({"run_id": record.run_id, "settings": settings}):
@@ -194,7 +195,7 @@ class _Runs:
             return
         row = _row(record, folder, run_id, settings, plan, self._numbers)
         copies = self._copies.setdefault((row["run_id"], record.seed), {})
-        copies.setdefault(row["data_sha256"], []).append(_Copy(next(self._count), row, record, folder))
+        copies.setdefault(row["data_sha256"], []).append(_Copy(next(self._count), row, record, folder, depth))
 
     def chosen(self) -> list[dict[str, Any]]:
         """The rows that count, in the order of the folders of their records: sums depend on it."""
@@ -202,7 +203,7 @@ class _Runs:
         for by_corpus in self._copies.values():
             unread = by_corpus.pop(None, []) if len(by_corpus) > 1 else []  # failed before they had read a corpus
             for copies in by_corpus.values():
-                chosen = copies[best([(each.record, each.folder) for each in copies])]
+                chosen = copies[best([(each.record, each.folder, each.depth) for each in copies])]
                 used.append(chosen)
                 for each in copies + unread:
                     if each.record != chosen.record:

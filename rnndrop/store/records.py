@@ -442,21 +442,21 @@ def may_be_there(path: str) -> bool:
     return True
 
 
-def best(copies: Sequence[tuple[Record, Path]]) -> int:
-    """Which of the records of one run and seed counts, each with its folder.
+def best(copies: Sequence[tuple[Record, Path, int]]) -> int:
+    """Which of the records of one run and seed counts, each with its folder and how deep that lies.
 
-    A finished one, else a diverged one (`worth`); of several one that lies in RUN_ID/seed-N, then the one that was
-    written last. Copies that say the same are as old as the oldest of them; of these the one least deep.
+    A finished one, else a diverged one (`worth`); of several one whose folder is called RUN_ID/seed-N, then the least
+    deep, then the one that was written last. Copies that say the same are as old as the oldest of them.
     """
     if len(copies) == 1:
         return 0
-    times = [_written(folder) for _, folder in copies]
+    times = [_written(folder) for _, folder, _ in copies]
 
-    def rank(number: int) -> tuple[int, bool, float, int, str]:
-        record, folder = copies[number]
+    def rank(number: int) -> tuple[int, bool, int, float, str]:
+        record, folder, depth = copies[number]
         at_home = (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
-        time = min(time for time, (other, _) in zip(times, copies, strict=True) if other == record)
-        return worth(record), not at_home, -time, len(folder.parts), str(folder)
+        time = min(time for time, (other, *_) in zip(times, copies, strict=True) if other == record)
+        return worth(record), not at_home, depth, -time, str(folder)
 
     return min(range(len(copies)), key=rank)
 

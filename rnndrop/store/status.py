@@ -138,7 +138,9 @@ def _best(copies: list[Standing]) -> Standing:
     recorded = {number: each.record for number, each in enumerate(copies) if each.record}
     if not recorded:
         return min(copies, key=lambda each: (len(each.folder.parts), str(each.folder)))
-    return copies[list(recorded)[best([(record, copies[number].folder) for number, record in recorded.items()])]]
+    places = [copies[number].folder for number in recorded]
+    rows = zip(recorded.values(), places, (len(place.parts) for place in places), strict=True)
+    return copies[list(recorded)[best(list(rows))]]
 
 
 class Looker:
