@@ -55,7 +55,7 @@ def evaluate(
         raise RequestError("--masks and --embedding belong to Monte-Carlo evaluation: add --mc N.")
     if samples is not None:
         mc = {"samples": samples, "masks": masks, "embedding": str(embedding).lower()}
-        asked += [f"evaluation.mc.{name}={value}" for name, value in mc.items()]
+        asked = [*(f"evaluation.mc.{name}={value}" for name, value in mc.items()), *asked]
     names, output = placed(runs, output)
     alone = len(names) == 1 and (Path(names[0]).name.startswith("seed-") or not Path(names[0]).is_dir())
     if not alone or conditions:

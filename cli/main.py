@@ -621,7 +621,8 @@ def bring(
 def masks(
     overrides: Overrides = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Seed of the draw. Default: the setting `seed`.")
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, metavar="N", help="Seed of the draw. Default: the setting `seed`."),
     ] = None,
     figure: Annotated[
         str | None,

@@ -34,6 +34,8 @@ def plot(kind: Drawing, path: str, output: str | None, metric: str | None, basel
     if location is not None and location not in LOCATIONS:
         raise unknown("dropout location", location, LOCATIONS)
     if kind == "trials":
+        if conditions or span:
+            raise RequestError("plot trials draws the searches of a folder as they are: leave out --where and --last.")
         _draw(kind, (None, None, ""), {"found": searches(path)}, output, inches, font)
         return 0
     runs, _ = load([path], conditions, span)

@@ -61,6 +61,8 @@ def report(request: Request) -> int:
         request = replace(request, style="latex")
     elif (request.caption, request.label) != (None, None):
         raise RequestError(f"--{'label' if request.caption is None else 'caption'} is for --paper.")
+    if request.html is not None and (request.columns or request.only_changed):
+        raise RequestError("--columns and --only-changed are for a table: a page has every column.")
     runs, skipped = load(request.paths, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs

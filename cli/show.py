@@ -11,7 +11,7 @@ from rnndrop.config.compose import compose
 from rnndrop.config.identity import ELSEWHERE, former, key_of, of_identity, run_id, untracked
 from rnndrop.config.metrics import every
 from rnndrop.config.spelling import spelled
-from rnndrop.config.tasks import derived
+from rnndrop.config.tasks import TASKS, derived
 from rnndrop.display.digits import number
 from rnndrop.errors import RequestError
 from rnndrop.store.records import Record
@@ -19,6 +19,8 @@ from rnndrop.store.status import Standing, find, standing, task
 
 from .progress import sparkline
 from .run import flat
+
+LANGUAGE_MODEL = "language_model"
 
 
 def show(name: str, output: str, as_json: bool) -> int:
@@ -32,7 +34,7 @@ def command(record: Record) -> str:
     """The command line that gives a run again: as it was typed or, where that means another run by now, in full."""
     typed = untracked(record.overrides)
     if not _gives(typed, record):
-        changed = _changed(record.config).items()
+        changed = _changed(record.config, of_task=True).items()
         typed = [f"{key}={spelled(value)}" for key, value in changed if key not in ELSEWHERE or key == "output"]
     seeded = any(key_of(override) == "seed" for override in typed)
     return shlex.join(["rnndrop", "run", *typed, *([] if seeded or not record.seed else [f"seed={record.seed}"])])
@@ -65,10 +67,13 @@ def _shown(value: Any) -> str:
     return number(value) if isinstance(value, float) else str(value)
 
 
-def _changed(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that differ from the defaults."""
-    defaults = flat(compose([]).model_dump(mode="json"))
-    return {key: value for key, value in flat(config).items() if defaults.get(key) != value}
+def _changed(config: dict[str, Any], of_task: bool = False) -> dict[str, Any]:
+    """The settings that differ from the defaults; `of_task`: from those of the task, which is named then."""
+    name = config.get("task", LANGUAGE_MODEL)
+    other = [f"task={name}"] if of_task and name in TASKS and name != LANGUAGE_MODEL else []
+    defaults = flat(compose(other).model_dump(mode="json"))
+    changed = {key: value for key, value in flat(config).items() if defaults.get(key) != value}
+    return {**({"task": name} if other else {}), **changed}
 
 
 def _lines(run: Standing) -> list[str]:

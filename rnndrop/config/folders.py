@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import get_args
 
+from rnndrop.config.cells import CELLS
 from rnndrop.errors import RequestError, shorten
 from rnndrop.paths import path_of
 from rnndrop.values import Listed
@@ -58,7 +59,8 @@ def sources() -> tuple[Source, ...]:
 
 def options(group: str, source: Source) -> list[Path]:
     """The files of a group, by name."""
-    return sorted((source.folder / group).glob("*.yaml"), key=lambda path: path.stem)
+    found = (path for path in (source.folder / group).glob("*.yaml") if not path.name.startswith("."))
+    return sorted(found, key=lambda path: path.stem)
 
 
 def file_of(group: str, name: str) -> Path:
@@ -76,16 +78,24 @@ def _looked_at(folder: Path) -> Source:
     for path in sorted(path for depth in ("*/*", "*/*/*") for path in folder.glob(depth)):
         if path.suffix == ".yml" and path.relative_to(folder).parts[0] in get_args(Listed):
             raise RequestError(f"{path}: the name of an option ends in .yaml. Rename it.")
-        if path.suffix == ".yaml":
-            status = path.stat()
+        if path.suffix == ".yaml" and not path.name.startswith("."):  # an editor's own
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise RequestError(f"Cannot read {path}: {error.strerror}.") from None
             stamps.append((str(path.relative_to(folder)), status.st_mtime_ns, status.st_size, status.st_ino))
     return Source(folder, tuple(stamps))
+
+
+_OF_CELLS = frozenset(f"model/{cell}.yaml" for cell in CELLS)
 
 
 @lru_cache(maxsize=8)
 def _distinct(found: tuple[Source, ...]) -> tuple[Source, ...]:
     for index, source in enumerate(found):
         for name, *_ in source.stamps:
+            if name in _OF_CELLS:
+                raise RequestError(f"{source.folder / name}: rnndrop has a cell of this name. Give it another one.")
             if other := next((each for each in found[:index] if (each.folder / name).is_file()), None):
                 whose = "rnndrop" if other.folder == OURS else str(other.folder)
                 raise RequestError(f"{source.folder / name}: {whose} has an option of this name. Give it another one.")

@@ -641,7 +641,7 @@ class Config(Settings):
     def without_effect(self) -> list[str]:
         """A line for each rule, part of the twin, or way of evaluating that does nothing in this model, and why."""
         of_rules = [*self._idle_rules, *self._late_rules, *self._lone_gates]
-        idle = [*self._idle_data, *self._idle_model, *of_rules, *self.idle_samples]
+        idle = [*self._idle_data, *self._idle_model, *self._idle_decay, *of_rules, *self.idle_samples]
         return [*idle, *_idle_twin(self.twin, self.twin_plan)]
 
     @property
@@ -658,16 +658,26 @@ class Config(Settings):
         ]
 
     @property
+    def _idle_decay(self) -> list[str]:
+        """Of how something falls that does not."""
+        own = self.trainer
+        lines = (
+            [] if own.decay != 1 or not own.decay_after else ["trainer.decay_after does nothing here: trainer.decay=1."]
+        )
+        if own.scaled_decay and not own.weight_decay:
+            lines.append("trainer.scaled_decay does nothing here: trainer.weight_decay=0.")
+        return lines
+
+    @property
     def idle_samples(self) -> list[str]:
         """Of Monte Carlo samples that no mask tells apart."""
         mc = self.evaluation.mc
         if not mc.samples or self.model.module is not None or any(mc.sampled(self.plan).active):
             return []
         spared = not mc.embedding and any(rule.active for rule in self.plan.at("embedding"))
-        how = " Those of words are with evaluation.mc.embedding=true." if spared else ""
-        return [
-            f"evaluation.mc.samples={mc.samples} does nothing here: of this plan no mask is drawn to evaluate.{how}"
-        ]
+        how = " Those of words are drawn with evaluation.mc.embedding=true." if spared else ""
+        plan = f"dropout={self.dropout.name} draws no mask to evaluate"
+        return [f"evaluation.mc.samples={mc.samples}: {plan}, so that all samples are the same.{how}"]
 
     @property
     def _late_rules(self) -> list[str]:
@@ -724,7 +734,12 @@ def _plan(dropout: DropoutSettings, layers: int | None) -> Plan:
 
 def checked(tree: dict[str, Any]) -> Config:
     """Check a resolved tree of settings. Raises RequestError with one line for each problem."""
-    for location in tree.get("dropout", {}):
+    if not isinstance(plan := tree.get("dropout", {}), dict):
+        raise RequestError(
+            f"dropout={'null' if plan is None else plan}: an option of yours chooses a plan in its defaults, as"
+            " `override /dropout: naive`, or sets rules below `dropout`."
+        )
+    for location in plan:
         if location != "name" and location not in LOCATIONS:
             raise unknown("dropout location", location, LOCATIONS)
     tree = _without_own_kinds(tree)
@@ -732,9 +747,9 @@ def checked(tree: dict[str, Any]) -> Config:
         config = Config.model_validate({name: _group(name, value) for name, value in tree.items()})
     except ValidationError as error:
         raise RequestError("\n".join(_explain(problem, tree) for problem in error.errors())) from None
-    plan, mc = config.plan, config.evaluation.mc  # a rule without meaning is refused here …
+    drawn, mc = config.plan, config.evaluation.mc  # a rule without meaning is refused here …
     if mc.samples:
-        mc.sampled(plan)  # … and a rate of 1
+        mc.sampled(drawn)  # … and a rate of 1
     _check_twin(config.twin, config.twin_plan)
     _check_widths(config)
     _check_blocks(config)
@@ -865,7 +880,9 @@ def _check_twin(twin: TwinSettings, plan: Plan) -> None:
 def _idle_twin(twin: TwinSettings, plan: Plan) -> list[str]:
     """A line for each part of the second pass that does nothing, and why."""
     if twin.loss is None:
-        return []
+        usual = TwinSettings()
+        given = [name for name in TwinSettings.model_fields if getattr(twin, name) != getattr(usual, name)]
+        return [f"twin.{name} does nothing here: twin.loss=null, so that there is no second pass." for name in given]
     lines = [
         f"twin.{key}: dropout.{place} has no rule here, so that there is none to {what}."
         for key, what, places in (("share", "share", twin.share), ("alone", "act alone", twin.alone))

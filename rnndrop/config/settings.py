@@ -45,6 +45,7 @@ class Group:
 def explain(key: str) -> Setting | Group:
     """The setting or group of that name. Raises RequestError, with a guess, where there is none."""
     check_key(key)
+    key = "model.options" if key.startswith("model.options.") else key
     if key in settings():
         return settings()[key]
     if key == "experiment":

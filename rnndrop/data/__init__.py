@@ -64,7 +64,8 @@ def _signed(found: Corpus) -> Corpus:
     streams = [found.split(name) for name in SPLITS]
     if all(ids.dtype.kind == "i" for ids in streams):
         return found
-    train, valid, test = (ids.astype(np.int64) for ids in streams)
+    kind = np.min_scalar_type(-len(found.vocabulary))
+    train, valid, test = (ids.astype(kind) for ids in streams)
     return replace(found, train=train, valid=valid, test=test)
 
 

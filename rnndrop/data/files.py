@@ -51,10 +51,10 @@ class Text:
                 ends[end] += block.count(end)
         if blank:
             raise RequestError(f"{path} is empty.")
-        if 0 < 4 * nul < size:
-            raise RequestError(
-                f"{path} holds {nul} NUL characters. Take them out first: tr -d '\\000' < {path} > clean.txt"
-            )
+        if 0 < 100 * nul < size:  # of UTF-16 in any script the spaces alone are more
+            held = f"{nul} NUL character{'s' * (nul > 1)}"
+            take = f"tr -d '\\000' < {shlex.quote(str(path))} > clean.txt"
+            raise RequestError(f"{path} holds {held}. Take {'them' if nul > 1 else 'it'} out first: {take}")
         if nul:
             kind = "UTF-16BE" if first == "\0" else "UTF-16LE"
             raise RequestError(f"{path} holds NUL characters, as {kind} does. {_convert(path, kind)}")

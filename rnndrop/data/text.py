@@ -116,8 +116,15 @@ def _cut_file(text: Text, shares: Sequence[float], level: str) -> list[Tokens]:
     if all(start < end for start, end in bounds):
         return [_tokens(text, level, start, end) for start, end in bounds]
     whole = _tokens(text, level, 0, text.lines)
-    ends = int(text.lines == 1)  # the <eos> of an only line would be a word of test that training never has
-    return [_between(whole, start, end) for start, end in _bounds(sum(1 for _ in whole) - ends, shares)]
+    parts = _cut_tokens(whole, shares)
+    if EOS in parts[0]:
+        return parts
+    # Of one long line <eos> would be a word that training never has.
+    return _cut_tokens(Tokens(lambda: (token for token in whole if token != EOS)), shares)
+
+
+def _cut_tokens(whole: Tokens, shares: Sequence[float]) -> list[Tokens]:
+    return [_between(whole, start, end) for start, end in _bounds(sum(1 for _ in whole), shares)]
 
 
 def _tokens(text: Text, level: str, first: int, end: int) -> Tokens:

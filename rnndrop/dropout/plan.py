@@ -81,7 +81,7 @@ def _also(location: str, index: int, settings: Mapping[str, Any]) -> Rule:
     try:
         return _rule_of(location, settings)
     except RequestError as error:
-        named = str(error).replace(f"dropout.{location}.", f"dropout.{location}.also.{index}.")
+        named = str(error).replace(f"dropout.{location}", f"dropout.{location}.also.{index}")
         raise RequestError(named) from None
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rnndrop.config.cells import CellSpec, cell_named
 from rnndrop.dropout import learned
-from rnndrop.dropout.masks import Held, Masks, Sizes, held_name
+from rnndrop.dropout.masks import Held, LayerMasks, Masks, Sizes, held_name
 from rnndrop.dropout.noises import planned
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS
@@ -22,7 +22,8 @@ from rnndrop.ops.kept_units import kept
 from rnndrop.recurrent.engine import path, run_layer
 from rnndrop.recurrent.weights import LayerWeights
 
-State = tuple[tuple[Tensor, ...], ...]  # for each layer its memories and what was read of h last, each (B, H)
+State = tuple[tuple[Tensor, ...], ...]
+"""For each layer its memories, and what was read of h last where that may be another, each (B, H)."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +198,7 @@ class Encoder(nn.Module):
         for depth, (layer, memory, layer_masks) in enumerate(zip(self.layers, state, masks.layers, strict=True)):
             assert isinstance(layer, RecurrentLayer)
             h, memory = run_layer(self.cell, x, memory, layer.weights(), layer_masks)
-            holed = layer_masks.cell is not None or layer_masks.state is not None
-            new_state.append((*memory, h[-1]) if holed else memory)  # else what was read of h last is what is kept
+            new_state.append((*memory, h[-1]) if _apart(self.cell, layer_masks) else memory)
             x = h if masks.layer is None or h.shape != x.shape else _or_input(masks.layer, depth, h, x)
         return x, tuple(new_state)
 
@@ -244,6 +244,12 @@ class Encoder(nn.Module):
         if blank is not None:  # no type of the vocabulary, of which the mask is
             masked = torch.where((tokens == len(self.embedding)).unsqueeze(2), blank, masked)
         return masked
+
+
+def _apart(cell: str, masks: LayerMasks) -> bool:
+    """Whether what was read of h last need not be the h that is kept. Of torch's own cells only holes part the two."""
+    holes = any(mask is not None and not mask.previous for mask in (masks.cell, masks.state))
+    return holes or not cell_named(cell).library
 
 
 def _or_input(mask: Tensor, depth: int, h: Tensor, x: Tensor) -> Tensor:

@@ -132,16 +132,17 @@ def views(config: Config, seed: int) -> list[View]:
         symbols = real | {"type": "V"} | ({"out": "V"} if rule.location == "weight_decoder" else {})
         mask = _drawn(rule, lengths, real, generator)
         if rule.location == "layer":
-            _keep(mask, [width_in != width for width_in, width in whole.layers])
+            mask = _kept(mask, [width_in != width for width_in, width in whole.layers])
         shown.append(_view(rule, mask, lengths, symbols, cell_named(model.cell).gates))
     return shown
 
 
-def _keep(mask: Tensor, always: list[bool]) -> None:
-    """Show the layers that always run as kept, in a mask over layers: those that are not as wide as their input."""
+def _kept(mask: Tensor, always: list[bool]) -> Tensor:
+    """A mask on whole layers with those kept that always run: they are not as wide as their input."""
     axis = LOCATIONS["layer"].axes.index("layer")
-    if mask.shape[axis] == len(always):
-        mask.index_fill_(axis, torch.tensor([depth for depth, each in enumerate(always) if each], dtype=torch.long), 1)
+    shape = [len(always) if at == axis else length for at, length in enumerate(mask.shape)]
+    running = torch.tensor([depth for depth, each in enumerate(always) if each], dtype=torch.long)
+    return mask.expand(shape).clone().index_fill_(axis, running, 1)
 
 
 def _drawn(rule: Rule, lengths: dict[str, Any], real: dict[str, Any], generator: torch.Generator) -> Tensor:

@@ -186,8 +186,9 @@ def read(path: Path) -> pd.DataFrame:
 def _check_cells(table: pd.DataFrame) -> None:
     """Raise ValueError where a cell is blank that every run has, or every finished one, and KeyError without column."""
     for name in ("settings", "status", "plan", *_SCORES):
-        for _, row in table[table[name].isna() & ((table["status"] == "finished") | (name not in _SCORES))].iterrows():
-            raise ValueError(f"run {row['run_id']}, seed {row['seed']}, has no {name}")
+        blank = table[table[name].isna() & ((table["status"] == "finished") | (name not in _SCORES))]
+        if len(blank):
+            raise ValueError(f"run {blank['run_id'].iloc[0]}, seed {blank['seed'].iloc[0]}, has no {name}")
 
 
 def collected(path: Path) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def rates(
 
 def _more(count: int, what: str) -> str:
     """A line that says how many are not there, if any."""
-    return f"\n{count} more {what} not shown: narrow with --where" if count > 0 else ""
+    return f"\n{count} more {what} not shown: -o draws more" if count > 0 else ""
 
 
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:

@@ -67,7 +67,7 @@ class Execution:
         `found` is the record that is there. One that names its files stays, with these, until this run has come to its
         end.
         """
-        self.shown = found is None or not found.files  # else they are those of its record
+        self.shown = found is None or not (found.files or found.status == "finished")
         tracked, written = Tracked(self.config, self.folder), None
         every = Observers([tracked, observer])  # a mistake of the observer's is not the run's
         try:

@@ -72,10 +72,7 @@ def check_same(config: Config, folder: Path, record: Record, facts: dict[str, An
             raise RequestError(f"The source of {name} here is not the one that {folder} was trained with.")
     facts = facts or load_corpus(config.data)[1]
     if facts["sha256"] != record.data.get("sha256"):
-        raise RequestError(
-            f"The corpus {config.data.name!r} here is not the one that {folder} was trained on. To train on this one,"
-            " choose another folder with output=FOLDER."
-        )
+        raise RequestError(f"The corpus {config.data.name!r} here is not the one that {folder} was trained on.")
 
 
 def trained(

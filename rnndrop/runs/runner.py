@@ -56,10 +56,10 @@ def run_one(
         known = records.own_record(folder, owned)
     answered = not force and known is not None and records.settles(known, settled)
     if answered and known and known.data and corpus_named(config.data.name).of_python:
-        check_same(config, folder, known)  # the run id does not say which text it was
+        _check_text(config, folder, known)
     done = answered and known is not None and not unmeasured(config, known) and not _to_claim(config, known, folder)
     if done and known and records.whole(folder) and not checkpoint.paths(folder):
-        return _answer(config, folder, known)  # needs neither the corpus nor a folder that can be written
+        return _answer(config, folder, known)  # needs no folder that can be written, and most often no corpus
 
     def new() -> Execution:
         made = Execution(config, overrides, folder)
@@ -81,6 +81,14 @@ def run_one(
         if force:
             checkpoint.discard(folder)
         return (run or new()).record(observer, found, shared)
+
+
+def _check_text(config: Config, folder: Path, record: Record) -> None:
+    """Raise RequestError where another text stands under the run id, which does not say what a Python brings."""
+    try:
+        check_same(config, folder, record)
+    except RequestError as error:
+        raise RequestError(f"{error} To train on this one, choose another folder with output=FOLDER.") from None
 
 
 def _to_claim(config: Config, record: Record, folder: Path) -> bool:

@@ -237,6 +237,9 @@ def write_less(folder: Path, record: Record) -> None:
         log.warning("%s: %s this time; the finished record is kept.", folder, record.status)
     else:
         write_atomically(folder / RECORD, record.to_json())
+        if found and found.files:  # the curve is that of the attempt whose record this was
+            with suppress(OSError):
+                (folder / HISTORY).unlink(missing_ok=True)
 
 
 def _next(folder: Path, name: str) -> Path:

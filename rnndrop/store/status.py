@@ -200,6 +200,9 @@ def seeds(name: str, output: str | Path) -> list[Standing]:
         raise unknown(f"run in {output}", name, [f"{folder.parent.name}/{folder.name}" for folder in there])
     if len(runs := {each.key[0] for each in found}) > 1:
         raise RequestError(f"{name!r} names several runs: {' '.join(sorted(runs))}")
+    if len({each.key for each in found}) < len(found):
+        places = " ".join(str(each.folder) for each in found)
+        raise RequestError(f"{name!r} names runs on different data. Name the folder of one: {places}")
     return sorted(found, key=lambda each: (not each.key[1].isdecimal(), each.key[1].zfill(20)))  # a copy's may be none
 
 

@@ -167,11 +167,6 @@ def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True
     _check_plans(names, configs)
     ranges = ranges or _default(names, configs)
     _check_factor(ranges, names, configs)
-    if seeds and any(is_one_run(canonical(config.model_dump(mode="json"))) for config in configs):
-        raise RequestError(
-            "Nothing that a trial draws varies with the seed: fresh seeds would repeat it. Leave out its seeds.*"
-            " settings, or give --seeds 0."
-        )
     studies = [
         Study(name, each, _live(ranges, name, config)) for name, each, config in zip(names, own, configs, strict=True)
     ]
@@ -180,6 +175,11 @@ def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True
         study.trials = list(_trials(study, seed, budget))
         folders = [trial.job.folder for trial in study.trials]
         _check_data(study)
+        if seeds and all(is_one_run(canonical(trial.job.config.model_dump(mode="json"))) for trial in study.trials):
+            raise RequestError(
+                f"{study.name}: nothing that its trials draw varies with the seed, and fresh seeds would repeat them."
+                " Leave out its seeds.* settings, or give --seeds 0."
+            )
         for trial in study.trials:
             if prune and trial.job.config.label == TRIAL:  # else it is a run of the user's own, which nobody prunes
                 trial.job.rivals = tuple(folder for folder in folders if folder != trial.job.folder)

@@ -25,6 +25,7 @@ from rnndrop.runs import debug, doctor
 from rnndrop.runs.ensemble import ensemble
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.runs.runner import run_one
+from rnndrop.runs.signals import Interrupted
 from rnndrop.store import records
 from rnndrop.store.audit import audit
 from rnndrop.store.progress import RunObserver
@@ -41,7 +42,7 @@ SAMPLES = ["evaluation.mc.samples=3"]
 )
 def test_11_samples_that_no_mask_tells_apart_are_said_to_be_none(asked: list[str]) -> None:
     (line,) = compose([*asked, *SAMPLES]).without_effect
-    assert "evaluation.mc.samples=3 does nothing here" in line
+    assert f"{asked[0]} draws no mask to evaluate, so that all samples are the same" in line
     assert ("evaluation.mc.embedding=true" in line) == (asked == ["dropout=embedding"])
     assert not compose(asked).without_effect
 
@@ -140,6 +141,15 @@ def test_11_a_layer_without_masks_goes_on_as_it_began(monkeypatch: pytest.Monkey
     assert ways == ["library"] * 6
 
 
+@pytest.mark.parametrize(("kind", "parts"), [("locked", 3), ("zoneout", 2), (None, 2)])
+def test_11_what_was_read_last_goes_on_where_holes_part_it_from_what_is_kept(kind: str | None, parts: int) -> None:
+    model = LanguageModel(ModelSettings("lstm", 6, 1, None, False), 7)
+    own = plan({"cell": {"kind": kind, "p": 0.5}} if kind else {})
+    masks = draw_masks(own, model.sizes, 3, 2, torch.Generator())
+    _, (state,) = model.top(torch.zeros(3, 2, dtype=torch.long), model.initial_state(2), masks)
+    assert len(state) == parts
+
+
 ROWS = {
     "CellSpec('x', __name__, gates='fn', late=1)": "has no function late",
     "CellSpec('x', __name__, gates='fn', late=2)": "late=2 is not some of its gates",
@@ -219,12 +229,12 @@ def test_11_a_diverged_record_keeps_its_files_until_the_next_is_whole(
     config = compose([*TINY, "trainer.epochs=3", "output=rr"])
 
     class After(RunObserver):
-        def __init__(self, error: BaseException) -> None:
-            self.error, self.epochs = error, 0
+        def __init__(self, error: BaseException, epochs: int = 2) -> None:
+            self.error, self.epochs = error, epochs
 
         def evaluated(self, progress: Any) -> None:
-            self.epochs += 1
-            if self.epochs == 2:
+            self.epochs -= 1
+            if not self.epochs:
                 raise self.error
 
     assert run_one(config, [], After(DivergedError(2, 1e9, "nats"))).status == "diverged"
@@ -232,6 +242,11 @@ def test_11_a_diverged_record_keeps_its_files_until_the_next_is_whole(
         run_one(config, [], After(SystemExit(9)), settled=("finished",))
     (verdict,) = audit("rr")
     assert verdict.state == "sound"
+    with pytest.raises(Interrupted):  # and of one that is interrupted nobody else's curve is shown
+        run_one(config, [], After(Interrupted(), 1), settled=("finished",))
+    (folder,) = Path("rr").glob("*/seed-0")
+    record = records.read_record(folder)
+    assert record is not None and record.status == "interrupted" and not records.read_history(folder)
 
 
 def test_11_an_observer_that_fails_at_the_end_hides_nothing_from_a_tracker(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,11 @@ import pytest
 import rnndrop
 from cli.ablate import _text
 from cli.plot import plot
+from cli.show import command
 from rnndrop import data
 from rnndrop.config.compose import compose
+from rnndrop.config.identity import run_id
+from rnndrop.config.settings import explain
 from rnndrop.errors import RequestError
 from rnndrop.report import series, terminal
 from rnndrop.report.compare import compare
@@ -37,8 +41,9 @@ def text(file: Path, level: str = "char") -> Any:
 
 
 @pytest.mark.parametrize("level", ["char", "word"])
-def test_11_a_text_of_one_line_has_no_word_that_training_lacks(tmp_path: Path, level: str) -> None:
-    (tmp_path / "one.txt").write_text(LINE.strip() + "\n")
+@pytest.mark.parametrize("ends", ["\n", "\n\n"])
+def test_11_a_text_of_one_line_has_no_word_that_training_lacks(tmp_path: Path, level: str, ends: str) -> None:
+    (tmp_path / "one.txt").write_text(LINE.strip() + ends)
     corpus = text(tmp_path / "one.txt", level)
     assert "<unk>" not in corpus.vocabulary and "<eos>" not in corpus.vocabulary
     whole = LINE.split() if level == "word" else list(LINE.strip())
@@ -53,18 +58,21 @@ def test_11_ten_lines_keep_their_ends(tmp_path: Path) -> None:
 
 def test_11_a_stray_nul_is_not_taken_for_utf_16(tmp_path: Path) -> None:
     (tmp_path / "nul.txt").write_text(LINE + "\0" + LINE)
-    with pytest.raises(RequestError, match=r"holds 1 NUL characters\. Take them out first: tr -d '\\000'"):
+    with pytest.raises(RequestError, match=r"holds 1 NUL character\. Take it out first: tr -d '\\000'"):
         text(tmp_path / "nul.txt")
-    (tmp_path / "wide.txt").write_bytes(LINE.encode("utf-16le"))
-    with pytest.raises(RequestError, match="as UTF-16LE does"):
-        text(tmp_path / "wide.txt")
+    for line in (LINE, "кошка сидит на ковре " * 40):
+        (tmp_path / "wide.txt").write_bytes(line.encode("utf-16le"))
+        with pytest.raises(RequestError, match="as UTF-16LE does"):
+            text(tmp_path / "wide.txt")
 
 
 def test_11_a_pipe_is_not_called_empty(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
+    held = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)  # else reading it would wait for ever
     config = compose(["data=text", f"data.file={tmp_path / 'pipe'}"])  # nothing is waited for
     with pytest.raises(RequestError, match="is a pipe or a device"):
         data.load(config.data)
+    os.close(held)
 
 
 def test_11_a_corpus_of_unsigned_ids_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +117,11 @@ def test_11_a_range_of_plans_is_refused() -> None:
 
 def test_11_fresh_seeds_that_would_repeat_a_trial_are_refused() -> None:
     fixed = ["dropout=naive", "seeds.init=0", "seeds.masks=0"]
-    with pytest.raises(RequestError, match=r"fresh seeds would repeat it"):
+    with pytest.raises(RequestError, match="naive: nothing that its trials draw varies with the seed"):
         search(fixed, 2, 3)
     assert search(fixed, 2, 0).studies
+    rates = ["dropout.recurrent.kind=locked", "dropout.recurrent.p=interval(0.1,0.7)"]  # masks, but in no single base
+    assert search(["dropout=none", *rates, "seeds.init=0"], 2, 3).studies
 
 
 def test_11_a_search_is_drawn_and_audited_by_itself(rnndrop: Command, tmp_path: Path) -> None:
@@ -157,3 +167,86 @@ def test_11_plot_of_searches_asks_for_a_search(tmp_path: Path) -> None:
     write_run(tmp_path, ["dropout=none"], 1, 100.0)
     with pytest.raises(RequestError, match="No search in this folder"):
         plot("trials", str(tmp_path), None, None, None, None, [], None, False)
+
+
+def test_11_what_is_typed_beside_mc_counts(rnndrop: Command, tmp_path: Path) -> None:
+    assert rnndrop("run", *SMALL, "dropout=variational", "output=rr").returncode == 0
+    (folder,) = (tmp_path / "rr").glob("*/seed-0")
+    done = rnndrop("eval", str(folder), "--mc", "3", "evaluation.mc.masks=window", "evaluation.mc.embedding=true")
+    assert done.returncode == 0, done.stderr
+    measured = json.loads((folder / "record.json").read_text())["metrics"]["mc"]
+    assert (measured["samples"], measured["masks"], measured["embedding"]) == (3, "window", True)
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of options of one's own, found from where one is."""
+    monkeypatch.chdir(tmp_path)
+    for group in ("model", "dropout", "experiment"):
+        (tmp_path / "rnndrop_conf" / group).mkdir(parents=True)
+    return tmp_path / "rnndrop_conf"
+
+
+def test_11_no_option_has_the_name_of_a_cell(options: Path) -> None:
+    (options / "model" / "gru.yaml").write_text("defaults: [base, _self_]\nhidden: 400\n")
+    with pytest.raises(RequestError, match="has a cell of this name"):
+        compose(["model=gru"])
+
+
+def test_11_links_that_an_editor_makes_are_passed_over(options: Path) -> None:
+    (options / "dropout" / ".#mine.yaml").symlink_to("user@host.123")
+    assert compose(["dropout=naive"]).dropout.name == "naive"
+    (options / "dropout" / "mine.yaml").symlink_to("nowhere.yaml")
+    with pytest.raises(RequestError, match=r"Cannot read .*mine\.yaml: No such file"):
+        compose(["dropout=naive"])
+
+
+@pytest.mark.parametrize(("value", "said"), [("", "dropout=null"), (" naive", "dropout=naive"), (" 3", "dropout=3")])
+def test_11_an_experiment_whose_dropout_is_no_plan_is_told(options: Path, value: str, said: str) -> None:
+    (options / "experiment" / "mine.yaml").write_text(f"# @package _global_\ndropout:{value}\n")
+    with pytest.raises(RequestError, match=said):
+        compose(["experiment=mine"])
+
+
+REFUSED = {
+    "decide dropout=variational,naive --pilot 0.6%,4.9%": "--pilot is for --plan-only",
+    "masks dropout=variational --seed 99999999999999999999": "--seed",
+    "plot trials . --where dropout=naive": "leave out --where and --last",
+    "report . --html r.html --only-changed": "--columns and --only-changed are for a table",
+}
+
+
+@pytest.mark.parametrize("typed", REFUSED)
+def test_11_what_would_do_nothing_is_refused(rnndrop: Command, typed: str) -> None:
+    done = rnndrop(*typed.split())
+    assert done.returncode == 2 and REFUSED[typed] in done.stderr and "Traceback" not in done.stderr
+
+
+def test_11_help_takes_an_option_of_a_model_of_ones_own() -> None:
+    assert explain("model.options.p") == explain("model.options")
+
+
+def test_11_show_repeats_a_run_of_reviews_whose_option_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = compose(["task=sentiment", "model.layers=2", "data.types=null", "dropout=naive"])
+    record = SimpleNamespace(
+        overrides=["task=sentiment", "dropout=mine"],
+        config=config.model_dump(mode="json"),
+        run_id=run_id(config),
+        seed=0,
+    )
+    _, _, *typed = shlex.split(command(record))  # type: ignore[arg-type]
+    assert run_id(compose(typed)) == run_id(config)
+
+
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        ("twin.weight=0.1", "twin.weight"),
+        ("twin.share=[weight_hh]", "twin.share"),
+        ("trainer.decay_after=4", "trainer.decay_after"),
+        ("trainer.scaled_decay=true", "trainer.scaled_decay"),
+    ],
+)
+def test_11_what_another_setting_switches_off_is_named(typed: str, named: str) -> None:
+    (line,) = compose(["dropout=awd", typed]).without_effect
+    assert line.startswith(f"{named} does nothing here")
