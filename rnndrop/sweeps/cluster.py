@@ -11,10 +11,11 @@ import json
 import logging
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,10 +61,10 @@ class Backend(Protocol):
     def most(self) -> int:
         """How many jobs at a time it is to have."""
 
-    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Generator[str]:
         """Give it `run_remote` of each task, beside the jobs that it has; yield each job's id.
 
-        Raises whatever it says where it takes none.
+        Raises whatever it says where it takes none. Closed early, it takes back those whose ids nobody has.
         """
 
     def present(self) -> set[str] | None:
@@ -124,39 +125,36 @@ class Cluster:
                 self._refused.append(job)
             else:
                 log.info("%s: taking up job %s.", job.name, identity)
-                self._follow(job, identity, settled)
+                self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, 0)
         if not fresh:
             return
         here, others = str(Path.cwd()), [submitted.identity for submitted in self.submitted.values()]
         given = frozenset(settled)
         tasks = [Task(here, job.config, job.overrides, job.folder, job.force, given, job.rivals) for job in fresh]
-        identities = self.backend.submit(_output(fresh[0]), tasks, others)
-        for index, job in enumerate(fresh):
-            try:
-                identity = next(identities)
-            except Exception as error:  # whatever the scheduler's commands say
-                if not self._works:
-                    said = "" if isinstance(error, RequestError) else f"hydra/launcher={self.backend.launcher}: "
-                    raise RequestError(f"{said}{error}") from None
-                self._complain(f"The scheduler takes no jobs now, trying again: {error}")
-                self._refused += fresh[index:]
-                return
-            self._works, self._complaint = True, ""
-            records.prepare(job.folder)
-            self._follow(job, identity, settled, fresh=True)
-            with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
-                ticket = {"launcher": self.backend.launcher, "id": identity}
-                files.write_atomically(job.folder / TICKET, json.dumps(ticket))
+        before = [(_time(job.folder / records.RECORD), _time(job.folder / heartbeat.HEARTBEAT)) for job in fresh]
+        with closing(self.backend.submit(_output(fresh[0]), tasks, others)) as identities:
+            for index, (job, (record, beat)) in enumerate(zip(fresh, before, strict=True)):
+                try:
+                    identity = next(identities)
+                except Exception as error:  # whatever the scheduler's commands say
+                    if not self._works:
+                        said = "" if isinstance(error, RequestError) else f"hydra/launcher={self.backend.launcher}: "
+                        raise RequestError(f"{said}{error}") from None
+                    self._complain(f"The scheduler takes no jobs now, trying again: {error}")
+                    self._refused += fresh[index:]
+                    return
+                self.submitted[job] = Submitted(identity, record, settled, beat)
+                self._works, self._complaint = True, ""
+                records.prepare(job.folder)
+                with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
+                    ticket = {"launcher": self.backend.launcher, "id": identity}
+                    files.write_atomically(job.folder / TICKET, json.dumps(ticket))
 
     def _complain(self, words: str) -> None:
         """Say it, unless it was said last."""
         if words != self._complaint:
             log.warning("%s", words)
         self._complaint = words
-
-    def _follow(self, job: Job, identity: str, settled: Collection[str], fresh: bool = False) -> None:
-        beat = _time(job.folder / heartbeat.HEARTBEAT) if fresh else 0  # of one that died before
-        self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, beat)
 
     def poll(self, seconds: float) -> Iterable[Event]:
         """Look into the run folders, and now and then at the scheduler."""
@@ -213,6 +211,9 @@ class Cluster:
         cause = self.backend.cause(_output(job), submitted.identity)
         if settled:
             return Event(job, "refused", f"it was not measured: {cause}")
+        if record is not None and record.status == "finished" and not beat and submitted.beat_at and not missing:
+            kept = f"It ended without a result, and its finished record is kept: {cause}."  # as one that failed does
+            return Event(job, "done", replace(record, status="failed", error=kept))
         return Event(job, "died", f"job {submitted.identity} is gone; {cause}")
 
     def stop(self) -> None:
@@ -243,6 +244,8 @@ def run_remote(task: Task, shared: bool = False) -> str:
         time.sleep(1.0)
     if kind == "refused" and is_planned(task.config, task.planned):  # else the sweep finds out, and says so
         failure(task.config, task.overrides, content)
+    if kind == "done" and content is not None and content.status == "failed":  # a finished record may hide it
+        print(content.error, file=sys.stderr)
     return kind
 
 

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +64,7 @@ class Ray:
         self._process: SpawnProcess | None = None
         self._connected = False  # whether the cluster has ever answered: if not, the request is wrong
 
-    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Generator[str]:
         """Have an actor created for each task; their names."""
         (output / FOLDER).mkdir(parents=True, exist_ok=True)
         for task in tasks:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,12 @@ SETTINGS = (*_GENERAL, *_SLURM)
 class _Submitit:
     """What both have in common; `settings` are those of Hydra's submitit launcher."""
 
+    timeout = 60  # minutes
+
     def __init__(self, kind: str, settings: dict[str, Any]) -> None:
         self.kind, self.launcher = kind, f"submitit_{kind}"
         self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in settings.items()}
-        self.parameters = {"name": "rnndrop", "timeout_min": 60, **self.parameters}
+        self.parameters = {"name": "rnndrop", "timeout_min": self.timeout, **self.parameters}
         need("submitit", "slurm", "hydra/launcher=submitit_…")
 
     def _give(self, output: Path, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -66,11 +68,17 @@ class Slurm(_Submitit):
         super().__init__("slurm", settings)
         self.most = most
 
-    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Generator[str]:
         """Give it the jobs in arrays; their ids."""
         for start in range(0, len(tasks), ARRAY):
             calls = [(_run_on_slurm, task) for task in tasks[start : start + ARRAY]]
-            yield from (handle.job_id for handle in self._give(output, calls))
+            handles, taken = self._give(output, calls), 0
+            try:
+                for handle in handles:
+                    taken += 1
+                    yield handle.job_id
+            finally:
+                self.cancel([handle.job_id for handle in handles[taken:]])
 
     def present(self) -> set[str] | None:
         """The ids of the jobs that wait or run."""
@@ -94,6 +102,8 @@ class Slurm(_Submitit):
 class Local(_Submitit):
     """Processes of this machine, at most `count`, which share the first `gpus` of its GPUs (None: all)."""
 
+    timeout = 5_000_000  # ten years: nobody waits for this machine
+
     def __init__(self, settings: dict[str, Any], count: int, gpus: int | None = None) -> None:
         super().__init__("local", settings)
         self.places, self.gpus, self.threads = Places(count), gpus, threads_each(count)
@@ -105,7 +115,7 @@ class Local(_Submitit):
         """As many as there are places left."""
         return len(self.places.open)
 
-    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Iterator[str]:
+    def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Generator[str]:
         """Start the processes; their ids."""
         taken = [self.at[identity] for identity in others]
         for _ in tasks:
@@ -113,7 +123,8 @@ class Local(_Submitit):
         places = taken[len(others) :]
         visible = os.environ.get(VISIBLE)
         here = [Here(visible, place, self.places, self.gpus, self.threads) for place in places]
-        handles = self._give(output, [(_run_here, task, place) for task, place in zip(tasks, here, strict=True)])
+        with _deaf():  # a Ctrl-C reaches these processes too, and the sweep decides
+            handles = self._give(output, [(_run_here, task, place) for task, place in zip(tasks, here, strict=True)])
         for handle, place in zip(handles, places, strict=True):
             self.handles[handle.job_id], self.at[handle.job_id] = handle, place
             yield handle.job_id
@@ -141,6 +152,20 @@ class Local(_Submitit):
                 process.wait(timeout=LEAVE)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Within, processes that are started hear no Ctrl-C; outside the main thread, which has the signals, they do."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # ---- in the process of a job ---------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ log = logging.getLogger("rnndrop")
 class Deciding:
     """Takes the looks as runs come to their end; `told` hears of each, and which it is, once.
 
-    Runs with one of the statuses `settled` are left alone.
+    Runs with one of the statuses `settled` are left alone, and so is what has been tried to no end.
     """
 
     def __init__(self, contest: Contest, settled: frozenset[str], told: Callable[[Look, int], None]) -> None:
@@ -29,6 +29,7 @@ class Deciding:
         self.path: Path = path_of(contest.output, contest.id)
         self.race: Race = contest.race()
         self._told = 0
+        self._tried: set[Job] = set()
         self._check_longer()
 
     def look(self) -> Race:
@@ -42,13 +43,14 @@ class Deciding:
         return self.race
 
     def rounds(self, at_once: int) -> Iterator[list[Job]]:
-        """The jobs that come next, until nothing is open or the next round waits for one that is settled.
+        """The jobs that come next, until nothing is open or the next round waits for one that is left alone."""
+        while self.look().going_on and not any(map(self._left_alone, self.waited_for)):
+            jobs = self.contest.next_jobs(self.race, at_once, self.settled, self._tried)
+            yield jobs
+            self._tried.update(job for job in jobs if job.state in STUCK)  # what was not begun waits
 
-        What has been tried again is not tried once more: `settled` grows after the first round.
-        """
-        while self.look().going_on and not any(job.state in self.settled for job in self.waited_for):
-            yield self.contest.next_jobs(self.race, at_once, self.settled)
-            self.settled |= STUCK
+    def _left_alone(self, job: Job) -> bool:
+        return job.state in self.settled or job in self._tried
 
     def enough(self) -> bool:
         """Whether what has come to its end since the last look changes what comes next."""

@@ -157,6 +157,9 @@ def survey(job: Job) -> None:
         job.state = "pruned"
 
 
+RECORDED = ("finished", "failed", "diverged", "unreadable")
+
+
 def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
     """The statuses with which a sweep leaves a run alone."""
     return frozenset() if force else frozenset({"finished"} if retry_failed else {"finished", "failed", "diverged"})
@@ -175,6 +178,7 @@ def run_jobs(
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
         job.force = not settled
+        job.state = "waiting" if job.state in RECORDED else job.state  # what its record says is not yet of this sweep
         if has_own_code(job.config):
             own_code(job.config)
     if own := [job.config for job in queue if job.config.model.module is not None or is_own(job.config.task)]:
@@ -210,6 +214,8 @@ def run_jobs(
         executor.stop()
         for job in (*running, *busy, *queue):
             survey(job)
+            if job.state in RECORDED and job.state not in settled:  # of before
+                job.state = "waiting"
 
 
 def _take_in(event: Event) -> None:
@@ -220,7 +226,8 @@ def _take_in(event: Event) -> None:
     if event.kind == "progress":
         job.progress = event.content
         return
-    job.force = False
+    if event.kind != "busy":  # else it has not begun
+        job.force = False
     if event.kind == "done":
         job.record = event.content if event.content is not None else records.read_record(job.folder)
         job.state, job.problem = job.record.status if job.record else "failed", ""
