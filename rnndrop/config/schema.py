@@ -660,12 +660,13 @@ class Config(Settings):
     @property
     def _idle_decay(self) -> list[str]:
         """Of how something falls that does not."""
-        own = self.trainer
-        lines = (
-            [] if own.decay != 1 or not own.decay_after else ["trainer.decay_after does nothing here: trainer.decay=1."]
-        )
+        own, lines = self.trainer, []
+        if own.decay_after and own.decay == 1:
+            lines.append("trainer.decay_after does nothing here: trainer.decay=1.")
         if own.scaled_decay and not own.weight_decay:
             lines.append("trainer.scaled_decay does nothing here: trainer.weight_decay=0.")
+        elif own.scaled_decay and own.optimizer == "adamw":
+            lines.append("trainer.scaled_decay does nothing here: trainer.optimizer=adamw always does it.")
         return lines
 
     @property

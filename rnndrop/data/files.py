@@ -42,9 +42,11 @@ class Text:
         ends = dict.fromkeys("\n\r", 0)
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise RequestError(f"{path} is a pipe or a device. Write it to a file first: it is read several times.")
-        blank, nul, size, first, last = True, 0, 0, "", ""
+        blank, nul, size, odd, first, last = True, 0, 0, False, "", ""
         for block in _decoded(path):
             blank = blank and block.isspace()
+            if not nul and "\0" in block:
+                odd = bool((size + block.index("\0")) % 2)
             nul, size = nul + block.count("\0"), size + len(block)
             first, last = first or block[0], block[-1]
             for end in ends:
@@ -56,7 +58,7 @@ class Text:
             take = f"tr -d '\\000' < {shlex.quote(str(path))} > clean.txt"
             raise RequestError(f"{path} holds {held}. Take {'them' if nul > 1 else 'it'} out first: {take}")
         if nul:
-            kind = "UTF-16BE" if first == "\0" else "UTF-16LE"
+            kind = "UTF-16LE" if odd else "UTF-16BE"
             raise RequestError(f"{path} holds NUL characters, as {kind} does. {_convert(path, kind)}")
         end = "\n" if ends["\n"] else "\r"
         return cls(path, ends[end] + (last != end), end)

@@ -39,8 +39,9 @@ def load(settings: Any) -> Corpus:
     """The text in `settings.train`, `.valid` and `.test`, or in `settings.file`, cut by `settings.split`.
 
     Words are what stands between whitespace, characters stay as they are, and `<eos>` ends every line. One file is cut
-    between lines; where it has too few for that, between tokens. Rarer types than `settings.min_count` become `<unk>`.
-    Raises `RequestError` for whatever is wrong with settings or files.
+    between lines; where it has too few for that, between tokens, and without any `<eos>` where training would have
+    none. Rarer types than `settings.min_count` become `<unk>`. Raises `RequestError` for whatever is wrong with
+    settings or files.
     """
     parts = _parts(settings)
     for split, tokens in zip(SPLITS, parts, strict=True):
@@ -119,7 +120,7 @@ def _cut_file(text: Text, shares: Sequence[float], level: str) -> list[Tokens]:
     parts = _cut_tokens(whole, shares)
     if EOS in parts[0]:
         return parts
-    # Of one long line <eos> would be a word that training never has.
+    # <eos> would be a word that training never has.
     return _cut_tokens(Tokens(lambda: (token for token in whole if token != EOS)), shares)
 
 

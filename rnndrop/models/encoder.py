@@ -247,9 +247,12 @@ class Encoder(nn.Module):
 
 
 def _apart(cell: str, masks: LayerMasks) -> bool:
-    """Whether what was read of h last need not be the h that is kept. Of torch's own cells only holes part the two."""
+    """Whether what was read of h last may be another than the h that is kept, and is read.
+
+    In torch's cells only holes part the two; linear ones never read h.
+    """
     holes = any(mask is not None and not mask.previous for mask in (masks.cell, masks.state))
-    return holes or not cell_named(cell).library
+    return holes or not (cell_named(cell).library or cell_named(cell).linear)
 
 
 def _or_input(mask: Tensor, depth: int, h: Tensor, x: Tensor) -> Tensor:

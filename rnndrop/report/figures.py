@@ -446,7 +446,7 @@ def trials(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Sequence
         axis.set_ylabel(f"expected best valid {search.name}")
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
-    _note_missing(figure, len(found) - len(shown), "searches")
+    _note_missing(figure, len(found) - len(shown), "searches", "")
     return figure
 
 
@@ -465,15 +465,15 @@ def _short(label: str, limit: int = 44) -> str:
     return label if len(label) <= limit else label[: limit - 1] + "…"
 
 
-def _note_missing(figure: Any, count: int, what: str) -> None:
+def _note_missing(figure: Any, count: int, what: str, advice: str = ": narrow with --where") -> None:
     """Say what was left out: in the figure, or if it is for a page, in the log."""
     if count > 0 and _page.get().width is not None:
-        log.warning("%d more %s are not in the figure: narrow with --where.", count, what)
+        log.warning("%d more %s are not in the figure%s.", count, what, advice)
     elif count > 0:
         figure.text(
             0.995,
             0.005,
-            f"{count} more {what} not shown: narrow with --where",
+            f"{count} more {what} not shown{advice}",
             ha="right",
             fontsize=_points(6.5),
             color="#555555",

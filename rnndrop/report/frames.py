@@ -261,7 +261,7 @@ def _row(
             "label": record.config.get("label"),
             "status": record.status,
             # a run that failed before it could begin has seen no data: the settings say which it was to be
-            "data": (record.data if record.status == "finished" else record.config["data"] | record.data)["name"],
+            "data": record.data.get("name") or record.config["data"]["name"],
             "model": f"{_cell(record, settings)} {settings['model.layers']}×{settings['model.hidden']}",
             "dropout": settings["dropout.name"],
             "plan": plan,

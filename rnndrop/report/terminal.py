@@ -78,12 +78,13 @@ def rates(
     """Perplexity against the rate at a location."""
     every = series.rates(table, metric, location)
     lines = [(line.label, line.p, line.mean) for line in every[:LINES]]
-    return _plot(lines, "rate p", f"{title(metric)}", width, colour) + _more(len(every) - LINES, "lines")
+    more = _more(len(every) - LINES, "lines", ": narrow with --where")
+    return _plot(lines, "rate p", f"{title(metric)}", width, colour) + more
 
 
-def _more(count: int, what: str) -> str:
+def _more(count: int, what: str, advice: str = "") -> str:
     """A line that says how many are not there, if any."""
-    return f"\n{count} more {what} not shown: -o draws more" if count > 0 else ""
+    return f"\n{count} more {what} not shown{advice}" if count > 0 else ""
 
 
 def calibration(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, colour: bool) -> str:
@@ -224,7 +225,7 @@ def trials(
         drawn = _plot(lines, "trials n", f"expected best valid {search.name}", width, colour, ticks=ticks)
         drawn += _more(len(search.curves) - len(MARKS), "plans")
         parts.append("\n".join([*textwrap.wrap(plain(search.about), width), drawn]))
-    return "\n\n".join(parts) + _more(len(found) - DOCUMENTS, "searches")
+    return "\n\n".join(parts) + _more(len(found) - DOCUMENTS, "searches", "; -o draws more")
 
 
 DRAWINGS: dict[str, Callable[..., Any]] = {

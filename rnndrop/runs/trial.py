@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from rnndrop.config.identity import run_id
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
-from rnndrop.own import source_hash
+from rnndrop.own import is_own, source_hash
 from rnndrop.runs.loading import load_corpus
 from rnndrop.tasks.base import checked
 
@@ -28,7 +29,9 @@ def try_own(configs: Iterable[Config]) -> None:
         if config.trainer.device not in ("auto", "cpu"):
             continue
         sources = source_hash("task", config.task), source_hash("model", module), source_hash("data", config.data.name)
-        asked = (*sources, config.task, config.data, config.model, config.trainer.batch_size)
+        # A task of one's own may refuse anything.
+        run = run_id(config) if is_own(config.task) else ""
+        asked = (*sources, config.task, config.data, config.model, config.trainer.batch_size, run)
         if asked in _tried:
             continue
         try:

@@ -27,7 +27,7 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.store import files, heartbeat, records
 from rnndrop.store.ownership import is_planned, unmeasured
 from rnndrop.store.records import TICKET
-from rnndrop.sweeps.scheduler import Event, Job, failure
+from rnndrop.sweeps.scheduler import Event, Job, failure, newest_checkpoint
 from rnndrop.sweeps.workers import run_task
 
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
@@ -211,9 +211,11 @@ class Cluster:
         cause = self.backend.cause(_output(job), submitted.identity)
         if settled:
             return Event(job, "refused", f"it was not measured: {cause}")
-        if record is not None and record.status == "finished" and not beat and submitted.beat_at and not missing:
-            kept = f"It ended without a result, and its finished record is kept: {cause}."  # as one that failed does
-            return Event(job, "done", replace(record, status="failed", error=kept))
+        interrupted = newest_checkpoint(job) != job.seen_checkpoint  # or it has come further, and goes on from there
+        ended = submitted.beat_at and not beat and not interrupted
+        if record is not None and record.status == "finished" and ended and not missing:
+            kept = f"It ended without a result, and its finished record is kept: {cause}."
+            return Event(job, "done", replace(record, status="failed", error=kept, metrics={}, files={}))
         return Event(job, "died", f"job {submitted.identity} is gone; {cause}")
 
     def stop(self) -> None:

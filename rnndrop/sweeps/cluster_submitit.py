@@ -47,6 +47,20 @@ class _Submitit:
         with executor.batch():
             return [executor.submit(*call) for call in calls]
 
+    def _ids(self, handles: Sequence[Any]) -> Generator[str]:
+        """Their ids; closed early, it cancels those whose ids nobody has."""
+        taken = 0
+        try:
+            for handle in handles:
+                taken += 1
+                yield handle.job_id
+        finally:
+            self.cancel([handle.job_id for handle in handles[taken:]])
+
+    def cancel(self, identities: Collection[str]) -> None:
+        """Have jobs take a checkpoint and leave."""
+        raise NotImplementedError
+
     def _executor(self, folder: Path) -> Any:
         submitit = need("submitit", "slurm", "hydra/launcher=submitit_…")
         try:
@@ -72,13 +86,7 @@ class Slurm(_Submitit):
         """Give it the jobs in arrays; their ids."""
         for start in range(0, len(tasks), ARRAY):
             calls = [(_run_on_slurm, task) for task in tasks[start : start + ARRAY]]
-            handles, taken = self._give(output, calls), 0
-            try:
-                for handle in handles:
-                    taken += 1
-                    yield handle.job_id
-            finally:
-                self.cancel([handle.job_id for handle in handles[taken:]])
+            yield from self._ids(self._give(output, calls))
 
     def present(self) -> set[str] | None:
         """The ids of the jobs that wait or run."""
@@ -127,7 +135,7 @@ class Local(_Submitit):
             handles = self._give(output, [(_run_here, task, place) for task, place in zip(tasks, here, strict=True)])
         for handle, place in zip(handles, places, strict=True):
             self.handles[handle.job_id], self.at[handle.job_id] = handle, place
-            yield handle.job_id
+        yield from self._ids(handles)
 
     def short_of_memory(self, identity: str) -> str:
         """What the process has returned says of how many GPUs one had too little memory for it and those beside it."""

@@ -71,18 +71,15 @@ class Contest:
             SCHEMA, self.id, self.metric, self.rule, self.seeds, own, so_far.looks, so_far.verdict, so_far.best
         )
 
-    def next_jobs(self, so_far: Race, at_once: int, settled: Collection[str], tried: Collection[Job] = ()) -> list[Job]:
+    def next_jobs(self, so_far: Race, at_once: int, settled: Collection[str]) -> list[Job]:
         """The jobs that come next: those of the next round, and of as many more as keep `at_once` processes at work.
 
-        Without those that are settled or have been `tried`.
         No look before the rule's earliest decides anything, so the rounds up to there are always among them.
         """
         there = so_far.remaining
         last = max(self.rule.earliest(len(self.names)), len(so_far.looks) + -(-at_once // max(1, len(there))))
         rows = self.jobs[len(so_far.looks) : last]
-        return [
-            row[index] for row in rows for index in there if row[index].state not in settled and row[index] not in tried
-        ]
+        return [row[index] for row in rows for index in there if row[index].state not in settled]
 
     def spread(self) -> tuple[float, str] | None:
         """The std of the differences of ln score, the largest of all pairs, and where it is from; None if unknown.

@@ -21,7 +21,7 @@ log = logging.getLogger("rnndrop")
 class Deciding:
     """Takes the looks as runs come to their end; `told` hears of each, and which it is, once.
 
-    Runs with one of the statuses `settled` are left alone, and so is what has been tried to no end.
+    Runs with one of the statuses `settled` are left alone, and so is what has been tried in vain.
     """
 
     def __init__(self, contest: Contest, settled: frozenset[str], told: Callable[[Look, int], None]) -> None:
@@ -45,7 +45,7 @@ class Deciding:
     def rounds(self, at_once: int) -> Iterator[list[Job]]:
         """The jobs that come next, until nothing is open or the next round waits for one that is left alone."""
         while self.look().going_on and not any(map(self._left_alone, self.waited_for)):
-            jobs = self.contest.next_jobs(self.race, at_once, self.settled, self._tried)
+            jobs = [job for job in self.contest.next_jobs(self.race, at_once, self.settled) if job not in self._tried]
             yield jobs
             self._tried.update(job for job in jobs if job.state in STUCK)  # what was not begun waits
 

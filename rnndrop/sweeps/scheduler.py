@@ -157,7 +157,7 @@ def survey(job: Job) -> None:
         job.state = "pruned"
 
 
-RECORDED = ("finished", "failed", "diverged", "unreadable")
+RECORDED = ("finished", "failed", "diverged", "pruned", "unreadable")
 
 
 def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
@@ -194,7 +194,7 @@ def run_jobs(
                 queue.append(job)
             batch = [queue.popleft() for _ in range(min(len(queue), executor.free))]
             for job in batch:
-                job.state, job.seen_checkpoint = "running", _newest(job)
+                job.state, job.seen_checkpoint = "running", newest_checkpoint(job)
             if batch:
                 executor.submit(batch, settled)
                 running.update(batch)
@@ -245,7 +245,7 @@ def _take_in(event: Event) -> None:
     elif event.kind == "memory":
         job.state = "waiting"
     else:  # died, or was told to leave by someone else: it goes on from its checkpoint
-        job.deaths = job.deaths + 1 if _newest(job) == job.seen_checkpoint else 1
+        job.deaths = job.deaths + 1 if newest_checkpoint(job) == job.seen_checkpoint else 1
         job.state = "waiting"
         if job.deaths >= DEATHS:
             record_failure(job, f"Its process died {DEATHS} times without coming further: {event.content}.")
@@ -273,7 +273,8 @@ def failure(config: Config, overrides: list[str], error: str) -> Record:
     return record
 
 
-def _newest(job: Job) -> str:
+def newest_checkpoint(job: Job) -> str:
+    """The name of a job's last checkpoint, empty where there is none."""
     with suppress(files.UnreadableError):
         return next((path.name for path in checkpoint.paths(job.folder)), "")
     return ""

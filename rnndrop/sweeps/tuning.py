@@ -171,19 +171,24 @@ def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True
         Study(name, each, _live(ranges, name, config)) for name, each, config in zip(names, own, configs, strict=True)
     ]
     seed = configs[0].seed
+    fixed_seeds = any(value is not None for config in configs for _, value in config.seeds)
     for study in studies:
         study.trials = list(_trials(study, seed, budget))
         folders = [trial.job.folder for trial in study.trials]
         _check_data(study)
-        if seeds and all(is_one_run(canonical(trial.job.config.model_dump(mode="json"))) for trial in study.trials):
+        if seeds and fixed_seeds and any(_is_one_run(trial) for trial in study.trials):
             raise RequestError(
-                f"{study.name}: nothing that its trials draw varies with the seed, and fresh seeds would repeat them."
+                f"{study.name}: a trial of it draws nothing that varies with the seed, and fresh seeds would repeat it."
                 " Leave out its seeds.* settings, or give --seeds 0."
             )
         for trial in study.trials:
             if prune and trial.job.config.label == TRIAL:  # else it is a run of the user's own, which nobody prunes
                 trial.job.rivals = tuple(folder for folder in folders if folder != trial.job.folder)
     return Search(ranges, budget, seed, list(range(seed + 1, seed + 1 + seeds)), studies, prune)
+
+
+def _is_one_run(trial: Trial) -> bool:
+    return is_one_run(canonical(trial.job.config.model_dump(mode="json")))
 
 
 def _check_data(study: Study) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -15,7 +15,7 @@ import torch
 
 from rnndrop import data
 from rnndrop.config.corpora import corpus_named
-from rnndrop.config.identity import later
+from rnndrop.config.identity import asked, later
 from rnndrop.config.schema import Config, DataSettings
 from rnndrop.config.tasks import SETTING, TASKS, derived, own_task, task_spec
 from rnndrop.errors import RequestError
@@ -132,11 +132,15 @@ class Task(ABC, Generic[D, M]):
         metrics = {f"{split}_{self.metric}": value for split, value in values.items()}
         return metrics | derived(metrics, config.model_dump(mode="json"))
 
-    def measure(self, model: M, config: Config, data: D, modes: Collection[str]) -> dict[str, Any]:
-        """What `modes` of the evaluation come to, as metrics. Raises RequestError for one that the task has not."""
+    def check_modes(self, modes: Iterable[str]) -> None:
+        """Raise RequestError for a way of evaluating that the task has not."""
         for mode in modes:
             if mode != "mc" and mode not in self.modes:
                 raise RequestError(f"evaluation={mode} has no meaning for task={self.name}.")
+
+    def measure(self, model: M, config: Config, data: D, modes: Collection[str]) -> dict[str, Any]:
+        """What `modes` of the evaluation come to, as metrics. Raises RequestError for one that the task has not."""
+        self.check_modes(modes)
         metrics: dict[str, Any] = {}
         for mode in modes:
             if mode == "mc":
@@ -211,11 +215,21 @@ def checked(config: Config, data: Any, device: torch.device) -> Task[Any, Any]:
 
     One of the user's own makes its model once: what raises there is said in one line, and before anything is written.
     """
-    task = task_named(config.task)
+    task, made = task_named(config.task), None
+    task.check_modes(asked(config))
     with refusing(SETTING, task.name, bool(task.source)):
         task.check(data, config, device)
         if task.source and config.model.module is None:
-            task.model(ModelSettings(**config.model.model_dump()), data)
+            made = task.model(ModelSettings(**config.model.model_dump()), data)
+    if made is not None and not isinstance(made, Encoder):
+        raise RequestError(
+            f"{SETTING}={task.name}: its model() returns a {type(made).__name__}, no rnndrop.models.encoder.Encoder."
+        )
+    if type(task).load not in (Task.load, type(task_of_corpus(config.data)).load):
+        raise RequestError(
+            f"{SETTING}={task.name}: its load() is not asked for data={config.data.name}, which is read as the task of"
+            " that corpus reads it. Name a CorpusSpec of your own that says task=… and loads it."
+        )
     return task
 
 

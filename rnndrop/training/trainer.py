@@ -196,7 +196,8 @@ class Training:
         }
         self.history.append(row | ({"averaged": self.stage.average is not None} if self.steps.averages else {}))
         if self.best_epoch == len(self.history):
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            now = self.model.state_dict()  # contiguous, as a file of weights needs them
+            self.best = {name: each.detach().clone(memory_format=torch.contiguous_format) for name, each in now.items()}
 
     def check(self, scores: Mapping[str, float]) -> None:
         """Raise DivergedError where a split's score is not finite: no record holds it."""
@@ -239,8 +240,8 @@ class Training:
         self.model.load_state_dict(groups["model"])
         self.update.load_state_dict(groups["update"])
         self.stage.load_state_dict(groups["stage"])
-        self.generator.set_state(groups["random"]["masks"])
         device = self.generator.device
         self.best = {name: tensor.to(device) for name, tensor in groups["best"].items()}
         self.steps.begin(len(self.history) + 1)
         self.steps.load_state_dict({name: tensor.to(device) for name, tensor in groups["memory"].items()})
+        self.generator.set_state(groups["random"]["masks"])  # last: an epoch's beginning may draw

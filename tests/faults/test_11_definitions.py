@@ -33,6 +33,7 @@ from rnndrop.training import twin
 from rnndrop.training.predicted import predicted
 from rnndrop.training.trainer import DivergedError, Step, Training
 from tests.conftest import SMALL, TINY
+from tests.invented import write_run
 
 SAMPLES = ["evaluation.mc.samples=3"]
 
@@ -278,3 +279,104 @@ def test_11_debug_gives_numbers_of_a_task_that_gives_tensors(monkeypatch: pytest
     monkeypatch.setattr(Windows, "take", tensors)
     found = debug.one_batch(compose(TINY))
     assert json.dumps([found.first, found.last, found.targets])
+
+
+TASK = '''
+import torch
+from rnndrop.tasks.language_model import LanguageModelling, Windows
+
+class Shuffled(Windows):
+    """Draws at the beginning of each epoch from the generator of the masks, as the guide lets it."""
+
+    def begin(self, epoch):
+        super().begin(epoch)
+        self.drawn = torch.rand(1, generator=self.generator)
+
+class Own(LanguageModelling):
+    def steps(self, model, config, corpus, masks):
+        return Shuffled(model, config.plan, config.trainer, corpus.train, masks)
+
+class Reversed(LanguageModelling):
+    def load(self, settings):
+        return super().load(settings)
+
+class NoModes(LanguageModelling):
+    modes = {}
+
+class NoEncoder(LanguageModelling):
+    def model(self, settings, corpus):
+        return torch.nn.Linear(1, 1)
+
+class Picky(LanguageModelling):
+    def check(self, data, config, device):
+        if config.trainer.loss == "sum_time":
+            raise ValueError("not this loss")
+
+class Transposed(LanguageModelling):
+    def model(self, settings, corpus):
+        model = super().model(settings, corpus)
+        model.decoder = torch.nn.Parameter(torch.empty(model.decoder.shape[::-1]).t())
+        return model
+'''
+
+
+@pytest.fixture
+def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine_eleven.py").write_text(TASK)
+
+
+class StopAfter(RunObserver):
+    """Interrupts after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def progress(self, progress: Any) -> None:
+        if progress.step == self.steps:
+            raise Interrupted
+
+
+@pytest.mark.usefixtures("own_task")
+def test_11_what_an_epoch_draws_when_it_begins_is_not_drawn_twice() -> None:
+    asked = [*TINY, "task=mine_eleven:Own", "dropout=naive"]
+    whole = rnndrop.run([*asked, "output=whole"])
+    with pytest.raises(Interrupted):
+        rnndrop.run([*asked, "output=cut"], StopAfter(7))
+    cut = rnndrop.run([*asked, "output=cut"])
+    assert cut.timing["resumed_from_steps"] == [7] and cut.metrics == whole.metrics
+
+
+@pytest.mark.usefixtures("own_task")
+@pytest.mark.parametrize(
+    ("name", "more", "said"),
+    [
+        ("Reversed", [], r"its load\(\) is not asked for data=synthetic"),
+        ("NoModes", ["evaluation=dynamic"], "evaluation=dynamic has no meaning"),
+        ("NoEncoder", [], r"its model\(\) returns a Linear"),
+    ],
+)
+def test_11_a_task_of_ones_own_is_refused_before_it_trains(name: str, more: list[str], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        rnndrop.run([*TINY, f"task=mine_eleven:{name}", *more, "output=rr"])
+    assert not Path("rr").exists()
+
+
+@pytest.mark.usefixtures("own_task")
+def test_11_a_sweep_asks_a_task_about_each_of_its_settings() -> None:
+    with pytest.raises(RequestError, match="not this loss"):
+        rnndrop.sweep([*TINY, "task=mine_eleven:Picky", "trainer.loss=mean,sum_time", "output=rr"])
+    assert not Path("rr").exists()
+
+
+@pytest.mark.usefixtures("own_task")
+def test_11_weights_that_lie_transposed_are_kept() -> None:
+    record = rnndrop.run([*SMALL, "task=mine_eleven:Transposed", "output=rr"])
+    assert record.status == "finished", record.error
+    assert rnndrop.load(f"rr/{record.run_id}/seed-0").model
+
+
+def test_11_a_corpus_whose_fingerprint_has_no_name_is_reported(tmp_path: Path) -> None:
+    write_run(tmp_path, ["dropout=none"], 1, 100.0, data={"level": "word", "sha256": "ab" * 32})
+    (name,) = rnndrop.load_runs(tmp_path)["data"]
+    assert name == compose([]).data.name

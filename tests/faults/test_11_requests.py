@@ -61,9 +61,10 @@ def test_11_a_stray_nul_is_not_taken_for_utf_16(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"holds 1 NUL character\. Take it out first: tr -d '\\000'"):
         text(tmp_path / "nul.txt")
     for line in (LINE, "кошка сидит на ковре " * 40):
-        (tmp_path / "wide.txt").write_bytes(line.encode("utf-16le"))
-        with pytest.raises(RequestError, match="as UTF-16LE does"):
-            text(tmp_path / "wide.txt")
+        for order in ("LE", "BE"):
+            (tmp_path / "wide.txt").write_bytes(line.encode(f"utf-16{order}"))
+            with pytest.raises(RequestError, match=f"as UTF-16{order} does"):
+                text(tmp_path / "wide.txt")
 
 
 def test_11_a_pipe_is_not_called_empty(tmp_path: Path) -> None:
@@ -117,11 +118,13 @@ def test_11_a_range_of_plans_is_refused() -> None:
 
 def test_11_fresh_seeds_that_would_repeat_a_trial_are_refused() -> None:
     fixed = ["dropout=naive", "seeds.init=0", "seeds.masks=0"]
-    with pytest.raises(RequestError, match="naive: nothing that its trials draw varies with the seed"):
+    with pytest.raises(RequestError, match="naive: a trial of it draws nothing that varies with the seed"):
         search(fixed, 2, 3)
     assert search(fixed, 2, 0).studies
     rates = ["dropout.recurrent.kind=locked", "dropout.recurrent.p=interval(0.1,0.7)"]  # masks, but in no single base
     assert search(["dropout=none", *rates, "seeds.init=0"], 2, 3).studies
+    with pytest.raises(RequestError, match="none: a trial of it draws nothing"):  # the one at 0
+        search(["dropout=none", rates[0], "dropout.recurrent.p=0,0.5", "seeds.init=0"], 2, 3)
 
 
 def test_11_a_search_is_drawn_and_audited_by_itself(rnndrop: Command, tmp_path: Path) -> None:
