@@ -23,26 +23,26 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib import resources
+from dataclasses import replace
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as in the command; read once, by torch's OpenMP
 
 import torch
-import yaml
 from tabulate import tabulate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnndrop.config.cells import CELLS, CellSpec
-from rnndrop.config.schema import TrainerSettings
+from rnndrop.config.compose import compose
 from rnndrop.dropout.masks import draw_masks
-from rnndrop.dropout.plan import Plan, plan
+from rnndrop.dropout.plan import Plan
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.allocator import keep_memory
 from rnndrop.ops.matmul import has_bf16, linear, round_factors
 from rnndrop.ops.nll import nll_sum
+from rnndrop.runs.environment import set_precision
 from rnndrop.training.optimizer import Update
 
 VOCABULARY, LAYERS, P, CLIP, RATE = 10_000, 2, 0.5, 5.0, 1.0
@@ -74,6 +74,7 @@ def main() -> None:
     for name in set(given.only or ()) - set(contestants()):
         options.error(f"no contestant {name!r}; there are: {', '.join(contestants())}")
     keep_memory()  # for all contestants
+    set_precision("float32")  # for cuDNN too, which else rounds factors
     rows = []
     for threads, *size in itertools.product(given.threads, given.hidden, given.window, given.batch, given.vocabulary):
         found = measure(Size(*size, given.device), threads, given)
@@ -83,7 +84,12 @@ def main() -> None:
     if given.json:
         print(json.dumps(rows, indent=1))
     elif len(given.hidden) > 1 and not given.memory:
-        print(summary(rows))
+        for size, of_size in itertools.groupby(sorted(rows, key=_but_hidden), _but_hidden):
+            print("threads={} window={} batch={} V={}\n\n{}\n".format(*size, summary(list(of_size))))
+
+
+def _but_hidden(row: dict[str, Any]) -> tuple[int, ...]:
+    return row["threads"], row["window"], row["batch"], row["vocabulary"]
 
 
 class Size:
@@ -107,6 +113,8 @@ def measure(size: Size, threads: int, given: argparse.Namespace) -> list[dict[st
     """The rows of one size."""
     torch.set_num_threads(threads)
     wanted = {name: make for name, make in contestants().items() if not given.only or name in {BASELINE, *given.only}}
+    if size.device.type != "cpu":  # elsewhere nothing of ours is rounded
+        wanted = {name: make for name, make in wanted.items() if not name.endswith(ROUNDED)}
     steps = {name: make(size) for name, make in wanted.items()}
     common = {"hidden": size.hidden, "window": size.window, "batch": size.batch, "vocabulary": size.vocabulary}
     if given.memory:
@@ -237,13 +245,10 @@ PLANS = (
 
 def plans() -> dict[str, Plan]:
     """`PLANS`, each active location at p = .5."""
-    found = {}
-    for name in PLANS:
-        text = resources.files("rnndrop.conf").joinpath(f"dropout/{name}.yaml").read_text()
-        rules = {place: rule for place, rule in yaml.safe_load(text).items() if isinstance(rule, dict)}
-        active = {place: {**rule, "p": P} for place, rule in rules.items() if rule["p"]}
-        found[name] = plan(active)
-    return found
+    return {
+        name: compose([f"dropout={name}"]).plan.map(lambda own: replace(own, p=P) if own.active else own)
+        for name in PLANS
+    }
 
 
 def of_cell(dropout: Plan, cell: CellSpec) -> Plan:
@@ -257,9 +262,8 @@ def ours(size: Size, dropout: Plan, bf16: bool = False, cell: str = "lstm") -> S
     generator = torch.Generator(size.device).manual_seed(0)
     model.initialize(0.05, torch.Generator().manual_seed(0))
     model.to(size.device)
-    trainer = yaml.safe_load(resources.files("rnndrop.conf").joinpath("trainer/default.yaml").read_text())
     sgd = {"optimizer": "sgd", "learning_rate": RATE, "clip": CLIP, "weight_decay": 0.0}
-    update = Update(model, TrainerSettings(**{**trainer, **sgd}))
+    update = Update(model, compose([]).trainer.model_copy(update=sgd))
     state = model.initial_state(size.batch)
 
     def step() -> None:

@@ -33,7 +33,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))  # after what is installed, which has the configurations
 
 import torch
 from torch import Tensor
@@ -274,7 +274,8 @@ def loss_and_gradients(model: LanguageModel, masks: Masks, tokens: Tensor, targe
 
 def resume(device: torch.device, extent: Extent) -> Iterator[Found]:
     """The test perplexity of a run, of the same once more, and of one that was interrupted and went on."""
-    request = ["dropout=variational", *extent.resumed, f"trainer.device={device.type}"]
+    # The gradient of the embedding is else summed in an order that CUDA does not fix.
+    request = ["dropout=variational", *extent.resumed, f"trainer.device={device.type}", "trainer.deterministic=true"]
     with tempfile.TemporaryDirectory() as folder:
         whole, again = (finished([*request, f"output={folder}/{name}"]) for name in ("whole", "again"))
         parts = [*request, f"output={folder}/parts"]

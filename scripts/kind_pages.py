@@ -232,7 +232,8 @@ def _plans(kind: Kind, plans: dict[str, list[Rule]]) -> str:
             lines.append(f"[`dropout={name}`](../../conf/dropout/{name}.yaml): {places}")
     usual = ("recurrent", "cell", "weight_hh", "embedding", "token", "carry", "layer")
     place = next(name for name in usual if kind.name in kinds_at(name))
-    alone = f"By itself: `rnndrop run dropout.{place}.kind={kind.name} dropout.{place}.p=0.3`;"
+    data = "data=pydoc " if kind.name == "unk" else ""  # the default corpus has no <unk>
+    alone = f"By itself: `rnndrop run {data}dropout.{place}.kind={kind.name} dropout.{place}.p=0.3`;"
     drawn = f"drawn: `rnndrop masks dropout.{place}.kind={kind.name} dropout.{place}.p=0.3`."
     return f"{_list(lines) if lines else 'None.'}\n\n{alone} {drawn}"
 
@@ -291,8 +292,8 @@ one that varies over time has a value for every step, any other holds for the wi
 | part | what it does | where |
 |---|---|---|
 | `also=[{{kind: …, p: …}}]` | more rules of the same location, each a factor of its own: `token` and `locked` on `input` at once; on `token` one after the other | everywhere, where each multiplies and the fill is the same |
-| `flip=f` | an entry is drawn anew at a step with chance f, else it stays: the correlation over k steps is (1−f)^k. The chain begins anew with each window of training | masks that vary over time |
-| `block=n` | holes of at least n steps: one begins at a step with chance 1−(1−p)^(1/n), so that the share of holes is p; holes may begin before the window | holes in masks that vary over time |
+| `flip=f` | an entry is drawn anew at a step with chance f, else it stays: the correlation over k steps is (1−f)^k. The chain begins anew with each window of training | masks that vary over time, but on `token` |
+| `block=n` | holes of at least n steps: one begins at a step with chance 1−(1−p)^(1/n), so that the share of holes is p; holes may begin before the window | holes in masks that vary over time, but on `token` |
 | `schedule=linear until=e` | the rate falls from p to 0 at epoch e, with every window | everywhere but fill `previous` and learned noise |
 | `schedule=exponential until=e` | it rises, p (1 − exp(−10 t/e)) at epoch t | the same |
 | `schedule=early`, `late` | p before epoch e and then 0; 0 and then p | the same |

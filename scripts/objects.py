@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))  # after what is installed, which has the configurations
 
 from rnndrop.store import records
 from rnndrop.store.audit import audit

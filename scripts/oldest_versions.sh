@@ -36,4 +36,4 @@ for requirement in map(Requirement, wanted):
 PYTHON
 
 # Old packages beside new ones call what is deprecated there: no fault of this project. Other warnings stay errors.
-exec "$place/env/bin/python" -m pytest -q -n 2 -W ignore::DeprecationWarning "$@"
+exec "$place/env/bin/python" -m pytest -q -n 2 --dist loadgroup -W ignore::DeprecationWarning "$@"

@@ -24,8 +24,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -129,9 +129,10 @@ class Cuts:
 
     def cut_off(self, image: Path, disk: Path) -> Path:
         """Start the command, and cut the power at a random moment after a run has begun; return the copy."""
+        known = beats(disk)  # those of runs that were cut off before
         process = start(self.command, disk / "runs")
         try:
-            wait_for_life(process, disk)
+            wait_for_life(process, disk, known)
             time.sleep(self.dice.uniform(0, self.seconds))
             return cut(image, self._new())
         finally:
@@ -155,9 +156,18 @@ class Cuts:
         return mounted(image, self.place / f"disk-{self.images}", options)
 
 
-def wait_for_life(process: subprocess.Popen[bytes], output: Path) -> None:
-    """Wait until a run has begun, or the process has ended."""
-    while process.poll() is None and not list(output.rglob(HEARTBEAT)):
+def beats(output: Path) -> set[tuple[Path, int]]:
+    """The heartbeats of runs, and when they were written."""
+    found = set()
+    for path in output.rglob(HEARTBEAT):
+        with suppress(FileNotFoundError):
+            found.add((path, path.stat().st_mtime_ns))
+    return found
+
+
+def wait_for_life(process: subprocess.Popen[bytes], output: Path, known: Collection[tuple[Path, int]] = ()) -> None:
+    """Wait until a run has begun, its heartbeat none of those `known`, or the process has ended."""
+    while process.poll() is None and not beats(output).difference(known):
         time.sleep(0.02)
 
 

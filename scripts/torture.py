@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))  # after what is installed, which has the configurations
 
 from scripts import calls, command_lines, corruption, crashes
 from scripts.forked import warm_up
