@@ -84,8 +84,8 @@ def main() -> None:
     if given.json:
         print(json.dumps(rows, indent=1))
     elif len(given.hidden) > 1 and not given.memory:
-        for size, of_size in itertools.groupby(sorted(rows, key=_but_hidden), _but_hidden):
-            print("threads={} window={} batch={} V={}\n\n{}\n".format(*size, summary(list(of_size))))
+        for key, group in itertools.groupby(sorted(rows, key=_but_hidden), _but_hidden):
+            print("threads={} window={} batch={} V={}\n\n{}\n".format(*key, summary(list(group))))
 
 
 def _but_hidden(row: dict[str, Any]) -> tuple[int, ...]:

@@ -329,7 +329,7 @@ def test_the_second_pass_reads_words_under_noise_of_its_own() -> None:
         ("dropout=embedding twin=r_drop twin.share=[embedding]", ["twin.loss=kl: both passes have the same masks"]),
         ("dropout=variational twin=fraternal twin.weight=0", []),  # the control: the mean of two cross-entropies
         ("dropout=masked_input twin=mir", []),
-        ("dropout=naive twin.share=[weight_hh]", []),  # no twin
+        ("dropout=naive twin.share=[weight_hh]", ["twin.share does nothing here: twin.loss=null"]),  # no twin
     ],
 )
 def test_what_of_a_twin_does_nothing_is_said(asked: str, said: list[str]) -> None:
