@@ -246,6 +246,13 @@ def _column(rows: list[dict[str, Any]], name: str, kind: Any) -> pd.Series:
     return pd.Series(values, dtype=kind)
 
 
+def _corpus(record: Record) -> str:
+    """The name of a run's corpus: a fingerprint of the user's own need not have one. Raises KeyError."""
+    if record.status == "finished":
+        _ = record.data["sha256"]  # without one it is no record of ours
+    return str(record.data.get("name") or record.config["data"]["name"])
+
+
 def _row(
     record: Record, folder: Path, run_id: str, settings: dict[str, Any], plan: str, numbers: Sequence[str]
 ) -> dict[str, Any]:
@@ -261,7 +268,7 @@ def _row(
             "label": record.config.get("label"),
             "status": record.status,
             # a run that failed before it could begin has seen no data: the settings say which it was to be
-            "data": record.data.get("name") or record.config["data"]["name"],
+            "data": _corpus(record),
             "model": f"{_cell(record, settings)} {settings['model.layers']}×{settings['model.hidden']}",
             "dropout": settings["dropout.name"],
             "plan": plan,
