@@ -209,14 +209,10 @@ def _name_copies(names: Sequence[str], gone: Sequence[Standing], output: str) ->
     inside = bool(folders) and not any(folder.name.startswith("seed-") or not folder.is_dir() for folder in folders)
     roots = folders if inside else {output, *(str(each.folder.parent.parent) for each in gone)}
     there = {folder.resolve(): folder for root in roots for folder in records.run_folders(root)} if gone else {}
-    keys, known = {_what(each) for each in gone}, Pieces()
-    if copies := [str(folder) for folder in there.values() if _what(standing(folder, known)) in keys]:
+    known, went = Pieces(), {(*each.key, each.corpus) for each in gone}
+    left = [standing(folder, known) for folder in there.values()]
+    if copies := [str(each.folder) for each in left if (*each.key, each.corpus) in went]:
         print(f"Copies of them are still there, and count now: {' '.join(copies)}", file=sys.stderr)
-
-
-def _what(run: Standing) -> tuple[str, str, str]:
-    """Run id, seed and corpus."""
-    return *run.key, str(run.record.data.get("sha256")) if run.record else ""
 
 
 def _bytes(found: Iterable[Garbage]) -> int:

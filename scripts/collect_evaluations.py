@@ -4,8 +4,7 @@
 
 One row for each way in which a run's weights were evaluated, of which a record keeps one of a kind: copies of a run
 that were evaluated otherwise are given as further folders. What the CSV holds already stays, unless it is collected
-again. NAME is a reproduction
-whose results hold the runs; then `python scripts/results_page.py` writes the page.
+again. NAME is a reproduction whose results hold the runs; then `python scripts/results_page.py` writes the page.
 """
 
 from __future__ import annotations

@@ -398,8 +398,8 @@ def _published_page() -> str:
 
 {len(CATALOGUE)} regularisers of the dropout family for recurrent sequence models, from papers and released code, of which
 **{len(HERE)} can be asked for**, some of them in part, as each says. All of those are tested: models and losses against the same
-equations written out a second time, what is drawn by its rates, counts
-and limits. What differs from the source is said. [The space](space.md) has the locations, kinds and noises that they are made of.
+equations written out a second time, what is drawn by its rates, counts and limits. What differs from the source is said.
+[The space](space.md) has the locations, kinds and noises that they are made of.
 
 {_table(("", "what", "here"), [tuple(map(str, row)) for row in rows])}
 

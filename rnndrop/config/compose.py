@@ -330,6 +330,8 @@ def _defaults(options: tuple[str, ...], sources: tuple[folders.Source, ...]) -> 
         raise RequestError(_hydra_message(error)) from None
     except (YAMLError, UnicodeDecodeError, OSError) as error:
         raise RequestError(f"{' '.join(options)}: cannot read a file of its settings: {error}") from None
+    except (ValueError, LookupError, AttributeError) as error:  # what PyYAML says of a tag that does not fit its value
+        raise RequestError(f"{' '.join(options)}: cannot read a file of its settings: {error!r}") from None
     tree.pop("experiment", None)
     return tree
 

@@ -42,13 +42,13 @@ class Text:
         ends = dict.fromkeys("\n\r", 0)
         if path.exists() and not (path.is_file() or path.is_dir()):
             raise RequestError(f"{path} is a pipe or a device. Write it to a file first: it is read several times.")
-        blank, nul, size, odd, first, last = True, 0, 0, False, "", ""
+        blank, nul, size, odd, last = True, 0, 0, False, ""
         for block in _decoded(path):
             blank = blank and block.isspace()
             if not nul and "\0" in block:
                 odd = bool((size + block.index("\0")) % 2)
             nul, size = nul + block.count("\0"), size + len(block)
-            first, last = first or block[0], block[-1]
+            last = block[-1]
             for end in ends:
                 ends[end] += block.count(end)
         if blank:

@@ -112,7 +112,7 @@ def revision(commit: object, dirty: object) -> str:
     """A commit in seven digits, marked where the tree had uncommitted changes."""
     if not isinstance(commit, str):
         return "installed"
-    return commit[:7] + ("-dirty" if pd.notna(dirty) and dirty == True else "")  # type: ignore[call-overload]  # noqa: E712
+    return commit[:7] + ("-dirty" if str(dirty) == "True" else "")  # numpy's too, and a CSV may leave it blank
 
 
 def _counts(numbers: Sequence[float]) -> list[str]:

@@ -36,6 +36,7 @@ from rnndrop.report.comparable import revision
 from rnndrop.report.compare import GROUP, compare, placed
 from rnndrop.report.decided import story
 from rnndrop.report.searched import Searched
+from rnndrop.report.select import as_numbers
 from rnndrop.report.settings import Settings, show
 from rnndrop.report.sheet import HOW, Column, Sheet, lost, sheets, title
 from rnndrop.report.spread import bars
@@ -234,10 +235,8 @@ def _sortable(key: str, values: list[Any]) -> list[Any]:
     """What a column is sorted by: settings stand in it as text, and are numbers where all that are given are."""
     if "." not in key:
         return values
-    given = [None if value == "null" or pd.isna(value) else value for value in values]
-    numbers = pd.to_numeric(pd.Series(given, dtype=object), errors="coerce")
-    alike = all(pd.isna(number) == (value is None) for number, value in zip(numbers, given, strict=True))
-    return numbers.tolist() if alike and numbers.notna().any() else values
+    numbers = as_numbers(pd.Series(["null" if pd.isna(value) else value for value in values]))
+    return numbers.tolist() if pd.api.types.is_numeric_dtype(numbers) else values
 
 
 def _first(metric: str) -> tuple[str, ...]:

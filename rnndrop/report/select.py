@@ -122,7 +122,7 @@ def last(runs: pd.DataFrame, span: str, now: datetime | None = None) -> pd.DataF
     return runs[runs["written"] >= since]
 
 
-def _as_numbers(values: pd.Series) -> pd.Series:
+def as_numbers(values: pd.Series) -> pd.Series:
     """A column of words as numbers, where all are that are not `null`."""
     if not pd.api.types.is_string_dtype(values):
         return values
@@ -142,7 +142,7 @@ def sort(table: pd.DataFrame, key: str, names: Mapping[str, str] = MappingProxyT
             "column to sort by", name, names or [str(each) for each in table if each not in ("settings", "overrides")]
         )
     parts = [
-        part.sort_values(name, ascending=not key.startswith("-"), na_position="last", kind="stable", key=_as_numbers)
+        part.sort_values(name, ascending=not key.startswith("-"), na_position="last", kind="stable", key=as_numbers)
         for _, part in table.groupby("data_sha256", sort=False, dropna=False)
     ]
     return pd.concat(parts, ignore_index=True)

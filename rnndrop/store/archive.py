@@ -21,11 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-import yaml
-
 from rnndrop.errors import RequestError, shorten
-from rnndrop.store import checkpoint, files, record_schema, records
+from rnndrop.store import checkpoint, files, nll_blocks, record_schema, records
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.lock import BusyError
 from rnndrop.store.ownership import run_id_of
@@ -294,11 +291,7 @@ def _read(file: BinaryIO, member: Member) -> bytes:
 
 
 def _check_config(content: bytes) -> None:
-    try:
-        tree = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except Exception:  # a tag makes PyYAML raise nearly anything: KeyError, IndexError, AttributeError
-        tree = None
-    if not isinstance(tree, dict):
+    if records.settings_of(content) is None:
         raise ValueError(f"{CONFIG} holds no settings")
 
 
@@ -311,11 +304,7 @@ def _check_history(content: bytes) -> None:
 
 
 def _check_nll(content: bytes) -> None:
-    try:
-        blocks = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError):  # of a header that claims more than there is
-        blocks = None
-    if not (isinstance(blocks, np.ndarray) and blocks.ndim == 2 and len(blocks) == 2):
+    if nll_blocks.of_bytes(content) is None:
         raise ValueError(f"{TEST_NLL} holds no array of two rows")
 
 

@@ -34,6 +34,15 @@ def to_bytes(blocks: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def of_bytes(content: bytes) -> np.ndarray | None:
+    """The blocks of a file's content; None where it holds none, or claims more than it holds."""
+    try:
+        blocks = np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError):
+        return None
+    return blocks if isinstance(blocks, np.ndarray) and blocks.ndim == 2 and len(blocks) == 2 else None
+
+
 def read_blocks(folder: str | Path) -> np.ndarray | None:
     """The blocks of a run folder; None where there are none that can be read, or not those of its record."""
     try:
@@ -43,7 +52,6 @@ def read_blocks(folder: str | Path) -> np.ndarray | None:
         if not record.names(TEST_NLL, content):
             log.warning("%s: its %s is not that of its record, and is left out.", folder, TEST_NLL)
             return None
-        blocks = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError):
         return None
-    return blocks if isinstance(blocks, np.ndarray) and blocks.ndim == 2 and len(blocks) == 2 else None
+    return of_bytes(content)

@@ -215,6 +215,17 @@ def config_text(settings: Mapping[str, Any]) -> str:
     return str(yaml.dump(settings, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
 
 
+def settings_of(content: bytes) -> dict[str, Any] | None:
+    """What a configuration's file holds; None where that is no settings."""
+    import yaml
+
+    try:
+        tree = yaml.load(content, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except Exception:  # a tag makes PyYAML raise nearly anything: KeyError, IndexError, AttributeError
+        return None
+    return tree if isinstance(tree, dict) else None
+
+
 def _exchange(folder: Path, record: bytes, outputs: Mapping[str, bytes], written: float | None = None) -> None:
     """Put a record and some files in the place of theirs, as `place` does; the others stay."""
     try:
@@ -341,11 +352,9 @@ def is_trial(label: str | None) -> bool:
 
 def label_of(folder: Path) -> str | None:
     """The label under which a run was last begun, empty where it has none; None where that cannot be read."""
-    import yaml
-
-    with suppress(Exception):  # a tag makes PyYAML raise nearly anything
-        text = (folder / CONFIG).read_text(encoding="utf-8")
-        return str(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)).get("label") or "")
+    with suppress(OSError):
+        settings = settings_of((folder / CONFIG).read_bytes())
+        return None if settings is None else str(settings.get("label") or "")
     return None
 
 

@@ -57,6 +57,11 @@ class Standing:
             return run_id_of(self.record), str(self.record.seed)
         return self.folder.parent.name, self.folder.name.removeprefix("seed-")
 
+    @property
+    def corpus(self) -> str | None:
+        """The sha256 of what it has read, as far as its record says."""
+        return self.record.data.get("sha256") if self.record else None
+
     def named(self, run: str, seed: str) -> bool:
         """Whether the run id, the one of today or its folder's, begins with `run`, and the seed is `seed` if given."""
         begins = any(own.startswith(run) for own in (self.key[0], self.folder.parent.name))
@@ -120,7 +125,7 @@ def standings(folders: Iterable[Path], look: Callable[[Path], Standing] | None =
     found: dict[tuple[str, str], list[Standing]] = {}
     for each in map(look, folders):
         found.setdefault(each.key, []).append(each)
-    return [run for copies in found.values() for run in ([*copies] if len(copies) == 1 else _of_copies(copies))]
+    return [run for copies in found.values() for run in _of_copies(copies)]
 
 
 def _of_copies(copies: list[Standing]) -> list[Standing]:
@@ -128,8 +133,7 @@ def _of_copies(copies: list[Standing]) -> list[Standing]:
     corpora: dict[str, list[Standing]] = {}
     unread: list[Standing] = []
     for each in copies:
-        sha = each.record.data.get("sha256") if each.record else None
-        (corpora.setdefault(sha, []) if sha else unread).append(each)
+        (corpora.setdefault(each.corpus, []) if each.corpus else unread).append(each)
     return [_best(own) for own in corpora.values()] if len(corpora) > 1 else [_best(copies)]
 
 

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,21 +134,27 @@ class Cluster:
         before = [(_time(job.folder / records.RECORD), _time(job.folder / heartbeat.HEARTBEAT)) for job in fresh]
         with closing(self.backend.submit(_output(fresh[0]), tasks, others)) as identities:
             for index, (job, (record, beat)) in enumerate(zip(fresh, before, strict=True)):
-                try:
-                    identity = next(identities)
-                except Exception as error:  # whatever the scheduler's commands say
-                    if not self._works:
-                        said = "" if isinstance(error, RequestError) else f"hydra/launcher={self.backend.launcher}: "
-                        raise RequestError(f"{said}{error}") from None
-                    self._complain(f"The scheduler takes no jobs now, trying again: {error}")
+                if (identity := self._taken(identities)) is None:
                     self._refused += fresh[index:]
                     return
                 self.submitted[job] = Submitted(identity, record, settled, beat)
-                self._works, self._complaint = True, ""
                 records.prepare(job.folder)
                 with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
                     ticket = {"launcher": self.backend.launcher, "id": identity}
                     files.write_atomically(job.folder / TICKET, json.dumps(ticket))
+
+    def _taken(self, identities: Iterator[str]) -> str | None:
+        """The id of the next job; None where the scheduler takes none now. Raises RequestError where it never did."""
+        try:
+            identity = next(identities)
+        except Exception as error:  # whatever the scheduler's commands say
+            if not self._works:
+                said = "" if isinstance(error, RequestError) else f"hydra/launcher={self.backend.launcher}: "
+                raise RequestError(f"{said}{error}") from None
+            self._complain(f"The scheduler takes no jobs now, trying again: {error}")
+            return None
+        self._works, self._complaint = True, ""
+        return identity
 
     def _complain(self, words: str) -> None:
         """Say it, unless it was said last."""
@@ -295,7 +301,7 @@ def _output(job: Job) -> Path:
 def _value(key: str, text: str) -> Any:
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except Exception:  # a tag makes PyYAML raise nearly anything
         raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.") from None
     if key == LOST:
         check_number(key, value, "a number of seconds")

@@ -158,6 +158,7 @@ def survey(job: Job) -> None:
 
 
 RECORDED = ("finished", "failed", "diverged", "pruned", "unreadable")
+"""The states in which an earlier sweep may have left a job."""
 
 
 def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:

@@ -38,8 +38,8 @@ def _other_scores(plan: PlanEntry, search: SearchFile, output: Path) -> str:
     """The first run of a plan whose record does not say what the search has of it."""
     chosen = next((trial for trial in plan.trials if trial.number == plan.chosen), None)
     runs = [(trial.run_id, search.search_seed, trial.state, {"valid": trial.valid}) for trial in plan.trials]
-    fresh = [(own.seed, own.state, {"valid": own.valid, "test": own.test}) for own in plan.fresh] if chosen else []
-    runs += [(chosen.run_id, *own) for own in fresh] if chosen else []
+    if chosen:
+        runs += [(chosen.run_id, own.seed, own.state, {"valid": own.valid, "test": own.test}) for own in plan.fresh]
     for run_id, seed, state, scores in runs:
         if state not in ("finished", "diverged"):  # what was not over may have gone on
             continue

@@ -26,6 +26,7 @@ from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.sheet import sheets
 from rnndrop.sweeps.ablation import Effect
+from rnndrop.sweeps.cluster import read_settings
 from rnndrop.sweeps.search_audit import audit_searches
 from rnndrop.sweeps.tuning import search
 from tests.conftest import SMALL, Command
@@ -209,6 +210,15 @@ def test_11_an_experiment_whose_dropout_is_no_plan_is_told(options: Path, value:
     (options / "experiment" / "mine.yaml").write_text(f"# @package _global_\ndropout:{value}\n")
     with pytest.raises(RequestError, match=said):
         compose(["experiment=mine"])
+
+
+@pytest.mark.parametrize("value", ["!!bool x", "!!int ''", "!!timestamp x"])
+def test_11_an_experiment_that_no_yaml_can_mean_is_named(options: Path, value: str) -> None:
+    (options / "experiment" / "mine.yaml").write_text(f"# @package _global_\nseed: {value}\n")
+    with pytest.raises(RequestError, match="experiment=mine: cannot read a file of its settings"):
+        compose(["experiment=mine"])
+    with pytest.raises(RequestError, match=r"hydra\.launcher\.mem_gb=.* cannot be read; quote a text"):
+        read_settings("submitit_slurm", {"mem_gb": value}, ["mem_gb"])
 
 
 REFUSED = {
