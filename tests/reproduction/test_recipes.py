@@ -102,7 +102,8 @@ def test_the_rate_first_drops_after_epoch_max_epoch_plus_1(name: str, last_full:
     [
         ("gal_large", {"embedding": 0.3, "input": 0.5, "hidden": 0.5, "recurrent": 0.3, "output": 0.5}),
         ("gal_large_untied", {"embedding": 0.3, "input": 0.5, "hidden": 0.5, "recurrent": 0.3, "output": 0.5}),
-        ("gal_medium", {"embedding": 0.2, "input": 0.35, "hidden": 0.35, "recurrent": 0.35, "output": 0.35}),
+        ("gal_medium", {"embedding": 0.2, "input": 0.35, "hidden": 0.35, "recurrent": 0.2, "output": 0.35}),
+        ("gal_medium_untied", {"embedding": 0.2, "input": 0.35, "hidden": 0.35, "recurrent": 0.2, "output": 0.35}),
         ("zaremba_large", {"input": 0.65, "hidden": 0.65, "output": 0.65}),
         ("awd_ptb", {"embedding": 0.1, "input": 0.4, "hidden": 0.25, "output": 0.4, "weight_hh": 0.5}),
         ("awd_wt2", {"embedding": 0.1, "input": 0.65, "hidden": 0.2, "output": 0.4, "weight_hh": 0.5}),
@@ -113,3 +114,5 @@ def test_published_rates(name: str, rates: dict[str, Any]) -> None:
     assert {rule.location: rule.p for rule in config.plan.active} == rates
     plan = {"gal": "variational", "zaremba": "zaremba", "awd": "awd"}[name.partition("_")[0]]
     assert config.dropout.name == plan + ("_untied" if name.endswith("_untied") else "")
+    if plan == "variational":  # section 5.1: one rate for embeddings and recurrent layers, one for inputs and outputs
+        assert rates["embedding"] == rates["recurrent"] and rates["input"] == rates["hidden"] == rates["output"]
