@@ -297,7 +297,7 @@ one that varies over time has a value for every step, any other holds for the wi
 | `schedule=linear until=e` | the rate falls from p to 0 at epoch e, with every window | everywhere but fill `previous` and learned noise |
 | `schedule=exponential until=e` | it rises, p (1 − exp(−10 t/e)) at epoch t | the same |
 | `schedule=early`, `late` | p before epoch e and then 0; 0 and then p | the same |
-| `schedule=uniform` | drawn from U(0, p) for each window | `token` |
+| `schedule=uniform` | drawn from U(0, p) for each sequence of a window | `token` |
 | `gradient=true` | nothing changes on the way forward; on the way back the gradient of h(t−1) by the gates is multiplied by a mask of 0 and 1 | `recurrent` |
 | `smallest=s` | of the weights that enter a unit, only the share s < 1 that is smallest by size can be dropped; unscaled, and evaluated with all weights | `dropconnect`, `weight_rows`, `weight_columns` |
 | `discounted=true` | the rate of a word v is p · N1+(v,·)/c(v), of absolute discounting; `kn` has it anyway | `token` |
@@ -321,7 +321,7 @@ share takes `concrete`.
 
 | `noise` | the weights | what is learned | divergence | evaluation |
 |---|---|---|---|---|
-| `concrete` | m ⊙ W, m = (1 − σ((ln p/(1−p) + ln u/(1−u))/0.1)) / (1−p) | p, one for each layer's matrix | ℓ²/2 · ‖W‖²/(1−p) − K · H(p), K entries of the mask, ℓ = 0.01 (Gal, Hron & Kendall 2017) | W |
+| `concrete` | m ⊙ W, m = (1 − σ((ln p/(1−p) + ln u/(1−u))/0.1)) / (1−p) | p, one for each layer's matrix | ℓ²/2 · ‖W‖²/(1−p) − K · H(p), K entries of the mask, ℓ = 0.01 (Gal, Hron & Kendall 2017, in whose notebooks ℓ = 0.0001) | W |
 | `sparse` | W + σ ε | ln σ² of each entry of the mask, begins at ln p² | that of a log-uniform prior, by α = σ²/W² and the fit of Molchanov et al. 2017 | W, without those of ln α ≥ 3 |
 | `bayes` | W + σ ε | ρ, σ = ln(1 + e^ρ) = p at first | from 1/4 N(0, e^−2) + 3/4 N(0, e^−14), by the sample that was drawn (Fortunato et al. 2017) | W |
 

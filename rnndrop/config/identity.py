@@ -112,7 +112,8 @@ def identity(
             noise = [own.noise, noises[own.noise]] if own.noise in noises else own.noise
             parts |= {"noise": noise} if noise != "bernoulli" else {}
             parts |= {"fill": own.fill} if own.fill != "zero" else {}
-            parts |= {"definition": 2} if revised and redefined(own.location, own.fill) else {}
+            second = redefined(own.location, own.fill) or own.schedule == "uniform"  # once a share for all sequences
+            parts |= {"definition": 2} if revised and second else {}
             parts |= {name: rounded(value) for name, value in own.extras.items()}
             kept[f"dropout.{place}" + (f".also.{index}" if index else "")] = parts
     return kept

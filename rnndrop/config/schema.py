@@ -250,7 +250,7 @@ class RuleSettings(Settings):
     block: Positive | None = _setting("Least length of a hole, in steps; null: 1.", default=None)
     schedule: str | None = _setting(
         "How the rate changes: linear falls from p to 0, exponential rises to p, early is p and then 0, late is 0 and "
-        "then p, uniform is drawn from 0 to p for each window; null: it stays p.",
+        "then p, uniform is drawn from 0 to p for each sequence of a window; null: it stays p.",
         default=None,
     )
     until: Scale | None = _setting("The epoch at which the schedule has come to its end, as 2.5.", default=None)
@@ -472,7 +472,7 @@ class MonteCarloSettings(Settings):
         "evaluation.mc.samples=100 evaluation.mc.masks=window",
     )
     embedding: bool = _setting(
-        "Whether embedding dropout is drawn too (Gal & Ghahramani: not).",
+        "Whether embedding dropout is drawn too (Gal & Ghahramani: not in their language model, but in sentiment).",
         "evaluation.mc.samples=100 evaluation.mc.embedding=true",
     )
     power: Annotated[float, Field(ge=0, le=1)] = _setting(
@@ -488,7 +488,7 @@ class MonteCarloSettings(Settings):
     )
     temperature: Scale = _setting(
         "What the logits of each sample are divided by.",
-        "evaluation.mc.samples=100 evaluation.mc.temperature=0.9",
+        "evaluation.mc.samples=100 evaluation.mc.temperature=1.1",
         default=1.0,
     )
 

@@ -221,10 +221,10 @@ ABOUT = {
         published=(f"{GAL}, section 4.2: word embeddings dropout",),
         implementations=(
             "BayesianRNN first compared the words of the whole batch at two times instead of those of one sequence, so"
-            " that equal words were seldom tied; the large untied model after the fix: 77.5 valid, 75.1 test, from 77.9"
-            " and 75.2 (BayesianRNN#4).",
-            "Its Monte-Carlo evaluation leaves embedding dropout off; so does ours unless"
-            " `evaluation.mc.embedding=true`.",
+            " that every word had a draw of its own, as its README says: the kind `token`. The large untied model after"
+            " the fix: 77.5 valid, 75.1 test, from 77.9 and 75.2 (BayesianRNN#4).",
+            "The Monte-Carlo evaluation of its language model leaves embedding dropout off; so does ours unless"
+            " `evaluation.mc.embedding=true`. That of its sentiment experiment draws it.",
             "Keras 1's `Embedding(dropout=p)`, which Gal brought there (keras#1770), draws once for the whole batch:"
             " that is `word`.",
         ),
@@ -263,8 +263,8 @@ ABOUT = {
         implementations=(
             "The mask is drawn with `F.dropout(ones(W.size(0), 1), training=True)`: hard-coded, so that it is drawn at"
             " evaluation too (awd-lstm-lm#72), and in many copies of the code. Here evaluation draws nothing.",
-            "The comment above that line reads *variational dropout as proposed by Gal & Ghahramani*, whose masks"
-            " remove inputs, columns of torch's (out, in), and differ between the sequences of a batch.",
+            "In copies of the code a comment calls it *variational dropout (as proposed by Gal & Ghahramani)*. Their"
+            " masks remove inputs, columns of torch's (out, in), and differ between the sequences of a batch.",
             "On `weight_hh` of an LSTM (4H, H) a row is one gate of one unit. Around a Linear whose weights, bias and"
             " three inputs are 1, at p = .3: 3/.7 + 1 = 5.2857 where the row is kept, the bias 1 where it is dropped"
             " ([the notebook](../explore_dropout.ipynb)).",
@@ -309,7 +309,8 @@ ABOUT = {
             "The authors' scripts take 1 − z, the probability of an update, as their README says.",
             "A framework's dropout scales by 1/(1−p), which zoneout must not: the authors' TensorFlow code"
             " multiplies by (1−p) to undo it (zoneout#7); the same trap in the review of mxnet#5567.",
-            "An output that is not the zoned h: returnn#1313 returned the plain h and carried the zoned one.",
+            "An output that is not the zoned h: returnn#1313 returned the plain h and carried the zoned one; so does"
+            " the authors' TensorFlow code (zoneout#6), unlike their Theano code and the paper.",
             "haste zones h alone (haste#29); at evaluation it takes the expectation (haste#18), as the paper does.",
         ),
         aliases=("z_c (on `cell`)", "z_h (on `state`)"),
@@ -408,24 +409,24 @@ ABOUT = {
         equation="m[l] ~ Bernoulli(1−p)        once a window\ny[l] = m[l] · layer(x) + (1−m[l]) · x",
         published=(
             "Fan, Grave & Joulin 2020, *Reducing Transformer Depth on Demand*, arXiv:1909.11556: of transformers",
+            "Huang et al. 2016, *Deep Networks with Stochastic Depth*, arXiv:1603.09382: of residual blocks of images,"
+            " one draw for a mini-batch, with a rate that grows with depth",
         ),
         implementations=(
             "Only a layer that is as wide as its input can be left out; others always run. Its memory goes on, as if it"
-            " had been read. Evaluation has all layers, without a scale, as LayerDrop's has.",
+            " had been read. Evaluation has all layers, without a scale, as LayerDrop's has; stochastic depth's scales"
+            " a block by its chance to be there, but a recurrent layer is no residual.",
         ),
-        aliases=("LayerDrop",),
+        aliases=("LayerDrop", "stochastic depth"),
     ),
     "stochastic_depth": About(
         summary="As `layer_drop`, with a draw for each sequence of the batch.",
         equation="m[l,b] ~ Bernoulli(1−p)\ny[l,b] = m[l,b] · layer(x)[b] + (1−m[l,b]) · x[b]",
         published=(
-            "Huang et al. 2016, *Deep Networks with Stochastic Depth*, arXiv:1603.09382: of residual blocks of images,"
-            " with a rate that grows with depth",
+            "in no paper as it is: later implementations of stochastic depth, as DropPath, draw for each example, Huang"
+            " et al. 2016, arXiv:1603.09382, for the mini-batch",
         ),
-        implementations=(
-            "Theirs scales a block by its rate at evaluation; here, as in LayerDrop, all layers are there unscaled, for"
-            " a recurrent layer is no residual.",
-        ),
+        implementations=("Here, as in LayerDrop, evaluation has all layers, unscaled.",),
         aliases=("drop path",),
     ),
     "mixout": About(

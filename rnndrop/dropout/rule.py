@@ -125,8 +125,8 @@ KINDS = _kinds(
     ("kn", "time batch", "Xie et al. 2017: bigram Kneser-Ney noising", "kn"),
     ("sampled", "time batch", "Bengio et al. 2015: scheduled sampling, in its parallel form", "model"),
     ("reset", "batch", "Melis et al. 2018: the state of a sequence starts anew", "initial"),
-    ("layer_drop", "layer", "Fan et al. 2020: LayerDrop", "input"),
-    ("stochastic_depth", "layer batch", "Huang et al. 2016, for each sequence", "input"),
+    ("layer_drop", "layer", "Huang et al. 2016: stochastic depth; Fan et al. 2020: LayerDrop", "input"),
+    ("stochastic_depth", "layer batch", "stochastic depth with a draw for each sequence, as DropPath", "input"),
     ("mixout", "in", "Lee et al. 2020: all weights of an input fall back to those of the start", "start"),
     ("mixconnect", "gate out in", "Lee et al. 2020: single weights fall back to those of the start", "start"),
 )  # fmt: skip
@@ -331,6 +331,10 @@ def _rule(
     noise = "bernoulli" if noise is None else resolved(noise, NOISES, GROUP)
     if noise not in NOISES and not is_own(noise):
         raise no_such(f"noise for {location}", noise, NOISES, GROUP)
+    if p > 0 and not over and varies is not None:
+        raise RequestError(
+            f"{where}.varies=[] is a mask that varies over nothing: name some of {' '.join(place.axes)}."
+        )
     if p > 0 and not over:
         raise RequestError(
             f"{where}.p={p:g} without a kind does nothing: give {where}.kind=… or {where}.varies=[…].\n"
@@ -394,7 +398,7 @@ def _conflicts(own: Rule, place: Location, noise: Noise) -> Iterable[tuple[bool,
         ),
         (
             own.schedule == "uniform" and own.location != "token",
-            ".schedule=uniform, a rate that is drawn anew for each window, is for dropout.token.",
+            ".schedule=uniform, a rate that is drawn anew for each sequence of a window, is for dropout.token.",
         ),
         (
             own.schedule is not None and (own.schedule not in SCHEDULES or own.fill == "previous" or noise.learned),

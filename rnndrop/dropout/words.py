@@ -64,11 +64,12 @@ class WordNoise:
 
         Fill "unk" needs it in the vocabulary; of "blank" the input is V.
         """
-        p = rule.p
-        if rule.schedule == "uniform":
-            p *= float(torch.rand((), generator=generator, device=self._device))
         known = inputs.clamp(max=self._blank - 1)  # a blank of a rule before stays
-        holes = (self._uniform(rule, known, generator) < self._rates(rule, p)[known]) & (inputs < self._blank)
+        rates = self._rates(rule)[known]
+        if rule.schedule == "uniform":  # of a mask that the batch shares, one share for all
+            batch = inputs.shape[1] if "batch" in rule.varies else 1
+            rates = rates * torch.rand((1, batch), generator=generator, device=self._device)
+        holes = (self._uniform(rule, known, generator) < rates) & (inputs < self._blank)
         if rule.fill == "model":
             assert predict is not None
             stands = torch.cat([inputs[:1], predict(inputs, generator)[:-1]])
@@ -79,11 +80,11 @@ class WordNoise:
             targets = torch.where(holes & (targets >= 0), self._drawn(rule, known, generator), targets)
         return read, targets
 
-    def _rates(self, rule: Rule, p: float) -> Tensor:
+    def _rates(self, rule: Rule) -> Tensor:
         """The chance (V,) that a word of each type is replaced."""
         if not (rule.discounted or rule.fill == "kn"):
-            return torch.full((len(self._counts),), p, device=self._device)
-        rates = p * self._followers / np.maximum(self._counts, 1)
+            return torch.full((len(self._counts),), rule.p, device=self._device)
+        rates = rule.p * self._followers / np.maximum(self._counts, 1)
         return torch.from_numpy(rates).float().to(self._device)
 
     def _uniform(self, rule: Rule, inputs: Tensor, generator: torch.Generator) -> Tensor:

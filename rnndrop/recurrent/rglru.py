@@ -21,7 +21,8 @@ def terms(gates: Tensor, diagonals: Tensor) -> Terms:
         h = a · h' + sqrt(1 - a²) · m_update · (i · x̂)
 
     x̂ is what enters the unit in their recurrent block, a linear layer of its input. There a convolution follows, which
-    is not here, and W of r and i takes x̂: without the convolution that is one more matrix of x.
+    is not here, and W of r and i takes x̂: without the convolution that is one more matrix of x. Their W of r and i is
+    block-diagonal, and their first step of a sequence is not scaled by the root.
     """
     r, i, candidate = gates.unbind(-2)
     log_a = _C * torch.sigmoid(r) * logsigmoid(diagonals[0])

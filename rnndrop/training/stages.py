@@ -18,8 +18,8 @@ from rnndrop.training.average import Average
 def worsened(valid: Sequence[float], interval: int) -> bool:
     """The trigger of NT-ASGD, asked once an epoch: is the last value above the best of all but `interval` before it?
 
-    The rule of main.py, of which its author says that the paper has a typo: with `before` the values of the earlier
-    epochs, valid > min(before[:-interval]).
+    The rule of main.py, of which its author says that the paper (on arXiv) has a typo: with `before` the values of
+    the earlier epochs, valid > min(before[:-interval]).
     """
     *before, last = valid
     return len(before) > interval and last > min(before[:-interval])

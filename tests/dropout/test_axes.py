@@ -210,6 +210,7 @@ def test_a_layer_that_is_left_out_passes_on_what_enters_it() -> None:
         ({"location": "output", "kind": "naive", "p": 0.1, "schedule": "linear"}, "needs until"),
         ({"location": "output", "kind": "naive", "p": 0.1, "schedule": "sine", "until": 3}, "linear exponential"),
         ({"location": "cell", "kind": "zoneout", "p": 0.1, "schedule": "early", "until": 3}, "evaluated at its rate"),
+        ({"location": "carry", "kind": "reset", "p": 0.1, "varies": []}, "varies over nothing: name some of batch."),
         ({"location": "input", "kind": "token", "p": 0.1, "gradient": True}, "dropout.input.gradient has no meaning"),
         ({"location": "weight_hh", "kind": "dropconnect", "p": 0.1, "smallest": 1.5}, "below 1"),
         ({"location": "weight_hh", "kind": "dropconnect", "p": 0.1, "smallest": 1.0}, "give null"),

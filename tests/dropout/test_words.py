@@ -97,11 +97,13 @@ def test_a_type_that_is_dropped_is_dropped_wherever_it_stands() -> None:
     assert (noised != inputs).any()
 
 
-def test_a_uniform_schedule_draws_a_rate_for_each_window() -> None:
-    each = rule("token", "blank", 0.5, schedule="uniform")
-    rates = [float((read(each, seed)[2] == len(WORDS)).double().mean()) for seed in range(60)]
-    assert min(rates) < 0.06 and max(rates) > 0.44 and max(rates) < 0.53
-    assert np.mean(rates) == pytest.approx(0.25, abs=0.06)
+@pytest.mark.parametrize(("varies", "apart"), [(None, True), (["time"], False)])
+def test_a_uniform_schedule_draws_a_rate_for_each_sequence_of_a_window(varies: list[str] | None, apart: bool) -> None:
+    each = rule("token", "blank", 0.5, schedule="uniform", varies=varies)
+    rates = np.array([(read(each, seed)[2] == len(WORDS)).double().mean(0).tolist() for seed in range(60)])  # (60, B)
+    assert rates.mean() == pytest.approx(0.25, abs=0.01 if apart else 0.06)
+    spread = rates.std(axis=1).mean()  # that of U(0, .5), and of T draws; a mask that the batch shares has one share
+    assert spread == pytest.approx((1 / 48 + (1 / 4 - 1 / 12) / T) ** 0.5 if apart else 0, abs=0.01)
 
 
 def test_the_model_reads_a_blank_as_a_vector_that_it_learns() -> None:

@@ -119,7 +119,7 @@ def test_6_texts_of_a_grid_are_what_was_typed() -> None:
 
 
 def test_6_glob_takes_the_options_of_a_group() -> None:
-    plans = [job.config.dropout.name for job in plan_jobs(["dropout=glob(*)", "trainer.epochs=1"])]
+    plans = [job.config.dropout.name for job in plan_jobs(["dropout=glob(*)", "trainer.epochs=2"])]
     assert plans == list(choices("dropout"))
     assert [job.name for job in plan_jobs(["dropout=glob(z*)"])] == [
         f"dropout={name}" for name in ("zaremba", "zoneout", "zoneout_words")

@@ -306,9 +306,9 @@ def test_the_second_pass_reads_words_under_noise_of_its_own() -> None:
                               y.flatten()) for read in (x, blanks)]  # fmt: skip
         losses[name] = (step.objective.item(), step.loss / step.targets, [each.item() for each in ce])
     objective, loss, (whole, blanked) = losses["mir"]
-    assert loss == pytest.approx(whole, rel=1e-9) and objective == pytest.approx(whole + blanked, rel=1e-9)
+    assert loss == pytest.approx(whole, rel=1e-9) and objective == pytest.approx(whole + 0.4 * blanked, rel=1e-9)
     objective, loss, (whole, blanked) = losses["shared"]
-    assert loss == pytest.approx(blanked, rel=1e-9) and objective == pytest.approx(2 * blanked, rel=1e-9)
+    assert loss == pytest.approx(blanked, rel=1e-9) and objective == pytest.approx(1.4 * blanked, rel=1e-9)
     assert abs(whole - blanked) > 1e-3
 
 
