@@ -329,7 +329,7 @@ def decisions(table: pd.DataFrame, runs: pd.DataFrame, metric: str, found: Seque
         else:
             below.legend(
                 fontsize=_points(8), loc="upper left", bbox_to_anchor=(0, -0.28), handles=_key(each), handlelength=3,
-                ncols=2 if _page.get().width is None else 1,
+                ncols=2 if len(shown) == 1 else 1,  # of several each has the width of its column
             )  # fmt: skip
     axes[0, 0].set_ylabel("evidence E")
     axes[1, 0].set_ylabel(f"change of {shown[0].metric}, %")

@@ -20,6 +20,7 @@ from rnndrop.store.progress import Progress, RunObserver, measuring
 HEARTBEAT = "heartbeat.json"
 EVERY = 2.0  # seconds between two beats
 ALIVE = 20.0  # seconds after which a run that has not beaten is taken for dead
+AHEAD = 3600.0  # seconds by which the clocks of two hosts may differ; what is later still was written by no process
 
 
 class Heartbeat(RunObserver):
@@ -76,7 +77,8 @@ def read(folder: Path) -> dict[str, Any] | None:
         if not (content := read_file(path)):
             return None
         record_schema.check_beat(content)
-        return {**cleaned(json.loads(content)), "age": max(0.0, time.time() - path.stat().st_mtime)}
+        age = time.time() - path.stat().st_mtime
+        return {**cleaned(json.loads(content)), "age": abs(age) if age < -AHEAD else max(0.0, age)}
     except (OSError, ValueError):
         return None
 
