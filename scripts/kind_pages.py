@@ -356,7 +356,7 @@ The rows are tests in [tests/dropout](../tests/dropout/test_contract.py), the tw
 ## The rule of `cell` and `state`
 
 These two act on a memory, which is carried from step to step. A scale on what is carried would compound to
-(1/(1−p))^t (tensorflow#11650), so a memory has two faces: what is **kept** for the next step and what is **read** now.
+(1/(1−p))^t (of a GRU in tensorflow#11650), so a memory has two faces: what is **kept** for the next step and what is **read** now.
 
     fill previous   kept = d ⊙ previous + (1−d) ⊙ new       read = the same
     fill zero       kept = (m ≠ 0) ⊙ new                    read = m ⊙ new

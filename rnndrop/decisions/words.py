@@ -78,7 +78,11 @@ def _verdict(decision: Decision, names: list[str]) -> str:
     found = f"test {metric_of(decision.metric).title}" + (f" {change(two)}" if two else "")
     if decision.verdict == "equal":
         equal = [entry.name for entry in decision.contestants if entry.outcome == "equal"]
-        return f"{' and '.join(equal)} are equal within {margin(decision.rule)}: {found}" + _sides(decision, two)
+        said = f"{' and '.join(equal)} are equal"
+        if len(equal) > 2:  # each was compared with the leader alone
+            leader = names[decision.looks[-1].pairs[0].against]
+            said = f"{' and '.join(name for name in equal if name != leader)} are each equal to {leader}, which leads,"
+        return f"{said} within {margin(decision.rule)}: {found}" + _sides(decision, two)
     if decision.best is not None:
         if two is None:
             diverged = any(entry.diverged_at is not None for entry in decision.contestants)

@@ -95,8 +95,9 @@ ABOUT = {
             "A cell stepped by hand must be told where a sequence starts. Keras' LSTMCell redrew its mask at every"
             " call, which turns `locked` into `naive` (tensorflow#38922), or, told nothing, used the mask of the"
             " batch before (tensorflow#35654).",
-            "A wrapper that puts dropout on the cell's *state* also hits c: tensorflow#11650 and tensorflow#33690. Here"
-            " `recurrent` never touches c; for the memory there is the location `cell`.",
+            "A wrapper that puts dropout on the cell's *state* can also hit c: TensorFlow's did until c was left out"
+            " (tensorflow#11650), and again in 2.0, where it is refused by now (tensorflow#33690). Here `recurrent`"
+            " never touches c; for the memory there is the location `cell`.",
         ),
         aliases=("standard dropout", "per-step dropout"),
     ),
@@ -118,24 +119,23 @@ ABOUT = {
             " the mask over the batch instead, `varies=[time,feature]`, and no error is raised: PyTorch-NLP#71; the"
             " first release of awd-lstm-lm broadcast along the wrong axis too (awd-lstm-lm#5). Hence our"
             " `LockedDropout(batch_first=…)`, and flair#1077.",
-            "Keras' `dropout` and `recurrent_dropout` hold a mask over the sequence. Whether the gates share it"
-            " depended on `implementation=` (tensorflow#35724) and on whether the layer could use cuDNN"
-            " (tensorflow#40215).",
-            "The mask must be new in the next window: TensorFlow 2.0 reused it (tensorflow#29391).",
+            "Keras' `dropout` holds a mask over the sequence in Keras 3; in Keras 2 a layer that could use cuDNN drew"
+            " one for each step, which is `naive` (tensorflow#40215, keras#19993).",
+            "The mask must be new in the next window: a nightly of TensorFlow 2.0 reused it (tensorflow#29391), and"
+            " cells in an `RNN` layer still in 1.15.0-rc0 (tensorflow#32543).",
             "On `cell` of an LSTM: the mask on c is Moon et al.'s, where its scale acts is our choice. On c, which is"
-            " carried, it compounds to (1/(1−p))^t (tensorflow#11650); within the tanh it does not keep the mean. Here"
-            " c is unscaled and the scale acts on h, where h is read; see"
+            " carried, it compounds to (1/(1−p))^t (as on a GRU's h in tensorflow#11650); within the tanh it does not"
+            " keep the mean. Here c is unscaled and the scale acts on h, where h is read; see"
             " [the space](../space.md#the-rule-of-cell-and-state). Semeniuta et al.'s code multiplies c by 1−p at every"
             " step of an evaluation instead.",
             "On `recurrent` it costs the fused kernel almost everywhere: tensorflow#38236 reports about 25×;"
-            " keras#8935, keras#19644.",
+            " keras#8935, tensorflow#40944.",
             "Keras' SpatialDropout1D on (samples, timesteps, channels) is this kind on an activation.",
         ),
         aliases=(
             "LockedDropout",
             "variational dropout, tied weights",
             "variational RNN dropout",
-            "recurrent_dropout (Keras)",
             "SpatialDropout1D (Keras)",
             "RNNDrop (on `cell`)",
             "VD-LSTM (tied)",
@@ -152,11 +152,16 @@ ABOUT = {
             "It needs one product for each gate in place of one for all: the reason why much code that cites the"
             " paper implements `locked`. Gal's speeds for his large model: 1.6K words a second, against 2.4K with"
             " tied masks.",
-            "Keras has had it, lost it and got it back: `implementation=1` draws a mask for each gate,"
-            " `implementation=2` one for all (tensorflow#35724); keras#20656 and keras#20663 brought it back to Keras"
-            " 3.",
+            "Keras' `recurrent_dropout` on an LSTM or a GRU is this kind by now, whatever `implementation=` says: since"
+            " keras#20656 and keras#20663 a rate other than 0 means one mask for each gate. Before, `implementation=1`"
+            " drew one for each and `implementation=2` one for all (tensorflow#35724).",
         ),
-        aliases=("variational dropout, untied weights", "VD-LSTM (untied)", "implementation=1 (Keras)"),
+        aliases=(
+            "variational dropout, untied weights",
+            "VD-LSTM (untied)",
+            "recurrent_dropout (Keras)",
+            "implementation=1 (Keras)",
+        ),
     ),
     "shared": About(
         summary=(
@@ -241,13 +246,12 @@ ABOUT = {
             "Wan et al. evaluate with samples of a Gaussian that matches the moments of a unit's input; AWD-LSTM,"
             " and we, with the mean weight.",
             "awd-lstm-lm's WeightDrop replaces Parameters by `setattr` and stubs `flatten_parameters`. It broke with"
-            " newer PyTorch (pytorch#32346, awd-lstm-lm#86, awd-lstm-lm#119), fails after an evaluation with *cannot"
-            " assign FloatTensor as parameter* (awd-lstm-lm#79, awd-lstm-lm#114, awd-lstm-lm#117), changes the keys"
-            " of the state_dict (awd-lstm-lm#99), and lost cuDNN's single buffer: pytorch#40193, and 317 s became"
-            " 3123 s an epoch in awd-lstm-lm#120.",
-            "fastai kept a copy that did not stay tied to the raw weight (fastai#2591).",
-            "Better_LSTM_PyTorch masks in place: what is dropped once stays dropped, and the weights decay to zero"
-            " (Better_LSTM_PyTorch#7).",
+            " PyTorch 1.0 (awd-lstm-lm#86) and 1.4 (pytorch#32346, awd-lstm-lm#119), fails after an evaluation with"
+            " *cannot assign FloatTensor as parameter* (awd-lstm-lm#79, awd-lstm-lm#114, awd-lstm-lm#117), changes the"
+            " keys of the state_dict (awd-lstm-lm#99), and loses cuDNN's single buffer (pytorch#40193).",
+            "fastai's left the raw weight without a gradient (fastai#2591; mended in version 2).",
+            "Better_LSTM_PyTorch masks in place: what is dropped once stays dropped, what is kept is multiplied by"
+            " 1/(1−p) again each time (Better_LSTM_PyTorch#7).",
             "`rnndrop.WeightDrop` calls the module with masked copies (`torch.func.functional_call`); its tests follow"
             " this list.",
         ),
@@ -309,8 +313,9 @@ ABOUT = {
             "The authors' scripts take 1 − z, the probability of an update, as their README says.",
             "A framework's dropout scales by 1/(1−p), which zoneout must not: the authors' TensorFlow code"
             " multiplies by (1−p) to undo it (zoneout#7); the same trap in the review of mxnet#5567.",
-            "An output that is not the zoned h: returnn#1313 returned the plain h and carried the zoned one; so does"
-            " the authors' TensorFlow code (zoneout#6), unlike their Theano code and the paper.",
+            "An output that is not the zoned h: returnn returned the plain h and carried the zoned one until"
+            " returnn#1313; so do haste's wrapper for TensorFlow and the authors' TensorFlow code (zoneout#6), unlike"
+            " their Theano code and the paper. mxnet's ZoneoutCell draws another mask for the output (mxnet#18669).",
             "haste zones h alone (haste#29); at evaluation it takes the expectation (haste#18), as the paper does.",
         ),
         aliases=("z_c (on `cell`)", "z_h (on `state`)"),

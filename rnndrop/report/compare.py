@@ -15,7 +15,7 @@ from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import alike, once
 from rnndrop.report.select import of_task
 from rnndrop.report.settings import dropout_labels, equal, show, varying
-from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.store.nll_blocks import read_stretches
 from rnndrop.values import Interval
 
 GROUP = ["data_sha256", "run_id"]
@@ -245,7 +245,7 @@ def _blocks(runs: pd.DataFrame) -> dict[Any, list[np.ndarray]]:
     What they bound would be of other seeds than the score beside it.
     """
     folders = runs[runs["status"] == "finished"].groupby(GROUP, dropna=False)["folder"].agg(list)
-    found = {key: [read_blocks(path) for path in paths] for key, paths in folders.items()}
+    found = {key: [read_stretches(path) for path in paths] for key, paths in folders.items()}
     whole = {key: [each for each in every if each is not None] for key, every in found.items()}
     return {key: every if len(every) == len(found[key]) else [] for key, every in whole.items()}
 

@@ -369,7 +369,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
 def _of_bootstrap(ours: pd.DataFrame) -> list[str]:
     """What the interval of the test set is, and which rows have none."""
     lacking = ours[ours["test_low"].isna()]
-    said = "test set 95 %: bootstrap over blocks of the test set, around the geometric mean of the seeds"
+    said = "test set 95 %: bootstrap over stretches of the test set, around the geometric mean of the seeds"
     whose = "any row" if len(lacking) == len(ours) else ", ".join(series.labels(lacking))
     none = [f"no interval of the test set for {whose}: it needs the {TEST_NLL} of every run"] if len(lacking) else []
     return none if len(lacking) == len(ours) else [said, *none]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -31,7 +32,7 @@ def verdict(row: Mapping[Any, Any]) -> str:
     low, high, p, margin = row["change_low"], row["change_high"], row["p_holm"], Rule().margin
     if pd.isna(p):
         return ""
-    if -margin < low and high < margin:
+    if -margin < math.log1p(low) and math.log1p(high) < margin:
         return "equal"
     if p >= ALPHA:
         return "undecided"

@@ -1,8 +1,9 @@
 """A search for good settings of several plans, the same for each: as many trials, of the same ranges, at one seed.
 
 The trials are drawn at random, and which ones follows from the request alone: so they can be run in any order and by
-any number of processes, more of them can be added, and the mean of the best of n is that of n independent trials. Every
-plan gets the same draws. Each trial is an ordinary run with the label `trial`; its record is all that is known of it.
+any number of processes, more of them can be added, and the mean of the best of n is that of n independent trials (of
+lists alone: of n different points). Every plan gets the same draws. Each trial is an ordinary run with the label
+`trial`; its record is all that is known of it.
 
 The best trial of a plan, by valid, is trained with other seeds: the score that chose it is too good. No torch here.
 """

@@ -15,7 +15,7 @@ from rnndrop.config.schema import Config
 from rnndrop.config.tasks import score
 from rnndrop.errors import RequestError
 from rnndrop.stats import bootstrap, std_interval
-from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.store.nll_blocks import read_stretches
 from rnndrop.sweeps.scheduler import Job, check_one_corpus, jobs_of
 
 SEEDS = "seed=range(5)"
@@ -101,7 +101,7 @@ def spreads(found: Finished) -> list[Spread]:
     whole = _spread(ALL, found[ALL], None)
     variance = None if whole.std is None else whole.std**2
     rows = [_spread(name, runs, variance) for name, runs in found.items() if name != ALL]
-    return [whole, *rows, *_of_text(found[ALL], variance)]
+    return [whole, *rows, *_of_text(found[ALL])]
 
 
 def _spread(name: str, runs: Sequence[tuple[float, Path]], variance: float | None) -> Spread:
@@ -118,13 +118,13 @@ def _spread(name: str, runs: Sequence[tuple[float, Path]], variance: float | Non
     return Spread(title, len(tests), test, std, low, high, 1.0 if name == ALL else share)
 
 
-def _of_text(runs: Sequence[tuple[float, Path]], variance: float | None) -> list[Spread]:
+def _of_text(runs: Sequence[tuple[float, Path]]) -> list[Spread]:
     """The spread over redrawn test texts, of a language model."""
-    blocks = [read_blocks(folder) for _, folder in runs]
+    blocks = [read_stretches(folder) for _, folder in runs]
     stds = [
         float(bootstrap(sums, counts)[0].std(ddof=1)) for sums, counts in (each for each in blocks if each is not None)
     ]
     if not stds:
         return []
     std = math.sqrt(float(np.mean(np.square(stds))))
-    return [Spread(TEXT, len(stds), None, std, None, None, None if not variance else std**2 / variance)]
+    return [Spread(TEXT, len(stds), None, std, None, None, None)]  # all runs read one text: it has no share of theirs

@@ -41,9 +41,12 @@ def test_of_three_equal_ones_all_is_said_of_the_last_look(dice: int) -> None:
     """Also of whoever leads there, who was compared with another before, with less evidence."""
     found = decided(5 + 0.002 * np.random.default_rng(dice).standard_normal((40, 3)))
     first, *lines = sentences(found)
-    assert found.verdict == "equal" and first.startswith("✓ A and B and C are equal within 1 %")
     last, number = found.looks[-1], len(found.looks)
     leader = NAMES[last.pairs[0].against]
+    others = " and ".join(name for name in NAMES[:3] if name != leader)  # nobody compared them with one another
+    assert found.verdict == "equal" and first.startswith(
+        f"✓ {others} are each equal to {leader}, which leads, within 1 %"
+    )
     assert [line[:32] for line in lines] == [
         f"{name} is equal within the margin to {leader}"[:32] for name in NAMES[:3] if name != leader
     ]

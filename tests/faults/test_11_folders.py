@@ -21,7 +21,7 @@ from rnndrop.errors import RequestError
 from rnndrop.runs.runner import run_one
 from rnndrop.store import records
 from rnndrop.store.archive import MANIFEST, Archive, export
-from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.store.nll_blocks import read_stretches
 from rnndrop.store.status import standings
 from tests.invented import write_run
 
@@ -85,7 +85,7 @@ def test_an_array_that_claims_petabytes_is_refused_in_one_line(tmp_path: Path) -
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2, 10**15)})
     (folder / records.TEST_NLL).write_bytes(header.getvalue())
-    assert read_blocks(folder) is None  # nor does a report fill the memory with it
+    assert read_stretches(folder) is None  # nor does a report fill the memory with it
     with pytest.raises(RequestError, match=r"test_nll.npy holds no array of two rows"):
         commands.bring([str(archived(tmp_path, folder, test_nll=header.getvalue()))], str(tmp_path / "there"))
 

@@ -35,7 +35,7 @@ from rnndrop.runs.signals import Interrupted
 from rnndrop.store import files, lock, records
 from rnndrop.store.heartbeat import HEARTBEAT
 from rnndrop.store.lock import HELD, BusyError
-from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.store.nll_blocks import read_stretches
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress, RunObserver, Watching
 from rnndrop.store.records import Record
@@ -337,7 +337,7 @@ def test_5_2_a_record_that_is_no_file_is_damaged_and_never_waited_for(tmp_path: 
         path.with_name(name).unlink(missing_ok=True)
         os.mkfifo(path.with_name(name))
     assert standing(path.parent).state == "damaged"
-    assert read_blocks(path.parent) is None
+    assert read_stretches(path.parent) is None
     with pytest.warns(SkippedRecordWarning, match="it is"), pytest.raises(RequestError):
         load_runs(tmp_path)
     assert rnndrop.run(overrides).metrics == first.metrics

@@ -16,7 +16,7 @@ from rnndrop.report.frames import load_runs
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.store import records
 from rnndrop.store.files import DamagedRecordError
-from rnndrop.store.nll_blocks import read_blocks
+from rnndrop.store.nll_blocks import read_stretches
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import read_record
 from tests.conftest import TINY, Command
@@ -54,12 +54,12 @@ def test_7_6_weights_with_a_flipped_bit_are_not_used(folder: Path, bit: int) -> 
 
 
 def test_7_6_another_seeds_files_are_not_used(folder: Path, made: list[Path], caplog: pytest.LogCaptureFixture) -> None:
-    assert read_blocks(folder) is not None
+    assert read_stretches(folder) is not None
     for name in (records.WEIGHTS, records.TEST_NLL):
         shutil.copy(made[1] / name, folder / name)
     with pytest.raises(RequestError, match="do not match its record"):
         evaluate(folder, ["evaluation=cache"])
-    assert read_blocks(folder) is None and "not that of its record" in caplog.text
+    assert read_stretches(folder) is None and "not that of its record" in caplog.text
 
 
 @pytest.mark.parametrize("value", [973, -5, float("nan"), None, "2"])
