@@ -435,8 +435,8 @@ class TrainerSettings(Settings):
         "Where to compute; auto: on a GPU if there is one, else on the CPU.", "trainer.device=cpu"
     )
     precision: Literal["float32", "tf32", "bf16"] = _setting(
-        "What the factors of matrix products are rounded to, their sums being of float32: bf16 on CPUs that have such "
-        "products, tf32 on NVIDIA GPUs from Ampere on.",
+        "What the factors of matrix products are rounded to: bf16, with some of the results too, on CPUs that have "
+        "such products, tf32 on NVIDIA GPUs from Ampere on.",
         "trainer.precision=bf16",
         default="float32",
     )

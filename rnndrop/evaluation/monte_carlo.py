@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -158,10 +159,17 @@ def log_power_mean(log_p: Tensor, power: float) -> Tensor:
     most = log_p.amax(1, keepdim=True)  # so that nothing underflows but what adds nothing
     terms = log_p if power == 0 else (power * (log_p - most)).exp_()
     nothing = torch.zeros_like(terms[:, :1])
-    before = torch.cat([nothing, terms.cumsum(1)], 1)  # (n, S + 1, V): of the samples before each, and of all
-    after = torch.cat([terms.flip(1).cumsum(1).flip(1)[:, 1:], nothing], 1)  # never a difference: nothing cancels
+    before = torch.cat([nothing, _running(terms)], 1)  # (n, S + 1, V): of the samples before each, and of all
+    after = torch.cat([_running(terms.flip(1)).flip(1)[:, 1:], nothing], 1)  # never a difference: nothing cancels
     sums = torch.cat([before[:, -1:] / samples, (before[:, :-1] + after) / max(1, samples - 1)], 1)
     return sums if power == 0 else (sums.log_() / power + most).to(dtype)
+
+
+def _running(terms: Tensor) -> Tensor:
+    """The sums (n, S, V) of the first terms (n, S, V); CUDA's own has no order that is always the same."""
+    if terms.is_cuda and torch.are_deterministic_algorithms_enabled():
+        return torch.stack(list(accumulate(terms.unbind(1))), 1)
+    return terms.cumsum(1)
 
 
 def _side_by_side(plan: Plan) -> Plan:

@@ -96,7 +96,7 @@ class Rows:
         """`rows.T @ columns` (O, I) for columns (N, I): the gradient of a weight.
 
         Of the two the narrower is transposed, unless the result, then transposed too, would be larger than them. In
-        bf16 none has to be, and the result is of float32.
+        bf16 none has to be, and the result, rounded to bf16, is handed on as float32.
         """
         rows, columns = self.rows, factor(columns)
         if rows.dtype == torch.bfloat16:

@@ -36,6 +36,7 @@ _NAME = re.compile(
     rf"(?P<file>{'|'.join(map(re.escape, (RECORD, *OUTPUTS)))})"
 )
 _BLOCK = tarfile.BLOCKSIZE
+_LATEST = 1 << 33  # a time, in seconds: the year 2242
 _CHUNK = 1 << 20
 
 
@@ -214,6 +215,8 @@ def _members(file: BinaryIO) -> Iterator[tuple[str, Member]]:
             raise ValueError(f"{name} is no file of a run")
         if not 0 <= entry.size <= length - place - _BLOCK:
             raise ValueError(f"it ends in the middle of {name}")
+        if not 0 <= entry.mtime < _LATEST:
+            raise ValueError(f"{name} has a time that no file has")
         if entry.size > files.LARGEST and not entry.name.endswith(WEIGHTS):
             raise ValueError(f"{name} is {entry.size} bytes long, and cannot be")
         start, left, digest = place + _BLOCK, entry.size, hashlib.sha256()

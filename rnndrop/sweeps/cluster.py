@@ -19,8 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
+from rnndrop.config import private_hydra
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
@@ -33,7 +32,7 @@ from rnndrop.sweeps.workers import run_task
 GRACE = 10.0  # seconds that a job may be gone from the scheduler before its record must be there
 LOST = "lost_after_s"  # a setting of every cluster: seconds without a heartbeat after which a node is taken for dead
 SILENCE = 60.0  # seconds without an answer of the scheduler that are worth a message
-ASK_EVERY = 2.0  # seconds between two questions to the scheduler
+ASK_EVERY = 2.0  # seconds between two questions to a scheduler, where that costs nobody much
 
 log = logging.getLogger("rnndrop")
 
@@ -56,6 +55,9 @@ class Backend(Protocol):
 
     launcher: str
     """Its name in `LAUNCHERS`."""
+
+    every: float
+    """Seconds between two questions to it."""
 
     @property
     def most(self) -> int:
@@ -170,7 +172,7 @@ class Cluster:
             return refused
         time.sleep(seconds)
         present = None
-        if time.monotonic() - self._asked > ASK_EVERY:
+        if time.monotonic() - self._asked > self.backend.every:
             present = self.backend.present()
             self._asked = time.monotonic()
             if present is not None:
@@ -257,12 +259,14 @@ def run_remote(task: Task, shared: bool = False) -> str:
     return kind
 
 
-def read_settings(launcher: str, settings: dict[str, str], known: Collection[str]) -> dict[str, Any]:
-    """The values of a launcher's settings, given as text. Raises RequestError."""
+def read_settings(
+    launcher: str, settings: dict[str, str], known: Collection[str], texts: Collection[str]
+) -> dict[str, Any]:
+    """The values of a launcher's settings, in Hydra's grammar; those of `texts` as they stand. Raises RequestError."""
     for key in settings:
         if key not in (*known, LOST):
             raise unknown(f"setting of hydra/launcher={launcher}", key, (*known, LOST))
-    return {key: text.strip("'\"") if key == "address" else _value(key, text) for key, text in settings.items()}
+    return {key: _text(text) if key in texts else _value(key, text) for key, text in settings.items()}
 
 
 def check_number(key: str, value: Any, what: str) -> None:
@@ -298,11 +302,19 @@ def _output(job: Job) -> Path:
     return Path(job.config.output).absolute()
 
 
+def _text(text: str) -> str | None:
+    """What a scheduler reads itself: 4:00:00 is a time to it, and on a name."""
+    return None if text == "null" else text.strip("'\"")
+
+
 def _value(key: str, text: str) -> Any:
     try:
-        value = yaml.safe_load(text)
-    except Exception:  # a tag makes PyYAML raise nearly anything
-        raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.") from None
+        found = private_hydra.parse(f"{key}={text}")
+        value = None if found.is_sweep_override() else found.value()
+    except Exception:  # beyond reason it raises nearly anything
+        found = None
+    if found is None or found.is_sweep_override():
+        raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.")
     if key == LOST:
         check_number(key, value, "a number of seconds")
     return value

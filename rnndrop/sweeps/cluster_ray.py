@@ -27,7 +27,7 @@ from uuid import uuid4
 
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
-from rnndrop.sweeps.cluster import Task, check_number, run_remote
+from rnndrop.sweeps.cluster import ASK_EVERY, Task, check_number, run_remote
 from rnndrop.sweeps.workers import SPAWN, leave_with, spawned
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FOLDER = ".ray"  # beside the runs: what jobs have printed
 NAMESPACE = "rnndrop"
 SETTINGS = ("address", "num_cpus", "num_gpus", "mem_gb")
+TEXTS = ("address",)
 CONNECT = 60.0  # seconds in which Ray must have been imported and the cluster have answered
 ANSWER = 60.0  # seconds for an answer to a question
 REACH = 5.0  # seconds for the cluster's port, or an actor, to answer
@@ -49,7 +50,7 @@ log = logging.getLogger("rnndrop")
 class Ray:
     """The Ray cluster at `address`. A run takes `num_cpus`, `num_gpus` (or a part of one) and `mem_gb` of a machine."""
 
-    launcher = "ray"
+    launcher, every = "ray", ASK_EVERY
 
     def __init__(self, settings: dict[str, Any], most: int) -> None:
         self.most = most

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -13,13 +14,14 @@ from typing import Any
 
 from rnndrop.errors import RequestError
 from rnndrop.extras import need
-from rnndrop.sweeps.cluster import Task, run_remote
+from rnndrop.sweeps.cluster import ASK_EVERY, Task, run_remote
 from rnndrop.sweeps.places import Places
 from rnndrop.sweeps.workers import take_place, threads_each
 
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 ARRAY = 1000  # jobs: Slurm takes no more in an array, unless its MaxArraySize says otherwise
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+PREEMPT = "SUBMITIT_PREEMPT_SIGNAL"
 LEAVE = 60.0  # seconds that a process of this machine may take for its last checkpoint
 _GENERAL = ("name", "timeout_min", "mem_gb", "nodes", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 _SLURM = (
@@ -28,15 +30,27 @@ _SLURM = (
     "exclusive", "srun_args", "use_srun",
 )  # fmt: skip
 SETTINGS = (*_GENERAL, *_SLURM)
+TEXTS = (
+    "name", "partition", "qos", "account", "constraint", "exclude", "gres", "comment", "time", "mem", "mem_per_cpu",
+    "mem_per_gpu",
+)  # fmt: skip
+
+
+log = logging.getLogger("rnndrop")
 
 
 class _Submitit:
     """What both have in common; `settings` are those of Hydra's submitit launcher."""
 
     timeout = 60  # minutes
+    every = ASK_EVERY
 
     def __init__(self, kind: str, settings: dict[str, Any]) -> None:
         self.kind, self.launcher = kind, f"submitit_{kind}"
+        for key in ("nodes", "tasks_per_node"):
+            if settings.get(key, 1) != 1:
+                raise RequestError(f"hydra.launcher.{key}={settings[key]}: a run is one process of one machine.")
+        os.environ[PREEMPT] = "USR2"  # what a run hears, whatever other programs have set
         self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in settings.items()}
         self.parameters = {"name": "rnndrop", "timeout_min": self.timeout, **self.parameters}
         need("submitit", "slurm", "hydra/launcher=submitit_…")
@@ -78,29 +92,45 @@ class _Submitit:
 class Slurm(_Submitit):
     """Slurm, asked through its commands: they need no accounting."""
 
+    every = 10.0  # seconds between two questions: its controller answers everyone
+
     def __init__(self, settings: dict[str, Any], most: int) -> None:
-        super().__init__("slurm", settings)
+        cores = settings.get("cpus_per_task")
+        usual: dict[str, Any] = {"tasks_per_node": 1, "array_parallelism": ARRAY}  # submitit's are none, and 256
+        if cores is not None:  # from 22.05 to 23.02 srun does not take it over from sbatch
+            usual["srun_args"] = [f"--cpus-per-task={cores}"]
+        more = {"requeue": True, **(settings.get("additional_parameters") or {})}
+        super().__init__("slurm", {**usual, **settings, "additional_parameters": more})
         self.most = most
 
     def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Generator[str]:
         """Give it the jobs in arrays; their ids."""
         for start in range(0, len(tasks), ARRAY):
             calls = [(_run_on_slurm, task) for task in tasks[start : start + ARRAY]]
-            yield from self._ids(self._give(output, calls))
+            with _outside_of_a_job():
+                handles = self._give(output, calls)
+            yield from self._ids(handles)
 
     def present(self) -> set[str] | None:
         """The ids of the jobs that wait or run."""
-        command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
+        command = ["squeue", "--me", "--all", "--noheader", "--array", "--format=%i"]  # hidden partitions too
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=30, check=True, env=_without("SQUEUE_")
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return set(done.stdout.split())
 
     def cancel(self, identities: Collection[str]) -> None:
         """Slurm sends SIGTERM, on which a job takes a checkpoint, and SIGKILL after KillWait."""
-        for identity in identities:
-            subprocess.run(["scancel", identity], capture_output=True, timeout=30, check=False)
+        names = list(identities)
+        for start in range(0, len(names), ARRAY):
+            command = ["scancel", *names[start : start + ARRAY]]
+            try:
+                subprocess.run(command, capture_output=True, timeout=60, check=False, env=_without("SCANCEL_"))
+            except (OSError, subprocess.SubprocessError) as error:
+                log.warning("scancel has not answered (%s): jobs may run on.", type(error).__name__)
 
     def short_of_memory(self, identity: str) -> str:
         """Nothing: a job of Slurm's has its GPU for itself, and records what that lacks."""
@@ -160,6 +190,24 @@ class Local(_Submitit):
                 process.wait(timeout=LEAVE)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _without(*prefixes: str) -> dict[str, str]:
+    """The environment without variables of these beginnings: commands of Slurm take options from them."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+
+
+@contextmanager
+def _outside_of_a_job() -> Iterator[None]:
+    """Within, the environment has nothing of the job that a sweep may itself be: its jobs would inherit it."""
+    before = dict(os.environ)
+    if "SLURM_JOB_ID" in before:
+        for name in before.keys() - _without("SLURM_", "SLURMD_", "SRUN_").keys() - {"SLURM_CONF"}:
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 @contextmanager

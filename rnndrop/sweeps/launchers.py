@@ -82,8 +82,8 @@ def _cluster(
 ) -> Executor:
     from rnndrop.sweeps import cluster, cluster_ray, cluster_submitit
 
-    known = cluster_ray.SETTINGS if name == "ray" else cluster_submitit.SETTINGS
-    values = cluster.read_settings(name, settings, known)
+    of = cluster_ray if name == "ray" else cluster_submitit
+    values = cluster.read_settings(name, settings, of.SETTINGS, of.TEXTS)
     lost = values.pop(cluster.LOST, 60)
     if name == "submitit_local":
         return cluster.Cluster(cluster_submitit.Local(values, jobs, gpus), lost, cancel)

@@ -19,12 +19,17 @@ _writers: Any = need("tensorboard.summary.writer.event_file_writer", *_ASKED)
 
 
 class TensorBoard:
-    """Writes below the run's folder. What is there already is not shown any more: a run that goes on tells it again."""
+    """Writes below the run's folder, in the place of what is there: a run that goes on tells it again.
+
+    A second file beside it would be shown too: TensorBoard leaves out only earlier points of the tags that come again.
+    """
 
     def __init__(self, run: TrackedRun) -> None:
-        self.writer = _writers.EventFileWriter(str(Path(run.folder) / TENSORBOARD))
+        folder = Path(run.folder) / TENSORBOARD
+        for earlier in folder.glob("events.out.tfevents.*"):
+            earlier.unlink(missing_ok=True)
+        self.writer = _writers.EventFileWriter(str(folder))
         self.last = 0
-        self._write(0, session_log=_events.SessionLog(status=_events.SessionLog.START))
         for name, content in {"settings": run.settings, "tags": run.tags}.items():
             self._write(0, summary=_text(name, content))
         self.writer.flush()

@@ -9,13 +9,14 @@ from typing import Any
 from rnndrop.extras import need
 from rnndrop.trackers.base import TrackedRun
 
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # what is told goes to the user's server alone
 _wandb: Any = need("wandb", "wandb", "tracker=wandb")
 
 
 class WeightsAndBiases:
     """A run of the project WANDB_PROJECT, else of the one named after the label; the seeds of a run are a group.
 
-    It is told nothing but what this class is told: no code, no machine, no output.
+    It is told what this class is told: no code, no machine, no output. W&B adds its version, Python's and the platform.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -26,8 +27,9 @@ class WeightsAndBiases:
             name=run.name,
             group=run.run_id,
             tags=[run.run_id, f"seed-{run.seed}"],
-            config={**run.settings, "rnndrop": run.tags},
+            config={**_nested(run.settings), "rnndrop": run.tags},
             settings=_wandb.Settings(
+                host="rnndrop",  # not this machine's name
                 console="off",
                 silent=True,
                 disable_code=True,
@@ -46,3 +48,15 @@ class WeightsAndBiases:
         """Write the metrics to the summary, and close."""
         self.run.summary.update({**{f"final/{name}": value for name, value in metrics.items()}, "status": status})
         self.run.finish(exit_code=0 if status == "finished" else 1)
+
+
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """The tree of settings by dotted names: of a name with a dot W&B can neither filter nor sort."""
+    tree: dict[str, Any] = {}
+    for name, value in settings.items():
+        *parents, last = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    return tree

@@ -67,7 +67,7 @@ class Update:
         if self.settings.clip is None:
             return None
         gradients = [each.grad for each in self.parameters if each.grad is not None]
-        norm = nn.utils.get_total_norm([*gradients, *more], foreach=True)
+        norm = nn.utils.get_total_norm([*gradients, *more])  # torch takes its fast way where a device has it
         return (self.settings.clip / (norm + 1e-6)).clamp(max=1.0)
 
     def _step(self, rate: float, factor: Tensor | None) -> None:

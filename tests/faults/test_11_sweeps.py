@@ -125,7 +125,7 @@ def test_11_force_outlasts_a_run_that_is_busy(tmp_path: Path, monkeypatch: pytes
 class Pretended:
     """A scheduler that keeps what it was given until it is told otherwise."""
 
-    launcher, most = "pretended", 10
+    launcher, most, every = "pretended", 10, 2.0
 
     def __init__(self) -> None:
         self.there: set[str] = set()
@@ -208,10 +208,10 @@ def test_11_a_forced_run_that_failed_over_a_finished_one_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
 ) -> None:
     monkeypatch.setattr("rnndrop.sweeps.cluster.GRACE", -1.0)
-    monkeypatch.setattr("rnndrop.sweeps.cluster.ASK_EVERY", -1.0)
     write_run(tmp_path, TINY, 0, 100.0)
     (job,) = plan_jobs([*TINY, f"output={tmp_path}", "seed=0"])
     cluster = Cluster(backend := Pretended())
+    backend.every = -1.0
     cluster.submit([job], frozenset())
     write_atomically(job.folder / heartbeat.HEARTBEAT, '{"epoch": 1}')
     assert not any(event.kind != "progress" for event in cluster.poll(0.01))

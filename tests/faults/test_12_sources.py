@@ -1,9 +1,11 @@
-"""What the twelfth look found: recipes beside the sources that they cite, and a beat that no clock can have written."""
+"""What the twelfth look found: recipes, texts and schedulers beside the sources that they build on."""
 
 from __future__ import annotations
 
 import os
+import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,15 @@ import pytest
 
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import run_id
+from rnndrop.errors import RequestError
 from rnndrop.stats import bootstrap
 from rnndrop.store import heartbeat
+from rnndrop.store.archive import Archive, export
 from rnndrop.store.nll_blocks import block_sums, stretches
-from rnndrop.store.status import standing
+from rnndrop.store.status import standing, standings
+from rnndrop.sweeps.cluster import Cluster, Task
+from rnndrop.sweeps.cluster_submitit import Slurm
+from rnndrop.sweeps.launchers import executor, split_launcher
 from tests.invented import write_run
 
 
@@ -74,3 +81,72 @@ def test_12_an_interval_of_a_text_of_articles_holds_its_mean() -> None:
             low, high = np.quantile(bootstrap(each[:1], each[1], samples=300), [0.025, 0.975])
             held, before = held + (name == "held" and low < 5 < high), before + (name == "before" and low < 5 < high)
     assert held >= 85 and before <= 50
+
+
+def test_12_settings_of_slurm_reach_it_as_they_were_written() -> None:
+    """Slurm reads a bare number as minutes: 4:00:00, read in base 60, asked for ten days."""
+    pytest.importorskip("submitit")
+    asked = ["time=4:00:00", "account=0123", "partition=on", "cpus_per_task=4", "additional_parameters={mail-type:END}"]
+    launcher, _ = split_launcher(["hydra/launcher=submitit_slurm", *(f"hydra.launcher.{each}" for each in asked)])
+    made = executor(launcher, 2)
+    assert isinstance(made, Cluster) and isinstance(made.backend, Slurm)
+    found = made.backend.parameters
+    assert (found["slurm_time"], found["slurm_account"], found["slurm_partition"]) == ("4:00:00", "0123", "on")
+    assert found["cpus_per_task"] == 4 and found["slurm_srun_args"] == ["--cpus-per-task=4"]
+    assert found["slurm_additional_parameters"] == {"requeue": True, "mail-type": "END"}
+    assert found["tasks_per_node"] == 1 and found["slurm_array_parallelism"] == 1000
+
+
+def test_12_a_sweep_within_a_job_of_slurms_gives_its_jobs_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    inherited = {"SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2", "SLURM_RESTART_COUNT": "1", "SRUN_DEBUG": "3"}
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "SBATCH_ACCOUNT": "mine"}
+    for name, value in (inherited | kept).items():
+        monkeypatch.setenv(name, value)
+    given: list[dict[str, str]] = []
+
+    def give(self: Slurm, output: Path, calls: Sequence[object]) -> list[object]:
+        given.append(dict(os.environ))
+        return []
+
+    monkeypatch.setattr(Slurm, "_give", give)
+    job = compose(["dropout=none"])
+    list(Slurm({}, 2).submit(Path(), [Task("", job, [], Path(), False, frozenset())], []))
+    assert not inherited.keys() & given[0].keys() and kept.items() <= given[0].items()
+    assert inherited.items() <= os.environ.items()
+
+
+def test_12_slurms_commands_see_all_jobs_and_end_no_sweep(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("submitit")
+    told = tmp_path / "told"
+    for name, variable in (("squeue", "SQUEUE_STATES"), ("scancel", "SCANCEL_STATE")):
+        command = tmp_path / name
+        command.write_text(f'#!/bin/sh\necho {name} "$@" ${variable} >> {told}\necho 7_1\n')
+        command.chmod(0o755)
+        monkeypatch.setenv(variable, "pending")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    slurm = Slurm({}, 2)
+    assert slurm.present() == {"7_1"}
+    slurm.cancel(["7_1", "7_2"])
+    asked, cancelled = told.read_text().splitlines()
+    assert "--all" in asked and "pending" not in asked and cancelled == "scancel 7_1 7_2"
+    (tmp_path / "scancel").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    slurm.cancel(["7_1"])
+    assert "jobs may run on" in caplog.text
+
+
+def test_12_an_archive_has_times_that_files_have(tmp_path: Path) -> None:
+    """88 bits of seconds fit into a tar, and into no file system: refused before anything is written."""
+    folder = write_run(tmp_path / "runs", ["dropout=none"], 0, 100.0)
+    path = tmp_path / "one.tar"
+    export(standings([folder]), path, weights=False)
+    content, far = bytearray(path.read_bytes()), tarfile.itn(1 << 70, 12, tarfile.GNU_FORMAT)
+    content[136:148] = far
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    path.write_bytes(content)
+    with pytest.raises(RequestError, match="has a time that no file has"):
+        Archive(path)

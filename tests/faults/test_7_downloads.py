@@ -104,8 +104,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def reviews(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    files = tuple(File(name, hashlib.sha256(CONTENT[name]).hexdigest(), 0) for name in NAMES)
-    monkeypatch.setattr(movie_reviews, "MOVIE_REVIEWS", Published(url, "movie-reviews", files, 0))
+    files = tuple(File(name, hashlib.sha256(CONTENT[name]).hexdigest()) for name in NAMES)
+    monkeypatch.setattr(movie_reviews, "MOVIE_REVIEWS", Published(url, "movie-reviews", files))
 
 
 def everything(folder: Path) -> set[str]:
@@ -211,11 +211,12 @@ def test_7_1_only_the_network_is_fetched(url: str) -> None:
 def test_7_1_a_bad_file_in_the_cache_is_fetched_again(
     cache: Path, serve: Callable[[Answer], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = (File("a.txt", hashlib.sha256(b"right\n").hexdigest(), 2), File("b.txt", None, 3))
-    toy = Published(serve(lambda h: sends(b"right\n" if h.path == "/a.txt" else b"x y\n")(h)), "toy", files, 3)
+    content = {"/a.txt": b"right\n", "/b.txt": b"x y\n"}
+    files = tuple(File(name[1:], hashlib.sha256(text).hexdigest()) for name, text in content.items())
+    toy = Published(serve(lambda h: sends(content[h.path])(h)), "toy", files)
     (cache / "toy").mkdir(parents=True)
     (cache / "toy" / "a.txt").write_bytes(b"bad")
-    (cache / "toy" / "b.txt").write_bytes(b"\xff")  # of no known checksum: its counts are those of the source
+    (cache / "toy" / "b.txt").write_bytes(b"\xff")
     assert [path.read_bytes() for path in published.locate(toy, None)] == [b"right\n", b"x y\n"]
 
 

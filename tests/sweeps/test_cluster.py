@@ -12,7 +12,7 @@ import pytest
 
 from rnndrop.store import heartbeat, records
 from rnndrop.store.files import write_atomically
-from rnndrop.sweeps.cluster import Cluster, Task
+from rnndrop.sweeps.cluster import ASK_EVERY, Cluster, Task
 from rnndrop.sweeps.cluster_submitit import Slurm
 from rnndrop.sweeps.scheduler import Job, plan_jobs
 from tests.conftest import TINY
@@ -21,7 +21,7 @@ from tests.conftest import TINY
 class Pretended:
     """A scheduler whose jobs wait until the test lets them do something."""
 
-    launcher, most = "pretended", 10
+    launcher, most, every = "pretended", 10, ASK_EVERY
 
     def __init__(self, room: int = 100) -> None:
         self.room, self.given, self.cancelled, self.silent = room, 0, list[str](), False

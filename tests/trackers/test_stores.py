@@ -187,6 +187,7 @@ for each in records(Path(sys.argv[1]).read_bytes()):
     kind = each.WhichOneof("record_type")
     if kind == "run":
         found |= {"id": each.run.run_id, "tags": list(each.run.tags), "project": each.run.project,
+                  "host": each.run.host,
                   "config": {name(item): json.loads(item.value_json) for item in each.run.config.update}}
     if kind == "history":
         found["rows"].append({name(item): json.loads(item.value_json) for item in each.history.item})
@@ -220,7 +221,8 @@ def test_wandb_has_the_numbers_of_the_record(
     own |= {(name, 3): value for name, value in run["summary"].items() if name.startswith("final/")}
     assert own == curves(record)
     assert set(run["tags"]) == {record.run_id, "seed-0"}
-    assert run["config"]["model.hidden"] == 12 and run["config"]["rnndrop"]["run_id"] == record.run_id
+    assert run["config"]["model"]["hidden"] == 12 and run["config"]["rnndrop"]["run_id"] == record.run_id
+    assert run["host"] == "rnndrop"  # and not that of this machine
 
 
 # ---- TensorBoard -------------------------------------------------------------------------------------------------
@@ -244,7 +246,9 @@ def test_tensorboard_has_the_numbers_of_the_record(caplog: pytest.LogCaptureFixt
     with pytest.raises(Interrupted):
         run_one(compose(overrides), overrides, StopAt(15))
     record = run_one(compose(overrides), overrides)
-    found = client(EVENTS, Path("runs", record.run_id, "seed-0", "tensorboard"))
+    folder = Path("runs", record.run_id, "seed-0", "tensorboard")
+    assert len(list(folder.iterdir())) == 1  # two would be shown together
+    found = client(EVENTS, folder)
     own = {(name, step): value for name, step, value in found["numbers"]}
     assert not caplog.messages and len(own) == len(found["numbers"])
     assert own == pytest.approx(curves(record), rel=1e-6)  # its numbers are float32
