@@ -43,6 +43,7 @@ class Entry:
 
 CATALOGUE = [Entry(**each) for each in yaml.safe_load((DOCS / "published.yaml").read_text("utf-8"))]
 HERE = [entry for entry in CATALOGUE if entry.asked]  # what can be asked for
+PARTS = [entry for entry in CATALOGUE if not entry.asked and entry.remarks.startswith("In part")]
 GENERATED = "<!-- Written by scripts/kind_pages.py from the tables of the code: edit those. -->\n"
 SYMBOLS = (
     "T steps of the window, B sequences of the batch, G gates (LSTM 4: i f g o; GRU 3: r z n; Elman 1), E width of the"
@@ -397,7 +398,7 @@ def _published_page() -> str:
 # What was published
 
 {len(CATALOGUE)} regularisers of the dropout family for recurrent sequence models, from papers and released code, of which
-**{len(HERE)} can be asked for**, some of them in part, as each says. All of those are tested: models and losses against the same
+**{len(HERE)} can be asked for**, and parts of {len(PARTS)} others, as each says. All of those are tested: models and losses against the same
 equations written out a second time, what is drawn by its rates, counts and limits. What differs from the source is said.
 [The space](space.md) has the locations, kinds and noises that they are made of.
 
@@ -412,7 +413,7 @@ the predictions of two passes. Numbers from memory are said to be.
 
 def _command(entry: Entry) -> str:
     if not entry.asked:
-        return "in part" if entry.remarks.startswith("In part") else "no"
+        return "in part" if entry in PARTS else "no"
     return f"`{entry.asked}`"
 
 

@@ -112,8 +112,7 @@ def identity(
             noise = [own.noise, noises[own.noise]] if own.noise in noises else own.noise
             parts |= {"noise": noise} if noise != "bernoulli" else {}
             parts |= {"fill": own.fill} if own.fill != "zero" else {}
-            second = redefined(own.location, own.fill) or own.schedule == "uniform"  # once a share for all sequences
-            parts |= {"definition": 2} if revised and second else {}
+            parts |= {"definition": 2} if revised and redefined(own.location, own.fill, own.schedule) else {}
             parts |= {name: rounded(value) for name, value in own.extras.items()}
             kept[f"dropout.{place}" + (f".also.{index}" if index else "")] = parts
     return kept
@@ -342,12 +341,18 @@ def _extra(name: str) -> bool:
     return group.startswith("dropout.") and part in (*EXTRAS, "also")
 
 
-def redefined(place: str, fill: str) -> bool:
+def redefined(place: str, fill: str, schedule: str | None = None) -> bool:
     """Whether a rule meant something else in records of before.
 
-    Of holes in a memory, an LSTM's scale stood inside the tanh, and a window's first step read h without any.
+    Of holes in a memory, an LSTM's scale stood inside the tanh, and a window's first step read h without any. Of a rate
+    that is drawn, all sequences of a window had one.
     """
-    return place in ("cell", "state") and fill == "zero"
+    return (place in ("cell", "state") and fill == "zero") or schedule == "uniform"
+
+
+def of_before(name: str, tree: Mapping[str, Any]) -> bool:
+    """Whether a run id, of these settings, is one of before they were `redefined`."""
+    return name == digest(identity(tree, revised=False)) != digest(identity(tree))
 
 
 @cache

@@ -1,7 +1,7 @@
 """Where rated reviews come from: the published movie reviews, or the user's own file.
 
 The movie reviews are the scale data v1.0 of Pang & Lee 2005 (arXiv:cs/0506075): 5,006 reviews of four critics, with
-ratings from 0 to 1. For each critic `subj.NAME` has a line for each review, what its authors kept of it: the sentences
+ratings from 0 to 1. For each critic `subj.NAME` has a line for each review, what Pang & Lee kept of it: the sentences
 that a classifier called subjective, without explicit ratings; `rating.NAME` has the ratings. With a folder given,
 by `data.root` or the environment variable `RNNDROP_DATA`, they come from there and nothing is downloaded.
 """

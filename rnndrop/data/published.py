@@ -1,9 +1,8 @@
 """Published corpora: Penn Treebank and WikiText-2, from a folder or from the network, checked.
 
 Penn Treebank is Mikolov's preprocessing (10,000 types, `<unk>` and `N` in place), from the repository of
-Zaremba et al. 2014; WikiText-2 is Merity et al. 2016, from PyTorch's word language model example. Token
-counts include one `<eos>` a line; WikiText's blank lines and headings stay in, as in the loaders that the
-literature used.
+Zaremba et al. 2014; WikiText-2 is Merity et al. 2016, from PyTorch's word language model example. Each
+line ends with `<eos>`; WikiText's blank lines and headings stay in, as in the loaders that the literature used.
 
 With a folder given, by `data.root` or the environment variable `RNNDROP_DATA`, files come from there and
 nothing is downloaded. The folder may hold `ptb/` and `wikitext-2/`, or be one of them.

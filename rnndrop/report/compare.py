@@ -277,7 +277,7 @@ def _no_baseline(table: pd.DataFrame, baseline: str) -> str:
 
 
 def _add_bootstrap(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """The interval that redrawing the test set's blocks gives each group, its seeds averaged."""
+    """The interval that redrawing the stretches of the test set gives each group, its seeds averaged."""
     nlls = _blocks(runs)
     parts = []
     for sha, part in table.groupby("data_sha256", sort=False, dropna=False):

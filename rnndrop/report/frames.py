@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import Rules, canonical, canonical_rules, former
+from rnndrop.config.identity import Rules, canonical, canonical_rules, former, of_before
 from rnndrop.config.metrics import MEASURED, columns, every, mode_of
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
@@ -190,7 +190,9 @@ class _Runs:
     def add(self, record: Record, folder: Path, depth: int) -> None:
         """Raises DamagedRecordError where a part of the record is missing or of another type."""
         run_id, settings, plan = self._plan(record)
-        if former(record.run_id) and redefined({"run_id": record.run_id, "settings": settings}):
+        drawn = settings.get("dropout.token.schedule") == "uniform"
+        old = former(record.run_id) and redefined({"run_id": record.run_id, "settings": settings})
+        if old or (drawn and of_before(record.run_id, record.config)):
             self.outdated.append(folder)
             return
         row = _row(record, folder, run_id, settings, plan, self._numbers)

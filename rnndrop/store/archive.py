@@ -117,7 +117,7 @@ def _snapshot(run: Standing, weights: bool) -> tuple[str, int, dict[str, bytes]]
             except ValueError as problem:
                 raise DamagedRecordError(str(problem)) from None
             found[part] = own
-    return name, max(0, time), found
+    return name, min(max(0, time), _LATEST - 1), found
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes, time: int) -> None:

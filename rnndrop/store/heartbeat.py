@@ -20,7 +20,7 @@ from rnndrop.store.progress import Progress, RunObserver, measuring
 HEARTBEAT = "heartbeat.json"
 EVERY = 2.0  # seconds between two beats
 ALIVE = 20.0  # seconds after which a run that has not beaten is taken for dead
-AHEAD = 3600.0  # seconds by which the clocks of two hosts may differ; what is later still was written by no process
+AHEAD = 3600.0  # seconds by which the clocks of two hosts may differ; a beat further ahead is of no process
 
 
 class Heartbeat(RunObserver):

@@ -49,7 +49,7 @@ def of_bytes(content: bytes) -> np.ndarray | None:
 
 def stretches(blocks: np.ndarray, level: str) -> np.ndarray:
     """The sums (2, stretches) of neighbouring blocks (2, blocks), long enough to be nearly independent."""
-    size = max(1, min(STRETCH.get(level, STRETCH["word"]) // BLOCK, blocks.shape[1] // LEAST))
+    size = max(1, min(STRETCH[level] // BLOCK, blocks.shape[1] // LEAST))
     return np.add.reduceat(blocks.astype("float64"), np.arange(0, blocks.shape[1], size), axis=1)
 
 
@@ -65,4 +65,8 @@ def read_stretches(folder: str | Path) -> np.ndarray | None:
     except (OSError, ValueError):
         return None
     blocks = of_bytes(content)
-    return None if blocks is None or not blocks.size else stretches(blocks, record.config["data"]["level"])
+    return (
+        None
+        if blocks is None or not blocks.size
+        else stretches(blocks, record.config.get("data", {}).get("level", "word"))
+    )

@@ -310,11 +310,11 @@ def _text(text: str) -> str | None:
 def _value(key: str, text: str) -> Any:
     try:
         found = private_hydra.parse(f"{key}={text}")
-        value = None if found.is_sweep_override() else found.value()
+        if found.is_sweep_override():
+            raise ValueError
+        value = found.value()
     except Exception:  # beyond reason it raises nearly anything
-        found = None
-    if found is None or found.is_sweep_override():
-        raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.")
+        raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.") from None
     if key == LOST:
         check_number(key, value, "a number of seconds")
     return value

@@ -48,7 +48,7 @@ class _Submitit:
     def __init__(self, kind: str, settings: dict[str, Any]) -> None:
         self.kind, self.launcher = kind, f"submitit_{kind}"
         for key in ("nodes", "tasks_per_node"):
-            if settings.get(key, 1) != 1:
+            if settings.get(key) not in (None, 1):
                 raise RequestError(f"hydra.launcher.{key}={settings[key]}: a run is one process of one machine.")
         os.environ[PREEMPT] = "USR2"  # what a run hears, whatever other programs have set
         self.parameters = {key if key in _GENERAL else f"slurm_{key}": value for key, value in settings.items()}
@@ -97,10 +97,16 @@ class Slurm(_Submitit):
     def __init__(self, settings: dict[str, Any], most: int) -> None:
         cores = settings.get("cpus_per_task")
         usual: dict[str, Any] = {"tasks_per_node": 1, "array_parallelism": ARRAY}  # submitit's are none, and 256
-        if cores is not None:  # from 22.05 to 23.02 srun does not take it over from sbatch
+        if cores is not None:  # since 22.05 srun does not take it over from sbatch
             usual["srun_args"] = [f"--cpus-per-task={cores}"]
-        more = {"requeue": True, **(settings.get("additional_parameters") or {})}
-        super().__init__("slurm", {**usual, **settings, "additional_parameters": more})
+        given = {key: value for key, value in settings.items() if value is not None}
+        more = given.pop("additional_parameters", {})
+        if not isinstance(more, dict):
+            raise RequestError(
+                f"hydra.launcher.additional_parameters={more}: give names and values, {{mail-type:END}}."
+            )
+        time = {"time": given.pop("time")} if "time" in given else {}  # submitit itself reckons in minutes
+        super().__init__("slurm", {**usual, **given, "additional_parameters": {"requeue": True, **time, **more}})
         self.most = most
 
     def submit(self, output: Path, tasks: Sequence[Task], others: Collection[str]) -> Generator[str]:
@@ -202,8 +208,9 @@ def _outside_of_a_job() -> Iterator[None]:
     """Within, the environment has nothing of the job that a sweep may itself be: its jobs would inherit it."""
     before = dict(os.environ)
     if "SLURM_JOB_ID" in before:
-        for name in before.keys() - _without("SLURM_", "SLURMD_", "SRUN_").keys() - {"SLURM_CONF"}:
-            del os.environ[name]
+        for name in before:
+            if name.startswith(("SLURM_", "SLURMD_", "SRUN_")) and name != "SLURM_CONF":
+                del os.environ[name]
     try:
         yield
     finally:

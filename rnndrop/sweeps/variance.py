@@ -38,7 +38,8 @@ class Source:
 class Spread:
     """How far runs differ by a source: the std over `n` of ln test score, with its interval of 95 % (Gaussian).
 
-    `share` is its variance over that of all seeds. Of the test text it is the bootstrap's, the mean over the runs.
+    `share` is its variance over that of all seeds. Of the test text `std` is the bootstrap's, the mean over the runs,
+    and there is no share: all runs read one text.
     """
 
     source: str
@@ -127,4 +128,4 @@ def _of_text(runs: Sequence[tuple[float, Path]]) -> list[Spread]:
     if not stds:
         return []
     std = math.sqrt(float(np.mean(np.square(stds))))
-    return [Spread(TEXT, len(stds), None, std, None, None, None)]  # all runs read one text: it has no share of theirs
+    return [Spread(TEXT, len(stds), None, std, None, None, None)]

@@ -158,6 +158,7 @@ def test_1_3_a_range_of_whole_numbers() -> None:
         (["hydra/launcher=submitit_local", "hydra.launcher.lost_after_s="], "seconds"),
         (["hydra/launcher=submitit_local", "hydra.launcher.setup=[a"], "quote"),
         (["hydra/launcher=submitit_local", "hydra.launcher.nodes=2"], "one process of one machine"),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.additional_parameters=abc"], "names and values"),
         (["hydra/launcher=ray", "hydra.launcher.lost_after_s=0"], "seconds"),
         (["hydra/launcher=ray", "hydra.launcher.num_cpus=0"], "above 0"),
         (["hydra/launcher=ray", "hydra.launcher.num_gpus=1.5"], "a part of one GPU"),
