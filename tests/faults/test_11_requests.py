@@ -218,7 +218,7 @@ def test_11_an_experiment_that_no_yaml_can_mean_is_named(options: Path, value: s
     with pytest.raises(RequestError, match="experiment=mine: cannot read a file of its settings"):
         compose(["experiment=mine"])
     with pytest.raises(RequestError, match=r"hydra\.launcher\.mem_gb=.* cannot be read; quote a text"):
-        read_settings("submitit_slurm", {"mem_gb": value}, ["mem_gb"])
+        read_settings("submitit_slurm", {"mem_gb": value}, ["mem_gb"], [])
 
 
 REFUSED = {
