@@ -190,7 +190,8 @@ class _Runs:
     def add(self, record: Record, folder: Path, depth: int) -> None:
         """Raises DamagedRecordError where a part of the record is missing or of another type."""
         run_id, settings, plan = self._plan(record)
-        drawn = settings.get("dropout.token.schedule") == "uniform"
+        rules = settings.get("dropout.token.schedule"), *(settings.get("dropout.token.also") or ())
+        drawn = any("uniform" in str(each) for each in rules)
         old = former(record.run_id) and redefined({"run_id": record.run_id, "settings": settings})
         if old or (drawn and of_before(record.run_id, record.config)):
             self.outdated.append(folder)

@@ -198,9 +198,9 @@ class Local(_Submitit):
                 process.kill()
 
 
-def _without(*prefixes: str) -> dict[str, str]:
-    """The environment without variables of these beginnings: commands of Slurm take options from them."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
+def _without(prefix: str) -> dict[str, str]:
+    """The environment without the variables from which a command of Slurm takes options."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
 @contextmanager

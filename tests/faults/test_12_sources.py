@@ -38,16 +38,22 @@ def test_12_early_dropout_falls_as_in_its_authors_commands() -> None:
     assert share == {("linear", 50 / 300)}
 
 
-def test_12_a_share_of_blanks_for_each_sequence_is_another_run_than_one_for_the_window(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [
+    ["dropout=masked_input", "twin=mir"],
+    ["dropout=unigram_noising", "dropout.token.also=[{kind:blank,p:0.5,schedule:uniform}]"],
+])  # fmt: skip
+def test_12_a_share_of_blanks_for_each_sequence_is_another_run_than_one_for_the_window(
+    tmp_path: Path, asked: list[str]
+) -> None:
     """What was measured when all sequences had one share is not taken for a run of today, nor shown beside it."""
-    folder = write_run(tmp_path, ["dropout=masked_input", "twin=mir"], 0, 100.0)
-    tree = compose(["dropout=masked_input", "twin=mir"]).model_dump(mode="json")
+    folder = write_run(tmp_path, asked, 0, 100.0)
+    tree = compose(asked).model_dump(mode="json")
     before = digest(identity(tree, revised=False))
     assert folder.parent.name == digest(identity(tree)) != before
     assert of_before(before, tree) and not of_before(folder.parent.name, tree)
     constant = compose(["dropout=blank_noising"]).model_dump(mode="json")
     assert digest(identity(constant)) == digest(identity(constant, revised=False))
-    write_run(tmp_path / "old", ["dropout=masked_input", "twin=mir"], 0, 90.0, run_id=before)
+    write_run(tmp_path / "old", asked, 0, 90.0, run_id=before)
     with pytest.warns(SkippedRecordWarning, match="mean something else by now"):
         found = rnndrop.load_runs(tmp_path, tmp_path / "old")
     assert found["test_perplexity"].to_list() == [100.0]
