@@ -177,6 +177,8 @@ def draw_curves(shown: list[series.Curve], floor: Sequence[float] = (), name: st
         axis.set_title(_wrapped(curve.label, 1 / columns))
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)
+    for axis in axes.flat[max(0, len(shown) - columns) : len(shown)]:  # also one with nothing below it
+        axis.tick_params(labelbottom=True)
     axes[0, 0].set_xticks(series.epoch_ticks(max(curve.epochs[-1] for curve in shown), 6))
     best = min(min(curve.valid) for curve in shown)
     top = min(top, 3 * best) if low > 0 else max(top, *(max(curve.train) for curve in shown))
