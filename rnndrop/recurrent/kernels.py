@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 try:
     import numba
-    from numba.core.caching import NullCache
+    from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
     from numba.extending import overload
 except ImportError:
     numba = None  # type: ignore[assignment]
@@ -35,11 +36,10 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if numba is None:
         return function
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _REWRITES}
-    try:
-        made = numba.njit(**options, cache=True)(function)
-    except RuntimeError:  # there is no folder to keep it in: it is compiled in each process
-        return numba.njit(**options)(function)  # type: ignore[no-any-return]
-    _kept.append(made)
+    made = numba.njit(**options)(function)
+    with suppress(RuntimeError):  # where there is no folder to keep it in, it is compiled in each process
+        made._cache = _Cache(function)
+        _kept.append(made)
     return made  # type: ignore[no-any-return]
 
 
@@ -49,6 +49,27 @@ def compile_anew() -> None:
         with suppress(OSError):
             each._cache.flush()
         each._cache = NullCache()
+
+
+if numba is not None:
+
+    class _File(IndexDataCacheFile):  # type: ignore[misc]
+        """What is kept of a function, under names and in an order that no other process and no kill turns into a lie.
+
+        numba's own numbers the files of a source from 1 again when the source changes, and lists one before it writes
+        it. Who looks in between, or after a kill, is given what the file held before: older code, or another type's.
+        """
+
+        def save(self, key: Any, data: Any) -> None:
+            name = self._data_name(int(sha256(repr(key).encode()).hexdigest()[:15], 16))
+            self._save_data(name, data)
+            self._save_index({**self._load_index(), key: name})
+
+    class _Cache(FunctionCache):  # type: ignore[misc]
+        def __init__(self, function: Callable[..., Any]) -> None:
+            super().__init__(function)
+            place = self._impl
+            self._cache_file = _File(self._cache_path, place.filename_base, place.locator.get_source_stamp())
 
 
 def tanh(x: Any) -> Any:

@@ -24,6 +24,7 @@ from rnndrop.recurrent.kernels import log1p, put, shrink, sigmoid, tanh, value
 from tests.recurrent.cases import drawn
 
 numba = pytest.importorskip("numba")
+caching = pytest.importorskip("numba.core.caching")
 CPU = torch.device("cpu")
 MASKED = {"recurrent": {"kind": "locked", "p": 0.5}, "cell": {"kind": "zoneout", "p": 0.3}}
 TINY = ["data=text", "trainer.epochs=1", "model.hidden=16", "trainer.device=cpu", "dropout=variational"]
@@ -142,7 +143,7 @@ def test_where_nothing_can_be_kept_on_disk_it_is_compiled_each_time(tmp_path: Pa
     """As where neither the package's folder nor the home of the user can be written, and on a full disk."""
     in_python(f"from numba.core.caching import CacheImpl\nCacheImpl._locator_classes = []\n{COMPILES}", tmp_path)
     full = "def full(*arguments):\n    raise OSError(28, 'No space left on device')\n"
-    patched = "from numba.core.caching import IndexDataCacheFile\nIndexDataCacheFile.save = full\n"
+    patched = "from numba.core.caching import IndexDataCacheFile\nIndexDataCacheFile._save_data = full\n"
     in_python(full + patched + COMPILES, tmp_path)
 
 
@@ -156,3 +157,52 @@ def test_what_is_damaged_on_disk_is_compiled_anew(tmp_path: Path, ending: str) -
     in_python(COMPILES, tmp_path)  # without it
     in_python(COMPILES, tmp_path)  # kept again
     in_python(COMPILES + counted, tmp_path)
+
+
+TOY = "from rnndrop.recurrent.kernels import compiled\n@compiled\ndef more(x):\n    return x + {}\n"
+
+
+def toy(folder: Path, added: int) -> Any:
+    """`more` of a new source, as a new process has it."""
+    (folder / "toy.py").write_text(TOY.format(added))
+    os.utime(folder / "toy.py", (added, added))
+    names: dict[str, Any] = {}
+    exec(compile((folder / "toy.py").read_text(), folder / "toy.py", "exec"), names)
+    return names["more"]
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_kill_between_what_is_kept_and_its_index_brings_no_older_code_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    assert toy(tmp_path, 1)(1) == 2
+    writes = []
+    with monkeypatch.context() as patch:
+        write = caching.IndexDataCacheFile._open_for_write
+
+        def killed(file: Any, path: str) -> Any:
+            writes.append(path)
+            if len(writes) == at:
+                raise KeyboardInterrupt
+            return write(file, path)
+
+        patch.setattr(caching.IndexDataCacheFile, "_open_for_write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            toy(tmp_path, 2)(1)
+    assert len(writes) == at
+    again = toy(tmp_path, 2)
+    assert again(1) == 3 and not again.stats.cache_hits
+    once_more = toy(tmp_path, 2)
+    assert once_more(1) == 3 and once_more.stats.cache_hits
+
+
+def test_what_is_kept_for_two_types_at_once_is_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes that see nothing kept yet, and write by turns."""
+    load = caching.IndexDataCacheFile._load_index
+    with monkeypatch.context() as patch:
+        patch.setattr(caching.IndexDataCacheFile, "_load_index", lambda file: {})
+        assert toy(tmp_path, 1)(1) == 2 and toy(tmp_path, 1)(0.5) == 1.5
+    assert len(list(tmp_path.rglob("*.nbc"))) == 2 and load is caching.IndexDataCacheFile._load_index
+    kept = toy(tmp_path, 1)
+    assert kept(0.5) == 1.5 and kept.stats.cache_hits
+    assert kept(1) == 2
