@@ -111,7 +111,7 @@ def _step_and_back(spec: CellSpec) -> None:
         torch.autograd.grad(scan(part, part, part[0], compiled=True).sum(), part)
         return
     one, gates = torch.zeros(1, 1), torch.zeros(1, len(spec.gates))
-    trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, one, LayerMasks(), None)
+    trace = spec.equations.Trace(gates.unsqueeze(0), (one,) * spec.memories, one, LayerMasks())
     trace.step(0, factor(gates))
     trace.begin(one.unsqueeze(0), (None,) * spec.memories)
     trace.back(0, factor(one))

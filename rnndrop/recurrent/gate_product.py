@@ -138,47 +138,91 @@ class _KeptUnits:
 
 
 class _PerGate:
-    """With one mask for each gate: one product for each gate, those of a step at once where the weight is small."""
+    """With one mask for each gate: one product for each gate; of steps, `pack`ed, a `StepProduct`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, mask: Tensor) -> None:
-        gates = mask.shape[2]
-        biases = [None] * gates if bias is None else bias.chunk(gates)
-        self._products = [_Dense(part, biases[gate], mask[:, :, gate]) for gate, part in enumerate(weight.chunk(gates))]
-        self._weight = factor(weight).view(gates, -1, weight.shape[1])  # (G, H, I)
-        self._bias = None if bias is None else factor(bias).view(gates, 1, -1)
+        self._weight, self._bias = weight, bias
+        self._gates = mask.shape[2]
+        biases = [None] * self._gates if bias is None else bias.chunk(self._gates)
+        parts = zip(weight.chunk(self._gates), biases, mask.unbind(2), strict=True)
+        self._products = [_Dense(*part) for part in parts]
         self._mask = mask.transpose(1, 2)  # (T|1, G, B|1, I|1)
-        self._at_once = False
+        self._step: StepProduct | None = None
 
     def pack(self, rows: int) -> None:
-        self._at_once = self._weight.numel() <= _AT_ONCE.get(self._weight.dtype, 0)
-        for product in self._products:
-            product.pack(rows)
+        self._step = StepProduct(self._weight, self._bias, self._gates, rows)
 
     def forward(self, x: Tensor, t: int | None) -> Tensor:
-        if t is None or not self._at_once:
+        if self._step is None:
             return torch.cat([product.forward(x, t) for product in self._products], -1)
-        products = torch.bmm(factor(x * at(self._mask, t)), self._weight.transpose(1, 2))  # (G, B, H)
-        if self._bias is not None:
-            products += self._bias
-        return products.transpose(0, 1).flatten(1)  # (B, G·H)
+        products = self._step.forward((x * _at(self._mask, t)).flatten(0, 1))  # (G·B, H)
+        return products.view(self._gates, len(x), -1).transpose(0, 1).flatten(1)  # (B, G·H)
 
     def backward(self, gradient: Tensor, t: int | None) -> Tensor:
-        if t is None or not self._at_once:
+        if self._step is None:
             first, *others = (
                 p.backward(part, t) for p, part in zip(self._products, self._split(gradient), strict=True)
             )
             for other in others:
                 first += other
             return first
-        by_gate = factor(gradient).view(len(gradient), len(self._weight), -1).transpose(0, 1)  # (G, B, H)
-        return torch.bmm(by_gate, self._weight).mul_(at(self._mask, t)).sum(0)  # (B, I)
+        by_gate = self._step.backward(gradient).view(self._gates, len(gradient), -1)  # (G, B, I)
+        return by_gate.mul_(_at(self._mask, t)).sum(0)  # (B, I)
 
     def weight_gradient(self, gradient: Rows, x: Tensor) -> Tensor:
         parts = map(Rows, self._split(gradient.rows))
         return torch.cat([p.weight_gradient(part, x) for p, part in zip(self._products, parts, strict=True)])
 
     def _split(self, gates: Tensor) -> tuple[Tensor, ...]:
-        return gates.chunk(len(self._products), -1)
+        return gates.chunk(self._gates, -1)
+
+
+class StepProduct:
+    """The product of a step with rows that are masked already: (B, I), or (G·B, I) where each gate takes its own.
+
+    The products of all gates are formed at once where the weight is small.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, parts: int, rows: int) -> None:
+        """For a weight (G·H, I), a bias (G·H,) and `rows` sequences; `parts` is 1, or G where each gate has its own."""
+        self._weight = factor(weight).reshape(parts, len(weight) // parts, weight.shape[1])  # (G, H, I)
+        self._bias = None if bias is None else factor(bias).view(parts, 1, -1)
+        biases = [None] * parts if self._bias is None else self._bias.flatten(1)
+        self._parts = [_Matrix(*part) for part in zip(self._weight, biases, strict=True)]
+        for part in self._parts:
+            part.pack(rows)
+        self._at_once = parts > 1 and weight.numel() <= _AT_ONCE.get(self._weight.dtype, 0)
+
+    def forward(self, taken: Tensor) -> Tensor:
+        """The gates' inputs (B, G·H), or (G·B, H) where each gate takes its own."""
+        if len(self._parts) == 1:
+            return self._parts[0].forward(taken)
+        if not self._at_once:
+            own = taken.chunk(len(self._parts))
+            return torch.cat([part.forward(rows) for part, rows in zip(self._parts, own, strict=True)])
+        by_gate = factor(taken).view(len(self._parts), -1, taken.shape[1])  # (G, B, I)
+        products = torch.bmm(by_gate, self._weight.transpose(1, 2))
+        if self._bias is not None:
+            products += self._bias
+        return products.flatten(0, 1)  # (G·B, H)
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """The gradient of what is taken, from that of the gates' inputs (B, G·H)."""
+        if len(self._parts) == 1:
+            return self._parts[0].backward(gradient)
+        if not self._at_once:
+            own = gradient.chunk(len(self._parts), 1)
+            return torch.cat([part.backward(rows) for part, rows in zip(self._parts, own, strict=True)])
+        by_gate = factor(gradient).view(len(gradient), len(self._parts), -1).transpose(0, 1)  # (G, B, H)
+        return torch.bmm(by_gate, self._weight).flatten(0, 1)  # (G·B, I)
+
+    def weight_gradient(self, gradient: Rows, taken: Tensor) -> Tensor:
+        """The gradient of the weight, from those of all gates' inputs (T·B, G·H) and what all steps take, (T, …, I)."""
+        if len(self._parts) == 1:
+            return gradient.outer(taken.flatten(0, 1))
+        own = taken.chunk(len(self._parts), 1)  # each (T, B, I)
+        by_gate = map(Rows, gradient.rows.chunk(len(self._parts), 1))
+        return torch.cat([rows.outer(each.flatten(0, 1)) for rows, each in zip(by_gate, own, strict=True)])
 
 
 def _at(mask: Tensor, t: int | None) -> Tensor:

@@ -44,9 +44,7 @@ class Trace:
     `gates` (T, B, 3·H) come in as what x(t) gives and bias_ih, and hold r, z and tanh after their step.
     """
 
-    def __init__(
-        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
-    ) -> None:
+    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks) -> None:
         steps, (batch, width) = len(gates), read.shape
         self.reads = gates.new_empty(steps + 1, batch, width)
         candidate = gates.new_empty(steps, batch, width)  # U h' where it enters n
@@ -55,7 +53,7 @@ class Trace:
             holds = holds._replace(active=True)
         self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: the h' that z carries on
         self._kept[0], self.reads[0] = memory[0], read
-        self.fed, taken = feed(self.reads, fed)
+        self.fed, taken = feed(self.reads, masks.recurrent)
         update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, self.reads[1:])
         self._arrays = gates.numpy(), candidate.numpy()
         self._reads, self._history = self.reads.numpy(), self._kept.numpy()
@@ -76,7 +74,7 @@ class Trace:
         self._gradients = [array(each) for each in (output, self.from_input, self.from_state, self._to_h)]
 
     def back(self, t: int, product: Tensor) -> Tensor:
-        """From the gradient (B, H) of h by step `t + 1` to that of what the gates of `t` take from h (B, 3·H)."""
+        """From the gradient of what step `t + 1` took of h to that of what the gates of `t` take from h (B, 3·H)."""
         gru_backward(t, array(product), *self._gradients, *self._arrays, self._history, *self._masks)
         return self.from_state[t]
 

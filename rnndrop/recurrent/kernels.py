@@ -61,7 +61,8 @@ if numba is not None:
         """
 
         def save(self, key: Any, data: Any) -> None:
-            name = self._data_name(int(sha256(repr(key).encode()).hexdigest()[:15], 16))
+            of = repr((self._source_stamp, self._version, key))
+            name = self._data_name(int(sha256(of.encode()).hexdigest()[:15], 16))
             self._save_data(name, data)
             self._save_index({**self._load_index(), key: name})
 
@@ -237,16 +238,26 @@ def _hold_read(t: int, b: int, hold: Array, read: Array, kept: Array) -> None:
 
 
 @compiled
+def _gate(product: Array, b: int, g: int, batch: int, width: int) -> Array:
+    """The row (H,) of a gate in a product (B, G·H), or (G·B, H) where each gate takes its own."""
+    if product.shape[1] == width:
+        return product[g * batch + b]
+    return product[b, g * width : (g + 1) * width]
+
+
+@compiled
 def _feed(t: int, b: int, feed: Array, read: Array) -> None:
-    """What the product of step `t + 1` takes of a row of what is read of h (H,)."""
+    """What the products of step `t + 1` take of a row of what is read of h (H,)."""
     _, fed, mask, gathers, taken = feed
-    to, by = fed[t + 1, b], _row(mask, t + 1, b)
-    if gathers:
-        for k in range(len(taken)):
-            put(to, k, read[taken[k]] * by[taken[k]])
-    else:
-        for j in range(len(read)):
-            put(to, j, read[j] * by[j])
+    batch = fed.shape[1] // len(mask)
+    for g in range(len(mask)):
+        to, by = fed[t + 1, g * batch + b], _row(mask[g], t + 1, b)
+        if gathers:
+            for k in range(len(taken)):
+                put(to, k, read[taken[k]] * by[taken[k]])
+        else:
+            for j in range(len(read)):
+                put(to, j, read[j] * by[j])
 
 
 @compiled
@@ -255,21 +266,24 @@ def _read_back(
 ) -> None:  # fmt: skip
     """The way back of a row through `_feed` and `_hold_read`.
 
-    What is read of h has its gradient by `output` (T, B, H) and by what the next product takes of it, `product` (B, K).
-    `new` (H,) becomes the gradient of the new h; `kept` (B, H) comes in as that of what is kept, and leaves as that of
-    the previous h.
+    What is read of h has its gradient by `output` (T, B, H) and by what the next products take of it, `product`
+    (G·B, K). `new` (H,) becomes the gradient of the new h; `kept` (B, H) comes in as that of what is kept, and leaves
+    as that of the previous h.
     """
     _, _, mask, gathers, taken = feed
     holds, d, m = hold
-    by_product, by_output, by_kept, by_feed = product[b], output[t, b], kept[b], _row(mask, t + 1, b)
-    zero = new.dtype.type(0)
-    if gathers:
-        new[:] = by_output
-        for k in range(len(taken)):
-            new[taken[k]] += value(by_product[k]) * by_feed[taken[k]]
-    else:
-        for j in range(len(new)):
-            new[j] = value(by_product[j]) * by_feed[j] + by_output[j]
+    by_kept, batch, zero = kept[b], len(kept), new.dtype.type(0)
+    by_output = output[t, b]
+    for j in range(len(new)):
+        new[j] = by_output[j]
+    for g in range(len(mask)):
+        by_product, by_feed = product[g * batch + b], _row(mask[g], t + 1, b)
+        if gathers:
+            for k in range(len(taken)):
+                new[taken[k]] += value(by_product[k]) * by_feed[taken[k]]
+        else:
+            for j in range(len(new)):
+                new[j] += value(by_product[j]) * by_feed[j]
     if holds:
         d_row, m_row = _row(d, t, b), _row(m, t, b)
         for j in range(len(new)):
@@ -288,9 +302,13 @@ def lstm_forward(
     t: int, product: Array, gates: Array, c: Array, tanh_c: Array, reads: Array, kept: Array, feed: Array,
     update: Array, hold_c: Array, hold_h: Array,
 ) -> None:  # fmt: skip
-    """Step `t`, from U h' (B, 4·H)."""
-    for b in range(len(product)):
-        _lstm_cell(gates[t, b], product[b], _row(update, t, b), c[t, b], c[t + 1, b], tanh_c[t, b], reads[t + 1, b])
+    """Step `t`, from U h' (B, 4·H), or (4·B, H) gate by gate."""
+    _, batch, H = reads.shape
+    for b in range(batch):
+        by_i, by_f = _gate(product, b, 0, batch, H), _gate(product, b, 1, batch, H)
+        by_g, by_o = _gate(product, b, 2, batch, H), _gate(product, b, 3, batch, H)
+        new_c, new_h, by_update = c[t + 1, b], reads[t + 1, b], _row(update, t, b)
+        _lstm_cell(gates[t, b], by_i, by_f, by_g, by_o, by_update, c[t, b], new_c, tanh_c[t, b], new_h)
         if hold_c[0]:
             _hold_c(c[t, b], c[t + 1, b], _row(hold_c[1], t, b), _row(hold_c[2], t, b))
         if hold_h[0]:
@@ -301,15 +319,16 @@ def lstm_forward(
 
 @compiled
 def _lstm_cell(
-    gates: Array, product: Array, update: Array, c: Array, new_c: Array, tanh_c: Array, h: Array
+    gates: Array, by_i: Array, by_f: Array, by_g: Array, by_o: Array, update: Array, c: Array, new_c: Array,
+    tanh_c: Array, h: Array,
 ) -> None:  # fmt: skip
     """A row of a step, before any mask on a memory."""
     H = len(h)
     for j in range(H):
-        i = sigmoid(gates[j] + value(product[j]))
-        f = sigmoid(gates[H + j] + value(product[H + j]))
-        g = tanh(gates[2 * H + j] + value(product[2 * H + j]))
-        o = sigmoid(gates[3 * H + j] + value(product[3 * H + j]))
+        i = sigmoid(gates[j] + value(by_i[j]))
+        f = sigmoid(gates[H + j] + value(by_f[j]))
+        g = tanh(gates[2 * H + j] + value(by_g[j]))
+        o = sigmoid(gates[3 * H + j] + value(by_o[j]))
         gates[j], gates[H + j], gates[2 * H + j], gates[3 * H + j] = i, f, g, o
         new = f * c[j] + i * (g * update[j])
         new_c[j] = new
@@ -334,7 +353,7 @@ def lstm_backward(
     """Back through step `t`: to_h and to_c (B, H) come in as the gradients of the memory after it and leave as those of
     the memory before it, without what U h' takes of h."""
     h, carried = np.empty_like(to_h[0]), np.empty_like(to_h[0])
-    for b in range(len(product)):
+    for b in range(len(to_h)):
         _read_back(t, b, product, output, feed, hold_h, to_h, h)
         if hold_c[0]:
             _hold_c_back(to_c[b], carried, _row(hold_c[1], t, b), _row(hold_c[2], t, b))
@@ -376,9 +395,16 @@ def gru_forward(
     t: int, product: Array, gates: Array, candidate: Array, reads: Array, kept: Array, feed: Array, update: Array,
     hold: Array,
 ) -> None:  # fmt: skip
-    """Step `t`, from U h' and bias_hh (B, 3·H)."""
-    for b in range(len(product)):
-        _gru_cell(gates[t, b], product[b], _row(update, t, b), kept[t, b], candidate[t, b], reads[t + 1, b])
+    """Step `t`, from U h' and bias_hh (B, 3·H), or (3·B, H) gate by gate."""
+    _, batch, H = reads.shape
+    for b in range(batch):
+        by_r, by_z, by_n = (
+            _gate(product, b, 0, batch, H),
+            _gate(product, b, 1, batch, H),
+            _gate(product, b, 2, batch, H),
+        )
+        by_update, previous = _row(update, t, b), kept[t, b]
+        _gru_cell(gates[t, b], by_r, by_z, by_n, by_update, previous, candidate[t, b], reads[t + 1, b])
         if hold[0]:
             _hold_read(t, b, hold, reads[t + 1, b], kept)
         if feed[0]:
@@ -386,13 +412,15 @@ def gru_forward(
 
 
 @compiled
-def _gru_cell(gates: Array, product: Array, update: Array, previous: Array, candidate: Array, h: Array) -> None:
+def _gru_cell(
+    gates: Array, by_r: Array, by_z: Array, by_n: Array, update: Array, previous: Array, candidate: Array, h: Array
+) -> None:  # fmt: skip
     """A row of a step, before any mask on the memory."""
     H = len(h)
     for j in range(H):
-        r = sigmoid(gates[j] + value(product[j]))
-        z = sigmoid(gates[H + j] + value(product[H + j]))
-        candidate[j] = value(product[2 * H + j])
+        r = sigmoid(gates[j] + value(by_r[j]))
+        z = sigmoid(gates[H + j] + value(by_z[j]))
+        candidate[j] = value(by_n[j])
         n = tanh(gates[2 * H + j] + r * candidate[j])
         gates[j], gates[H + j], gates[2 * H + j] = r, z, n
         n *= update[j]
@@ -407,7 +435,7 @@ def gru_backward(
     """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
     memory before it, without what U h' takes of it."""
     h = np.empty_like(to_h[0])
-    for b in range(len(product)):
+    for b in range(len(to_h)):
         _read_back(t, b, product, output, feed, hold, to_h, h)
         _gru_cell_back(
             gates[t, b], _row(update, t, b), candidate[t, b], kept[t, b], h, to_input[t, b], to_state[t, b], to_h[b]
@@ -438,7 +466,7 @@ def _gru_cell_back(
 @compiled
 def rnn_forward(t: int, product: Array, gates: Array, reads: Array, kept: Array, feed: Array, hold: Array) -> None:
     """Step `t`, from U h' (B, H)."""
-    for b in range(len(product)):
+    for b in range(reads.shape[1]):
         gate, by_state, read = gates[t, b], product[b], reads[t + 1, b]
         for j in range(len(gate)):
             gate[j] = tanh(gate[j] + value(by_state[j]))
@@ -456,7 +484,7 @@ def rnn_backward(
     """Back through step `t`: to_h (B, H) comes in as the gradient of the memory after it and leaves as that of the
     memory before it, without what U h' takes of it."""
     h, one = np.empty_like(to_h[0]), output.dtype.type(1)
-    for b in range(len(product)):
+    for b in range(len(to_h)):
         gate, to_gate = gates[t, b], to_gates[t, b]
         _read_back(t, b, product, output, feed, hold, to_h, h)
         for j in range(len(gate)):
@@ -468,11 +496,13 @@ def slstm_forward(
     t: int, product: Array, gates: Array, slip: Array, scaled: Array, ahead: Array, reads: Array, kept: Array,
     feed: Array, update: Array, hold_c: Array, hold_scaled: Array, hold_h: Array,
 ) -> None:  # fmt: skip
-    """Step `t`, from U h' (B, 4·H)."""
-    H = reads.shape[2]
-    for b in range(len(product)):
-        before, after = scaled[t, b], scaled[t + 1, b]
-        _slstm_cell(gates[t, b], product[b], _row(update, t, b), before, after, slip[t, b], reads[t + 1, b])
+    """Step `t`, from U h' (B, 4·H), or (4·B, H) gate by gate."""
+    _, batch, H = reads.shape
+    for b in range(batch):
+        by_i, by_f = _gate(product, b, 0, batch, H), _gate(product, b, 1, batch, H)
+        by_z, by_o = _gate(product, b, 2, batch, H), _gate(product, b, 3, batch, H)
+        before, after, new_h, by_update = scaled[t, b], scaled[t + 1, b], reads[t + 1, b], _row(update, t, b)
+        _slstm_cell(gates[t, b], by_i, by_f, by_z, by_o, by_update, before, after, slip[t, b], new_h)
         if hold_c[0]:
             _hold_c(before[:H], after[:H], _row(hold_c[1], t, b), _row(hold_c[2], t, b))
         if hold_scaled[0]:
@@ -504,16 +534,17 @@ def _share(lead: Any, filled: bool) -> Any:
 
 @compiled
 def _slstm_cell(
-    gates: Array, product: Array, update: Array, before: Array, after: Array, slip: Array, h: Array
+    gates: Array, by_i: Array, by_f: Array, by_z: Array, by_o: Array, update: Array, before: Array, after: Array,
+    slip: Array, h: Array,
 ) -> None:  # fmt: skip
     """A row of a step, before any mask on a memory; `before` and `after` are c, n and their log scale, (3·H,)."""
     H = len(h)
     zero, one = h.dtype.type(0), h.dtype.type(1)
     for j in range(H):
-        log_i = gates[j] + value(product[j])
-        to_f = gates[H + j] + value(product[H + j])
-        z = tanh(gates[2 * H + j] + value(product[2 * H + j]))
-        o = sigmoid(gates[3 * H + j] + value(product[3 * H + j]))
+        log_i = gates[j] + value(by_i[j])
+        to_f = gates[H + j] + value(by_f[j])
+        z = tanh(gates[2 * H + j] + value(by_z[j]))
+        o = sigmoid(gates[3 * H + j] + value(by_o[j]))
         small = shrink(-abs(to_f))
         log_f = (to_f if to_f < zero else zero) - log1p(small) + before[2 * H + j]
         slip[j] = (one if to_f < zero else small) / (one + small)
@@ -555,7 +586,7 @@ def slstm_backward(
     leave as those of the memory before it, without what U h' takes of h."""
     H = output.shape[2]
     h, carried = np.empty_like(to_h[0]), np.empty_like(to_scaled[0])
-    for b in range(len(product)):
+    for b in range(len(to_h)):
         to_row, by_update = to_scaled[b], _row(update, t, b)
         _read_back(t, b, product, output, feed, hold_h, to_h, h)
         if hold_c[0]:  # of zeros alone: nothing is carried

@@ -44,9 +44,7 @@ class Trace:
     `gates` (T, B, 4·H) come in as what x(t) gives and both biases, and hold i, f, tanh and o after their step.
     """
 
-    def __init__(
-        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
-    ) -> None:
+    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks) -> None:
         steps, (batch, width) = len(gates), read.shape
         self.reads = gates.new_empty(steps + 1, batch, width)
         self._c = gates.new_empty(steps + 1, batch, width)  # _c[t]: the memory before step t
@@ -54,7 +52,7 @@ class Trace:
         hold_c, hold_h = Hold.of(self.reads[1:], masks.cell), Hold.of(self.reads[1:], _holes(masks.cell), masks.state)
         self._kept = torch.empty_like(self.reads) if hold_h.active else self.reads  # _kept[t]: h before step t
         self._kept[0], self._c[0], self.reads[0] = memory[0], memory[1], read
-        self.fed, taken = feed(self.reads, fed)
+        self.fed, taken = feed(self.reads, masks.recurrent)
         update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, self.reads[1:])
         self._arrays = gates.numpy(), self._c.numpy(), self._tanh_c.numpy()
         self._states = self.reads.numpy(), self._kept.numpy()
@@ -75,7 +73,7 @@ class Trace:
         self._gradients = [array(each) for each in (output, self.from_state, self._to_h, self._to_c)]
 
     def back(self, t: int, product: Tensor) -> Tensor:
-        """From the gradient (B, H) of h by step `t + 1` to that of the gates of step `t` (B, 4·H)."""
+        """From the gradient of what step `t + 1` took of h to that of the gates of step `t` (B, 4·H)."""
         lstm_backward(t, array(product), *self._gradients, *self._arrays, *self._masks)
         return self.from_state[t]
 

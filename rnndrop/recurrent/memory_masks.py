@@ -67,10 +67,10 @@ class Hold(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """What recurrent products take of h, as compiled steps write it: `mask` (T|1, B|1, H) times what is read of h.
+    """What recurrent products take of h, as compiled steps write it: `mask` (G, T|1, B|1, H) times what is read of h.
 
-    `fed` is (T+1, B, K), rounded as factors are, with the K units whose indices are `taken` if `gathers`, else with
-    all. If not `active`, what is read of h is taken as it is.
+    G is 1 where all gates share a mask. `fed` is (T+1, G·B, K), rounded as factors are, with the K units whose indices
+    are `taken` if `gathers`, else with all. If not `active`, what is read of h is taken as it is.
     """
 
     active: bool
@@ -81,26 +81,29 @@ class Feed(NamedTuple):
 
 
 def feed(reads: Tensor, mask: Tensor | None) -> tuple[Tensor, Feed]:
-    """What recurrent products take under a mask (T|1, B|1, 1, H|1), its first row written, and how steps write it.
+    """What recurrent products take under a mask (T|1, B|1, G|1, H|1), its first row written, and how steps write it.
 
     Units that the mask drops for the whole batch and window are not taken.
     """
-    units, scale = kept(mask), reads.new_ones(1, 1, 1) if mask is None else mask.squeeze(2)
+    units = kept(mask)
+    by_gate = reads.new_ones(1, 1, 1, 1) if mask is None else mask.permute(2, 0, 1, 3)  # (G, T|1, B|1, H|1)
     taken, dtype = torch.arange(reads.shape[2]) if units is None else units.indices, factor(reads[0]).dtype
     active = mask is not None or dtype != reads.dtype
-    fed = reads.new_empty(*reads.shape[:2], len(taken), dtype=dtype) if active else reads
+    steps, batch, _ = reads.shape
+    fed = reads.new_empty(steps, len(by_gate) * batch, len(taken), dtype=dtype) if active else reads
     if active:
-        fed[0] = (reads[0] * at(scale, 0))[:, taken]
-    return fed, Feed(active, array(fed), rows(scale, reads[1:]), units is not None, taken.numpy())
+        fed[0] = (reads[0] * by_gate[:, 0]).flatten(0, 1)[:, taken]  # (G, B, H) → (G·B, K)
+    return fed, Feed(active, array(fed), rows(by_gate, reads[1:]), units is not None, taken.numpy())
 
 
 def rows(mask: Tensor, like: Tensor) -> np.ndarray:
-    """A mask (T|1, B|1, H|1) with its rows written out, (T|1, B|1, H), as `rnndrop.recurrent.kernels` takes them.
+    """A mask (…, T|1, B|1, H|1) with its rows written out, (…, T|1, B|1, H), as `rnndrop.recurrent.kernels` takes them.
 
     `like` is (T, B, H). Raises RuntimeError where the mask is for other sizes: compiled steps do not look.
     """
-    steps, batch = (whole if part > 1 else 1 for part, whole in zip(mask.shape[:2], like.shape[:2], strict=True))
-    return mask.expand(steps, batch, like.shape[2]).contiguous().numpy()
+    *others, steps, batch, _ = mask.shape
+    steps, batch = (whole if part > 1 else 1 for part, whole in zip((steps, batch), like.shape[:2], strict=True))
+    return mask.expand(*others, steps, batch, like.shape[2]).contiguous().numpy()
 
 
 def array(x: Tensor) -> np.ndarray:

@@ -29,14 +29,12 @@ class Trace:
     `gates` (T, B, H) come in as what x(t) gives and both biases, and hold h before any mask after their step.
     """
 
-    def __init__(
-        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
-    ) -> None:
+    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks) -> None:
         self.reads = gates.new_empty(len(gates) + 1, *read.shape)
         holds = Hold.of(self.reads[1:], masks.cell, masks.state)
         self._kept = torch.empty_like(self.reads) if holds.active else self.reads  # _kept[t]: h before step t
         self._kept[0], self.reads[0] = memory[0], read
-        self.fed, taken = feed(self.reads, fed)
+        self.fed, taken = feed(self.reads, masks.recurrent)
         self._gates = gates.numpy()
         self._states = self.reads.numpy(), self._kept.numpy()
         self._masks = tuple(taken), tuple(holds)
@@ -56,7 +54,7 @@ class Trace:
         self._gradients = [array(each) for each in (output, self.from_state, self._to_h)]
 
     def back(self, t: int, product: Tensor) -> Tensor:
-        """From the gradient (B, H) of h by step `t + 1` to that of what tanh takes at step `t` (B, H)."""
+        """From the gradient of what step `t + 1` took of h to that of what tanh takes at step `t` (B, H)."""
         rnn_backward(t, array(product), *self._gradients, self._gates, *self._masks)
         return self.from_state[t]
 

@@ -18,7 +18,7 @@ from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
 from rnndrop.ops.kept_units import Kept, kept
 from rnndrop.ops.matmul import Rows, factor
-from rnndrop.recurrent.gate_product import PER_GATE, gate_product, product_kind
+from rnndrop.recurrent.gate_product import StepProduct, gate_product
 from rnndrop.recurrent.memory_masks import at, begin
 from rnndrop.recurrent.reference import masked_weights
 from rnndrop.recurrent.weights import LayerWeights
@@ -42,28 +42,28 @@ class _Sequence(torch.autograd.Function):
         weights, (memory, read) = LayerWeights(*rest[:4]), begin(rest[4:], cell.memories)
         if any(part.shape != (x.shape[1], weights.weight_hh.shape[1]) for part in (*memory, read)):
             raise ValueError(f"memories of {[*read.shape]} for x of {[*x.shape]}")  # compiled steps do not look
+        gates, own = len(cell.gates), 1 if masks.recurrent is None else masks.recurrent.shape[2]
+        if len(weights.weight_hh) != gates * weights.weight_hh.shape[1] or own not in (1, gates):
+            raise ValueError(f"weights of {[*weights.weight_hh.shape]} and masks for {own} gates of {gates}")
         inside = cell.bias_inside
         bias = weights.bias_ih if inside else weights.bias_ih + weights.bias_hh
-        from_input = gate_product(weights.weight_ih, bias, masks.input, len(cell.gates))
-        # The steps apply a mask that all gates share, and products take the units that it keeps.
-        fed = masks.recurrent if product_kind(masks.recurrent) != PER_GATE else None
-        units = kept(fed)
-        from_state = gate_product(
+        from_input = gate_product(weights.weight_ih, bias, masks.input, gates)
+        units = kept(masks.recurrent)  # which the products take; the steps apply the mask
+        from_state = StepProduct(
             weights.weight_hh if units is None else units.columns(weights.weight_hh),
             weights.bias_hh if inside else None,
-            masks.recurrent if fed is None else None,
-            len(cell.gates),
+            own,
+            x.shape[1],
         )
-        from_state.pack(x.shape[1])
 
-        trace = cell.equations.Trace(from_input.forward(x, None), memory, read, masks, fed)
+        trace = cell.equations.Trace(from_input.forward(x, None), memory, read, masks)
         for t, taken in enumerate(trace.fed[:-1].unbind()):
-            trace.step(t, from_state.forward(taken, t))
+            trace.step(t, from_state.forward(taken))
 
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
         ctx.set_materialize_grads(False)
         ctx.trace, ctx.products, ctx.memories = trace, (from_input, from_state), cell.memories
-        ctx.fed, ctx.units, ctx.masks = fed, units, masks
+        ctx.units, ctx.masks = units, masks
         return trace.reads[1:], *trace.memory()
 
     @staticmethod
@@ -81,14 +81,16 @@ class _Sequence(torch.autograd.Function):
         for t in reversed(range(x.shape[0])):
             gates = trace.back(t, product)
             if t or any(needs[4:]):
-                product = from_state.backward(gates, t)
+                product = from_state.backward(gates)
                 if passes is not None:
-                    product.mul_(at(passes, t))
+                    product.unflatten(0, (-1, x.shape[1])).mul_(at(passes, t))  # (G·B, K) as (G, B, K)
         memory: tuple[Tensor | None, ...] = (None,) * len(needs[4:])
         if any(needs[4:]):
             product = product.to(output.dtype)
             product = product if ctx.units is None else ctx.units.spread(product)
-            product = product if ctx.fed is None else product * at(ctx.fed.squeeze(2), 0)
+            if ctx.masks.recurrent is not None:
+                by_gate = product.unflatten(0, (-1, x.shape[1]))  # (G·B, H) as (G, B, H)
+                product = (by_gate * at(ctx.masks.recurrent, 0).transpose(0, 1)).sum(0)
             apart = len(memory) > ctx.memories
             memory = (*trace.first(torch.zeros_like(product)), product) if apart else trace.first(product)
 

@@ -61,9 +61,7 @@ class Trace:
     over exp(s), the other being 1, then log f + s' - log i, whose sign says which, tanh and o.
     """
 
-    def __init__(
-        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
-    ) -> None:
+    def __init__(self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks) -> None:
         steps, (batch, width) = len(gates), read.shape
         self.reads = gates.new_empty(steps + 1, batch, width)
         self._scaled = gates.new_empty(steps + 1, batch, 3 * width)  # _scaled[t]: c, n and s before step t
@@ -74,7 +72,7 @@ class Trace:
         ahead = torch.empty_like(slip) if hold_scaled.active else slip  # s' minus the new s, before the mask
         self._kept = torch.empty_like(self.reads) if hold_h.active else self.reads  # _kept[t]: h before step t
         self._kept[0], self._scaled[0], self.reads[0] = memory[0], torch.cat(memory[1:], 1), read
-        self.fed, taken = feed(self.reads, fed)
+        self.fed, taken = feed(self.reads, masks.recurrent)
         update = rows(read.new_ones(1, 1, 1) if masks.update is None else masks.update, self.reads[1:])
         self._arrays = gates.numpy(), slip.numpy(), self._scaled.numpy(), ahead.numpy()
         self._states = self.reads.numpy(), self._kept.numpy()
@@ -96,7 +94,7 @@ class Trace:
         self._gradients = [array(each) for each in (output, self.from_state, self._to_h, self._to_scaled)]
 
     def back(self, t: int, product: Tensor) -> Tensor:
-        """From the gradient (B, H) of h by step `t + 1` to that of the gates of step `t` (B, 4·H)."""
+        """From the gradient of what step `t + 1` took of h to that of the gates of step `t` (B, 4·H)."""
         slstm_backward(t, array(product), *self._gradients, *self._arrays, *self._masks)
         return self.from_state[t]
 

@@ -34,12 +34,12 @@ class Trace(Protocol):
     """The steps of a window, kept for the way back, and the way back through them; see the cells."""
 
     reads: Tensor  # (T+1, B, H): what is read of h before each step and after the last
-    fed: Tensor  # (T+1, B, H): what recurrent products take of it
+    fed: Tensor  # (T+1, B, K): what recurrent products take of it; (T+1, G·B, K) where each gate takes its own
     from_input: Tensor  # (T, B, G·H): gradients of the gates' inputs from x, once all steps were taken back
     from_state: Tensor  # (T, B, G·H): of those from h(t-1), once their step was taken back
 
     def step(self, t: int, product: Tensor) -> None:
-        """Step `t`, after those before it, from the gates' inputs from h(t-1) (B, G·H)."""
+        """Step `t`, after those before it, from the gates' inputs from h(t-1): (B, G·H), or (G·B, H) gate by gate."""
         ...
 
     def memory(self) -> tuple[Tensor, ...]:
@@ -53,7 +53,7 @@ class Trace(Protocol):
     def back(self, t: int, product: Tensor) -> Tensor:
         """Back through step `t`, after those behind it: the gradient of the gates' inputs from h(t-1) (B, G·H).
 
-        `product` (B, H) is the gradient of h by the gates of step `t + 1`, zero for the last.
+        `product`, of the shape of a row of `fed`, is its gradient by the gates of step `t + 1`, zero for the last.
         """
         ...
 
@@ -81,12 +81,11 @@ class Equations(Protocol):
         ...
 
     def Trace(  # noqa: N802
-        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks, fed: Tensor | None
+        self, gates: Tensor, memory: tuple[Tensor, ...], read: Tensor, masks: LayerMasks
     ) -> Trace:
         """Start a window from `memory` and from what the first step reads of h (B, H).
 
-        `gates` (T, B, G·H) are the gates' inputs from x, and are overwritten; `fed` (T|1, B|1, 1, H|1) is the mask on
-        what recurrent products take, None where they have their own or none.
+        `gates` (T, B, G·H) are the gates' inputs from x, and are overwritten.
         """
         ...
 

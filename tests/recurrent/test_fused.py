@@ -34,16 +34,23 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fused._steps.cache_clear()
 
 
-def assert_equal(cell: str, masks: LayerMasks) -> None:
+def assert_equal(cell: str, masks: LayerMasks, dtype: torch.dtype = torch.float64, within: float = 1e-9) -> None:
     for read in (False, True) if masks.cell or masks.state else (False,):
-        pairs = zip(*(outcome(run, cell, masks, read=read) for run in (run_fused, unroll)), strict=True)
-        assert all((ours - truth).norm() <= 1e-9 * truth.norm() for ours, truth in pairs)
+        pairs = zip(*(outcome(run, cell, masks, dtype, read) for run in (run_fused, unroll)), strict=True)
+        assert all((ours - truth).norm() <= within * truth.norm() for ours, truth in pairs)
 
 
 @pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(("cell", "location", "kind"), [point for point in POINTS if point[0] in FUSED])
 def test_every_kind_equals_the_reference(cell: str, location: str, kind: str) -> None:
     assert_equal(cell, drawn(cell, {location: {"kind": kind, "p": 0.5}}))
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("cell", FUSED)
+def test_the_products_of_all_gates_at_once_equal_the_reference(cell: str) -> None:
+    masks = drawn(cell, {"recurrent": {"kind": "locked_gates", "p": 0.5}}, torch.float32)
+    assert_equal(cell, masks, torch.float32, within=1e-4)
 
 
 @pytest.mark.usefixtures("plain")

@@ -174,3 +174,15 @@ def test_what_has_another_size_is_refused(cell: str, place: str) -> None:
     memory = tuple(torch.zeros(B + 1, H, dtype=torch.float64) for _ in range(CELLS[cell].memories))
     with pytest.raises((RuntimeError, ValueError)):
         run_sequence(CELLS[cell], torch.randn(T, batch, D, dtype=torch.float64), memory, weights, masks)
+
+
+@every_cell
+@pytest.mark.parametrize("more", [(1, 0), (0, 1)])
+def test_masks_and_weights_for_other_gates_are_refused(cell: str, more: tuple[int, int]) -> None:
+    gates = len(CELLS[cell].gates)
+    masks = LayerMasks(recurrent=torch.ones(1, B, gates + more[0], H, dtype=torch.float64))
+    rows = (gates + more[1]) * H
+    weights = LayerWeights(*(torch.randn(*s, dtype=torch.float64) for s in ((rows, D), (rows, H), (rows,), (rows,))))
+    memory = tuple(torch.zeros(B, H, dtype=torch.float64) for _ in range(CELLS[cell].memories))
+    with pytest.raises(ValueError, match=f"of {gates}"):
+        run_sequence(CELLS[cell], torch.randn(T, B, D, dtype=torch.float64), memory, weights, masks)
