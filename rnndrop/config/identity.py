@@ -145,9 +145,22 @@ def shown_digits(ids: Iterable[str]) -> int:
     return next((digits for digits in range(8, DIGITS) if len({run[:digits] for run in whole}) == len(whole)), DIGITS)
 
 
+PATHS = frozenset(f"data.{name}" for name in FILES)  # of an identity: their content is in the run id
+
+
 def owner(config: Config) -> Any:
     """Run id, seed and what they stand for, as JSON has it: what a checkpoint says of whose it is."""
     return json.loads(json.dumps([run_id(config), config.seed, identity(config.model_dump(mode="json"))]))
+
+
+def is_owner(owner: Any, found: Any) -> bool:
+    """Whether what a checkpoint says of whose it is, `found`, is `owner`, wherever the same files lie now."""
+
+    def named(each: Any) -> Any:
+        run, seed, settings = each
+        return run, seed, {name: value for name, value in settings.items() if name not in PATHS}
+
+    return bool(named(owner) == named(found))
 
 
 def asked(config: Config) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from rnndrop.config.identity import is_owner
 from rnndrop.errors import RequestError
 from rnndrop.store.files import UnreadableError, read_file, write_atomically
 
@@ -74,7 +75,7 @@ def load(folder: Path, owner: Any) -> Checkpoint | None:
                 raise ValueError("its content does not have the sha256 that its name says")
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
             facts = json.loads(header["__metadata__"]["facts"])
-            if facts.get("owner", owner) != owner:
+            if not is_owner(owner, facts.get("owner", owner)):
                 log.warning("%s belongs to another run, perhaps copied here; it is not used.", path)
                 continue
             # Cloned, because torch aligns what it allocates itself, and sums may depend on the alignment.
@@ -82,7 +83,7 @@ def load(folder: Path, owner: Any) -> Checkpoint | None:
             return Checkpoint(step_of(path), tensors, facts)
         except UnreadableError:
             raise
-        except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             log.warning("%s is damaged (%s) and is not used.", path, error)
     return None
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rnndrop.config.corpora import FILES
-from rnndrop.config.identity import MODES, asked, digest, former, former_id, identity, later, run_id
+from rnndrop.config.identity import MODES, PATHS, asked, digest, former, former_id, identity, later, run_id
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
 from rnndrop.store import files, records
@@ -54,9 +54,8 @@ def owns(config: Config, record: Record) -> bool:
         theirs = identity(record.config, revised=not former(record.run_id))
     except (KeyError, TypeError, AttributeError):
         return False
-    paths = {f"data.{name}" for name in FILES}  # their content is in the id
     ours = identity(config.model_dump(mode="json"))
-    return all(json.dumps(ours.get(name)) == json.dumps(theirs.get(name)) for name in {*ours, *theirs} - paths)
+    return all(json.dumps(ours.get(name)) == json.dumps(theirs.get(name)) for name in {*ours, *theirs} - PATHS)
 
 
 def run_id_of(record: Record) -> str:

@@ -59,7 +59,7 @@ class Update:
             assert parameter.grad is not None
             if self.settings.optimizer == "sgd":
                 rows[parameter] = parameter.grad.coalesce()
-            parameter.grad = None if parameter in rows else parameter.grad.to_dense()
+            parameter.grad = None if parameter in rows else _laid_out(parameter.grad.to_dense(), parameter)
         return rows
 
     def _clipping(self, more: list[Tensor]) -> Tensor | None:
@@ -112,8 +112,17 @@ class Update:
         self.moments = {}
         for key, tensor in tensors.items():
             index, _, name = key.partition("/")
-            where = "cpu" if name == "step" and not self._fused else self.parameters[int(index)].device
-            self.moments.setdefault(int(index), {})[name] = tensor.to(where)
+            parameter = self.parameters[int(index)]
+            if name == "step":
+                tensor = tensor.to(parameter.device if self._fused else "cpu")
+            else:
+                tensor = _laid_out(tensor.to(parameter.device), parameter)
+            self.moments.setdefault(int(index), {})[name] = tensor
+
+
+def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """`tensor`, its elements in memory where those of the parameter are: fused steps go by their place alone."""
+    return tensor if tensor.stride() == parameter.stride() else torch.empty_like(parameter).copy_(tensor)
 
 
 def learning_rate(settings: TrainerSettings, epoch: int) -> float:

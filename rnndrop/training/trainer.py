@@ -112,6 +112,7 @@ class Training:
     def _begin_epoch(self) -> None:
         self.row = 0  # where the next step begins
         self.loss_sum, self.count, self.tokens, self.epoch_seconds = 0.0, 0, 0, 0.0
+        self._drawn = self.generator.get_state()  # as the epoch finds it
         self.steps.begin(len(self.history) + 1)
 
     @property
@@ -222,7 +223,7 @@ class Training:
             "update": self.update.state_dict(),
             "stage": self.stage.state_dict(),
             "memory": self.steps.state_dict(),
-            "random": {"masks": self.generator.get_state()},
+            "random": {"masks": self.generator.get_state(), "epoch": self._drawn},
         }
         tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
         return Checkpoint(self.step, tensors, {name: getattr(self, name) for name in _FACTS})
@@ -242,6 +243,9 @@ class Training:
         self.stage.load_state_dict(groups["stage"])
         device = self.generator.device
         self.best = {name: tensor.to(device) for name, tensor in groups["best"].items()}
+        drawn = groups["random"]
+        self._drawn = drawn.get("epoch", self._drawn)  # one of before may leave it out
+        self.generator.set_state(self._drawn)
         self.steps.begin(len(self.history) + 1)
         self.steps.load_state_dict({name: tensor.to(device) for name, tensor in groups["memory"].items()})
-        self.generator.set_state(groups["random"]["masks"])  # last: an epoch's beginning may draw
+        self.generator.set_state(drawn["masks"])  # last: an epoch's beginning may draw

@@ -292,6 +292,10 @@ class Shuffled(Windows):
         super().begin(epoch)
         self.drawn = torch.rand(1, generator=self.generator)
 
+    def take(self, row):
+        step = super().take(row)
+        return step._replace(objective=step.objective * self.drawn)
+
 class Own(LanguageModelling):
     def steps(self, model, config, corpus, masks):
         return Shuffled(model, config.plan, config.trainer, corpus.train, masks)
@@ -338,13 +342,31 @@ class StopAfter(RunObserver):
 
 
 @pytest.mark.usefixtures("own_task")
-def test_11_what_an_epoch_draws_when_it_begins_is_not_drawn_twice() -> None:
-    asked = [*TINY, "task=mine_eleven:Own", "dropout=naive"]
-    whole = rnndrop.run([*asked, "output=whole"])
+def test_11_what_an_epoch_draws_when_it_begins_is_drawn_once_and_found_again() -> None:
+    assert_goes_on("task=mine_eleven:Own", "dropout=naive")
+
+
+@pytest.mark.usefixtures("own_task")
+def test_11_moments_of_weights_that_lie_transposed_go_on_in_their_order() -> None:
+    assert_goes_on("task=mine_eleven:Transposed", "trainer.optimizer=adam")
+
+
+def assert_goes_on(*more: str) -> None:
+    whole = rnndrop.run([*TINY, *more, "output=whole"])
     with pytest.raises(Interrupted):
-        rnndrop.run([*asked, "output=cut"], StopAfter(7))
-    cut = rnndrop.run([*asked, "output=cut"])
+        rnndrop.run([*TINY, *more, "output=cut"], StopAfter(7))
+    cut = rnndrop.run([*TINY, *more, "output=cut"])
     assert cut.timing["resumed_from_steps"] == [7] and cut.metrics == whole.metrics
+
+
+def test_11_the_same_text_under_another_path_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.txt").write_text("to be or not to be\n" * 2000)
+    asked = [*TINY[1:], "data=text", "dropout=naive"]
+    with pytest.raises(Interrupted):
+        rnndrop.run([*asked, "data.file=c.txt", "output=rr"], StopAfter(2))
+    record = rnndrop.run([*asked, f"data.file={tmp_path / 'c.txt'}", "output=rr"])
+    assert record.timing["resumed_from_steps"] == [2]
 
 
 @pytest.mark.usefixtures("own_task")
