@@ -20,7 +20,7 @@ import numpy as np
 
 try:
     import numba
-    from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+    from numba.core.caching import IndexDataCacheFile, NullCache
     from numba.extending import overload
 except ImportError:
     numba = None  # type: ignore[assignment]
@@ -36,10 +36,12 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     if numba is None:
         return function
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": _REWRITES}
-    made = numba.njit(**options)(function)
-    with suppress(RuntimeError):  # where there is no folder to keep it in, it is compiled in each process
-        made._cache = _Cache(function)
-        _kept.append(made)
+    try:
+        made = numba.njit(**options, cache=True)(function)
+    except RuntimeError:  # there is no folder to keep it in: it is compiled in each process
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]
+    made._cache._cache_file.__class__ = _File
+    _kept.append(made)
     return made  # type: ignore[no-any-return]
 
 
@@ -60,17 +62,11 @@ if numba is not None:
         it. Who looks in between, or after a kill, is given what the file held before: older code, or another type's.
         """
 
-        def save(self, key: Any, data: Any) -> None:
+        def save(self: Any, key: Any, data: Any) -> None:
             of = repr((self._source_stamp, self._version, key))
             name = self._data_name(int(sha256(of.encode()).hexdigest()[:15], 16))
             self._save_data(name, data)
             self._save_index({**self._load_index(), key: name})
-
-    class _Cache(FunctionCache):  # type: ignore[misc]
-        def __init__(self, function: Callable[..., Any]) -> None:
-            super().__init__(function)
-            place = self._impl
-            self._cache_file = _File(self._cache_path, place.filename_base, place.locator.get_source_stamp())
 
 
 def tanh(x: Any) -> Any:
