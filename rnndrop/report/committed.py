@@ -14,7 +14,7 @@ import pandas as pd
 
 from rnndrop.config.compose import compose
 from rnndrop.config.corpora import FILES
-from rnndrop.config.identity import canonical, float32_id, former, of_identity, run_id
+from rnndrop.config.identity import canonical, float32_id, former, of_before, of_identity, run_id
 from rnndrop.config.metrics import every
 from rnndrop.config.spelling import spelled
 from rnndrop.config.tasks import derived, task_of
@@ -178,6 +178,7 @@ def read(path: Path) -> pd.DataFrame:
         overrides=pd.Series([shlex.split(text) for text in table["overrides"].fillna("")], dtype=object),
         settings=pd.Series([settings for *_, settings in found], dtype=object),
         identity=[identity for identity, *_ in found],
+        of_before=[of_before(run, trees[text]) for run, text in zip(table["run_id"], table["settings"], strict=True)],
         float32_id=[identity for _, identity, _ in found],
         task=pd.Series([task_of(settings).name for *_, settings in found], dtype="string"),
     )

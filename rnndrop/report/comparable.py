@@ -14,6 +14,7 @@ from rnndrop.display.digits import count
 from rnndrop.report.frames import column_types
 
 SHOWN = 4  # values of a kind named before "…"
+VERSIONS = {"rnndrop", "torch", "numpy", "numba", "git_revision"}  # of an environment, on which numbers may depend
 
 
 def commonest(values: Sequence[str]) -> str:
@@ -75,10 +76,13 @@ def caveats(runs: pd.DataFrame) -> list[str]:
         "device": _unique(done["device"].dropna()),
         "label": _unique(done["label"].dropna()),
         "code revision": revisions,
+        **{name: _unique(own[name] for own in done["environment"] if own.get(name)) for name in ("rnndrop", "torch")},
     }
     lines = [f"not alike: {what} {_some(values)}" for what, values in found.items() if len(values) > 1]
     if again := int(_again(done).sum()):
         lines.append(f"counted once: {again} runs that are another one again, since all that is drawn has a fixed seed")
+    if mixed := sum(any(VERSIONS & set(each) for each in own.get("earlier", [])) for own in done["environment"]):
+        lines.append(f"begun by another version and resumed: {mixed} run{'s' * (mixed > 1)} (environment.earlier)")
     if any("dirty" in each for each in revisions):
         lines.append("dirty: some runs come from a working tree with uncommitted changes")
     return [*lines, *_measured_otherwise(done), *_unknown_words(done)]

@@ -159,9 +159,10 @@ def _percent(ln: float) -> float:
 
 
 def decisions(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[Decision]:
-    """The decisions in folders, all of whose contestants are among these runs; one that cannot be read is named.
+    """The decisions in folders, all of whose contestants are among these runs.
 
-    One that several folders have counts once, after the most looks.
+    One that cannot be read, or whose runs have other scores by now, is named in a warning and left out. One that
+    several folders have counts once, after the most looks.
     """
     files = [file for folder in folders for file in paths(folder)]
     there = set(runs["run_id"]) if files else set()
@@ -173,10 +174,25 @@ def decisions(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[Decisio
             log.warning("left out %s: %s", file, str(problem).partition("\n")[0])
             continue
         if decision and all(entry.run_id in there for entry in decision.contestants):
+            if other := _another_score(decision, runs):
+                log.warning("left out %s: %s (rnndrop doctor)", file, other)
+                continue
             earlier = found.get(decision.id)
             if earlier is None or len(earlier.looks) < len(decision.looks):
                 found[decision.id] = decision
     return list(found.values())
+
+
+def _another_score(decision: Decision, runs: pd.DataFrame) -> str:
+    """The first run of a decision that has another score in these runs, in words; empty where none has."""
+    done = runs[runs["status"] == "finished"]
+    now = dict(zip(zip(done["run_id"], done["seed"], strict=True), done[decision.metric], strict=True))
+    for entry in decision.contestants:
+        for seed, score in zip(decision.seeds, entry.scores, strict=False):
+            found = now.get((entry.run_id, seed), score)
+            if not (pd.isna(found) or math.isclose(found, score, rel_tol=1e-9)):
+                return f"{entry.run_id}/seed-{seed} had {score:.6g}, and its record says {found:.6g}"
+    return ""
 
 
 def lines(found: list[Decision]) -> list[str]:

@@ -325,7 +325,11 @@ def _curve(own: list[dict[Any, Any]]) -> dict[str, Any] | None:
 def _run(row: dict[Any, Any], environments: list[dict[str, Any]]) -> dict[str, Any]:
     """One seed: what it came to, and where it was computed (an index, for most are alike)."""
     environment = {
-        **{key: value for key, value in row["environment"].items() if key not in ("git_revision", "git_dirty")},
+        **{
+            key: value
+            for key, value in row["environment"].items()
+            if key not in ("git_revision", "git_dirty", "earlier")
+        },
         "revision": revision(row["git_revision"], row["git_dirty"]),
     }
     if environment not in environments:

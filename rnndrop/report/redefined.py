@@ -17,4 +17,6 @@ def redefined(run: Mapping[Any, Any]) -> str | None:
         fill = settings.get(f"dropout.{place}.fill") or KINDS[settings[f"dropout.{place}.kind"]].fill
         if former(run["run_id"]) and settings[f"dropout.{place}.p"] and rule_redefined(place, fill):
             return "the scale of a mask on an LSTM's memory stood inside the tanh, and no scale crossed windows"
+    if run.get("of_before"):
+        return "all sequences of a window had one rate"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from rnndrop.config.identity import owner
 from rnndrop.config.schema import Config
 from rnndrop.errors import RequestError
+from rnndrop.runs import environment
 from rnndrop.store import checkpoint, files, records
 from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.training.trainer import Training
@@ -33,6 +35,7 @@ class Checkpointer(RunObserver):
         self.circumstances = {"data": data, "device": training.generator.device.type}
         self.shown = shown
         self.resumed_from: list[int] = []
+        self.earlier: list[dict[str, Any]] = []  # what was otherwise before each of them
         self.attempt = uuid4().hex  # what goes on from a checkpoint is still this one
         self._saved, self._cost, self._step = time.monotonic(), 0.0, -1
 
@@ -42,9 +45,10 @@ class Checkpointer(RunObserver):
         if found is None:
             return
         if found.facts["data"] != self.circumstances["data"]:
-            log.warning("%s: the corpus has changed since its checkpoint; starting from the beginning.", self.folder)
-            checkpoint.discard(self.folder)
-            return
+            raise RequestError(
+                f"{self.folder}: its checkpoint was made on another text than the data is now. Go on with that text, or"
+                " start again with --force."
+            )
         if found.facts["device"] != self.circumstances["device"]:
             raise RequestError(
                 f"{self.folder}: its checkpoint was made on {found.facts['device']}, and another device draws other "
@@ -54,6 +58,7 @@ class Checkpointer(RunObserver):
             torch.set_num_threads(found.facts["threads"])
         self.training.restore(found)
         self.resumed_from = [*found.facts["resumed_from"], found.step]
+        self.earlier = [*found.facts.get("earlier", []), *self._otherwise(found.facts.get("environment", {}))]
         self.attempt = found.facts.get("attempt", self.attempt)
         self._step = found.step
         self._write_history()
@@ -61,6 +66,20 @@ class Checkpointer(RunObserver):
             log.info("%s: trained to its end, at step %d; going on with its evaluation.", self.folder, found.step)
         else:
             log.info("%s: going on from step %d (epoch %d).", self.folder, found.step, len(self.training.history) + 1)
+
+    def _environment(self) -> dict[str, Any]:
+        return environment.describe(self.training.generator.device)
+
+    def _otherwise(self, before: dict[str, Any]) -> list[dict[str, Any]]:
+        """What of the code and the machine was otherwise for a checkpoint; other code is named in a warning."""
+        now = self._environment()
+        other = {name: value for name, value in before.items() if value != now.get(name)}
+        if code := [f"{name} {value} → {now[name]}" for name, value in other.items() if name in environment.code()]:
+            log.warning(
+                "%s: its checkpoint is of other code (%s); the numbers may not be those of one alone.",
+                self.folder, ", ".join(code),
+            )  # fmt: skip
+        return [other] if other else []
 
     def progress(self, progress: Progress) -> None:
         """Take a checkpoint if it is time."""
@@ -88,6 +107,8 @@ class Checkpointer(RunObserver):
             "owner": self.owner,
             "threads": torch.get_num_threads(),
             "resumed_from": self.resumed_from,
+            "earlier": self.earlier,
+            "environment": self._environment(),
             "attempt": self.attempt,
         }
         try:

@@ -128,8 +128,12 @@ def _precision_as_it_is() -> Callable[[], None]:
     return restore
 
 
-def describe(device: torch.device) -> dict[str, Any]:
-    """Versions, revision of the code, host, device and threads."""
+@cache
+def code() -> dict[str, Any]:
+    """Versions, and the revision of the code, as they are when this process first asks.
+
+    To be asked before it computes: what lies on the disk later may be newer than what it has loaded.
+    """
     revision, dirty = git_revision()
     return {
         "rnndrop": version("rnndrop"),
@@ -137,13 +141,20 @@ def describe(device: torch.device) -> dict[str, Any]:
         "numpy": version("numpy"),
         "numba": version("numba") if kernels.AVAILABLE else None,
         "python": platform.python_version(),
+        "git_revision": revision,
+        "git_dirty": dirty,
+    }
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions, revision of the code, host, device and threads."""
+    return {
+        **code(),
         "platform": platform.platform(),
         "host": platform.node(),
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
-        "git_revision": revision,
-        "git_dirty": dirty,
     }
 
 

@@ -43,6 +43,7 @@ class Execution:
 
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
+        environment.code()
         keep_memory()
         own_code(config)
         self.device = environment.device(config.trainer.device)
@@ -51,6 +52,7 @@ class Execution:
         self.task = checked(config, self.corpus, self.device)
         self.outputs: dict[str, str | bytes] = {}  # the files that belong to the record
         self.shown = True
+        self.earlier: list[dict[str, Any]] = []
         self.blank: dict[str, Any] = {
             "schema": SCHEMA,
             "run_id": folder.parent.name,
@@ -96,7 +98,9 @@ class Execution:
         return records.config_text(self.blank["config"])
 
     def _record(self, status: str, **content: Any) -> Record:
-        return Record(**self.blank, environment=environment.describe(self.device), status=status, **content)
+        earlier = {"earlier": self.earlier} if self.earlier else {}
+        found = {**environment.describe(self.device), **earlier}
+        return Record(**self.blank, environment=found, status=status, **content)
 
     def _write(self, record: Record) -> Record:
         try:
@@ -120,6 +124,7 @@ class Execution:
         training = self.task.training(self.config, self.corpus, model)
         keeper = Checkpointer(self.folder, training, self.config, self.blank["data"]["sha256"], self.shown)
         keeper.resume()
+        self.earlier = keeper.earlier
         keeper.show(records.CONFIG, self._config())
         tracked.begin(keeper.attempt, training.history)
 

@@ -93,7 +93,9 @@ def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda wha
         if (value := getattr(config.evaluation, name)) != getattr(own.evaluation, name):
             found |= {mode: {**found[mode], f"evaluation.{name}": value} for mode in asked(config)}
     with locked(folder, wait=True):
-        record = records.read_record(folder) or record  # another evaluation may have written meanwhile
+        measured, record = record.files, records.read_record(folder) or record  # others may have written meanwhile
+        if record.files != measured:
+            raise RequestError(f"{folder} was trained again while its old weights were measured: measure it once more.")
         record.metrics |= found
         try:
             files.write_atomically(folder / records.RECORD, record.to_json())

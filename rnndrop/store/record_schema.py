@@ -89,6 +89,7 @@ class Environment(Part):
 
     __pydantic_extra__: dict[str, str | Number | bool | None] = Field(init=False)
     git_dirty: bool | None = None
+    earlier: list[dict[str, str | Number | bool | None]] = []
 
 
 class Row(Part):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from rnndrop.config import private_hydra
 from rnndrop.config.schema import Config
@@ -82,12 +82,30 @@ class Backend(Protocol):
         """Why a job is gone, or where that is said."""
 
 
+class Written(NamedTuple):
+    """When a record was written, and the checksums of what it is about."""
+
+    time: int
+    files: dict[str, str]
+
+    @classmethod
+    def of(cls, job: Job) -> Written:
+        """Of a run's record, as it is now."""
+        record = _record(job)
+        return cls(_time(job.folder / records.RECORD), record.files if record else {})
+
+    def trained_since(self, job: Job) -> bool:
+        """Whether the record is of another training by now: a later evaluation writes it too, about the same files."""
+        now = self.of(job)
+        return now.time != self.time and not (now.files and now.files == self.files)
+
+
 @dataclass
 class Submitted:
     """A job in the scheduler's hands."""
 
     identity: str
-    record_then: int  # the time of its record's file when it was given: a later one is its own …
+    record_then: Written  # its record's when it was given: a later one is its own …
     settled: Collection[str]  # … as is an earlier one with one of these statuses, by someone else
     beat_then: int  # the heartbeat's time when last seen to change …
     beat_at: float | None = None  # … and when that was: before, the job may still wait
@@ -127,13 +145,13 @@ class Cluster:
                 self._refused.append(job)
             else:
                 log.info("%s: taking up job %s.", job.name, identity)
-                self.submitted[job] = Submitted(identity, _time(job.folder / records.RECORD), settled, 0)
+                self.submitted[job] = Submitted(identity, Written.of(job), settled, 0)
         if not fresh:
             return
         here, others = str(Path.cwd()), [submitted.identity for submitted in self.submitted.values()]
         given = frozenset(settled)
         tasks = [Task(here, job.config, job.overrides, job.folder, job.force, given, job.rivals) for job in fresh]
-        before = [(_time(job.folder / records.RECORD), _time(job.folder / heartbeat.HEARTBEAT)) for job in fresh]
+        before = [(Written.of(job), _time(job.folder / heartbeat.HEARTBEAT)) for job in fresh]
         with closing(self.backend.submit(_output(fresh[0]), tasks, others)) as identities:
             for index, (job, (record, beat)) in enumerate(zip(fresh, before, strict=True)):
                 if (identity := self._taken(identities)) is None:
@@ -195,7 +213,7 @@ class Cluster:
         record = _record(job)
         final = record is not None and (record.status in ("finished", "failed", "diverged") or records.pruned(record))
         missing = record is not None and record.status == "finished" and bool(unmeasured(job.config, record))
-        if final and not missing and _time(job.folder / records.RECORD) != submitted.record_then:
+        if final and not missing and submitted.record_then.trained_since(job):
             return Event(job, "done", record)
         now, beat = time.monotonic(), _time(job.folder / heartbeat.HEARTBEAT)
         if beat != submitted.beat_then:

@@ -21,14 +21,15 @@ from rnndrop.models.language_model import LanguageModel
 from rnndrop.ops.nll import nll_sum
 from rnndrop.preview.mask_view import views
 from rnndrop.recurrent import engine
-from rnndrop.runs import debug, doctor
+from rnndrop.report.comparable import caveats
+from rnndrop.runs import debug, doctor, environment
 from rnndrop.runs.ensemble import ensemble
 from rnndrop.runs.reevaluate import evaluate
 from rnndrop.runs.runner import run_one
 from rnndrop.runs.signals import Interrupted
 from rnndrop.store import records
 from rnndrop.store.audit import audit
-from rnndrop.store.progress import RunObserver
+from rnndrop.store.progress import Outline, RunObserver
 from rnndrop.training import twin
 from rnndrop.training.predicted import predicted
 from rnndrop.training.trainer import DivergedError, Step, Training
@@ -402,3 +403,31 @@ def test_11_a_corpus_whose_fingerprint_has_no_name_is_reported(tmp_path: Path) -
     write_run(tmp_path, ["dropout=none"], 1, 100.0, data={"level": "word", "sha256": "ab" * 32})
     (name,) = rnndrop.load_runs(tmp_path)["data"]
     assert name == compose([]).data.name
+
+
+def test_11_a_run_that_other_code_began_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    older = {**environment.code(), "torch": "2.0", "git_revision": "ab" * 20}
+    with monkeypatch.context() as before:
+        before.setattr(environment, "code", lambda: older)
+        with pytest.raises(Interrupted):
+            rnndrop.run([*TINY, "output=rr"], StopAfter(7))
+    record = rnndrop.run([*TINY, "output=rr"])
+    assert record.environment["earlier"] == [{"torch": "2.0", "git_revision": "ab" * 20}]
+    assert record.environment["torch"] == str(torch.__version__)
+    assert "begun by another version and resumed: 1 run (environment.earlier)" in caveats(rnndrop.load_runs("rr"))
+
+
+def test_11_a_record_names_the_code_that_ran_whatever_lies_there_when_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Pulls(RunObserver):
+        def started(self, outline: Outline) -> None:
+            monkeypatch.setattr(environment, "git_revision", lambda: ("cd" * 20, False))
+
+    monkeypatch.chdir(tmp_path)
+    environment.code.cache_clear()
+    monkeypatch.setattr(environment, "git_revision", lambda: ("ab" * 20, False))
+    record = rnndrop.run([*TINY, "output=rr"], Pulls())
+    environment.code.cache_clear()
+    assert record.environment["git_revision"] == "ab" * 20

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import rnndrop
 from rnndrop.config.compose import compose
 from rnndrop.config.identity import digest, identity, of_before
 from rnndrop.errors import RequestError
+from rnndrop.report.committed import collected
 from rnndrop.report.frames import SkippedRecordWarning
 from rnndrop.stats import bootstrap
 from rnndrop.store import heartbeat
@@ -23,7 +26,10 @@ from rnndrop.store.status import standing, standings
 from rnndrop.sweeps.cluster import Cluster, Task
 from rnndrop.sweeps.cluster_submitit import Slurm
 from rnndrop.sweeps.launchers import executor, split_launcher
+from tests.conftest import ROOT
 from tests.invented import write_run
+
+RESULTS = ROOT / "results"
 
 
 @pytest.mark.parametrize("epochs", [1, 6, 39])
@@ -57,6 +63,12 @@ def test_12_a_share_of_blanks_for_each_sequence_is_another_run_than_one_for_the_
     with pytest.warns(SkippedRecordWarning, match="mean something else by now"):
         found = rnndrop.load_runs(tmp_path, tmp_path / "old")
     assert found["test_perplexity"].to_list() == [100.0]
+    row = pd.read_csv(RESULTS / "low_data.csv", dtype=str).iloc[:1].assign(settings=shlex.join(asked))
+    row.assign(run_id=folder.parent.name).to_csv(tmp_path / "now.csv", index=False)
+    assert len(collected(tmp_path / "now.csv")) == 1
+    row.assign(run_id=before).to_csv(tmp_path / "then.csv", index=False)
+    with pytest.warns(SkippedRecordWarning, match="1 of 1 runs"):
+        assert collected(tmp_path / "then.csv").empty
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(-600, True), (-86_400, False), (5, True), (60, False)])
