@@ -48,13 +48,14 @@ def crowd_gpus() -> None:
     import torch
 
     from rnndrop.runs.execution import Execution
+    from rnndrop.sweeps import workers
     from rnndrop.training.trainer import Training
 
     place, gpus, room, crowd = os.environ["CROWD"].split()
     folder, mine = Path(place), [0]
     torch.cuda.is_available = lambda: True
     torch.cuda.device_count = lambda: int(gpus)  # type: ignore[assignment]
-    torch.cuda.set_device = mine.append  # type: ignore[assignment]
+    workers.use_gpu = lambda gpu, device: mine.append(gpu or 0)  # runs have trainer.device=cpu
 
     def claim(units: int) -> Path:
         """Take so much of the memory; raises what torch does where there is too little."""

@@ -24,6 +24,7 @@ from torch import Tensor
 from rnndrop.config.schema import EvaluationSettings
 from rnndrop.data import batching
 from rnndrop.dropout.masks import Masks, Tails, draw_masks, map_masks, merge_masks
+from rnndrop.dropout.noises import NO_DOUBLES
 from rnndrop.dropout.plan import Plan
 from rnndrop.dropout.rule import LOCATIONS, Rule
 from rnndrop.evaluation import reading
@@ -153,16 +154,16 @@ def log_power_mean(log_p: Tensor, power: float) -> Tensor:
 
     (n, S + 1, V): first of all samples, then of all but each in turn, which for one sample means nothing.
     """
-    samples, dtype = log_p.shape[1], log_p.dtype
+    samples, dtype, device = log_p.shape[1], log_p.dtype, log_p.device
     if 0 < power < WIDE:  # terms near 1, whose rounding is divided by the power
-        log_p = log_p.double()
+        log_p = (log_p.cpu() if log_p.device.type in NO_DOUBLES else log_p).double()
     most = log_p.amax(1, keepdim=True)  # so that nothing underflows but what adds nothing
     terms = log_p if power == 0 else (power * (log_p - most)).exp_()
     nothing = torch.zeros_like(terms[:, :1])
     before = torch.cat([nothing, _running(terms)], 1)  # (n, S + 1, V): of the samples before each, and of all
     after = torch.cat([_running(terms.flip(1)).flip(1)[:, 1:], nothing], 1)  # never a difference: nothing cancels
     sums = torch.cat([before[:, -1:] / samples, (before[:, :-1] + after) / max(1, samples - 1)], 1)
-    return sums if power == 0 else (sums.log_() / power + most).to(dtype)
+    return sums if power == 0 else (sums.log_() / power + most).to(device, dtype)
 
 
 def _running(terms: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from functools import cache
 from threading import Timer
 
@@ -27,6 +28,9 @@ _RUN = {"fused": run_fused, "compiled": run_sequence, "unrolled": unroll}
 _LONG = 1.5  # seconds after which the compilation of a cell is spoken of: to load one takes less
 
 log = logging.getLogger("rnndrop")
+
+# cuDNN would have all weights in one piece, and copies them where they are not: a moment, and no fault of the user's.
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
 
 
 def run_layer(

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from rnndrop.config.cells import CellSpec
 from rnndrop.dropout.masks import LayerMasks
+from rnndrop.ops.allocator import out_of_memory
 from rnndrop.ops.matmul import Rows
 from rnndrop.recurrent.gate_product import gate_product
 from rnndrop.recurrent.memory_masks import begin
@@ -55,7 +56,13 @@ class _Fused(torch.autograd.Function):
         forward, _ = _steps(cell)
         for t in range(len(x)):
             by_h.append(_by_gate(from_h.forward(reads[t], t), cell))
+            given = (by_x[t], by_h[t], *memory)
+            before = [part._version for part in given]
             read, memory = forward(by_x[t], by_h[t], memory, at_step(masks, t))
+            if [part._version for part in given] != before:  # the way back begins with them
+                raise ValueError(
+                    f"model.cell={cell.name}: its step changes what it is given in place. Make new tensors."
+                )
             reads.append(read)
             memories.append(memory)
         ctx.save_for_backward(x, *rest)  # also to refuse weights that were changed in between
@@ -118,16 +125,19 @@ def _steps(cell: Any) -> tuple[Step, Step]:
 
 
 def _compiled(function: Step) -> Step:
-    """`function`, compiled at its first call; as it stands from then on if that fails."""
-    torch._dynamo.config.recompile_limit = _STRUCTURES
-    chosen = torch.compile(function, fullgraph=True)
+    """`function`, compiled at its first call; as it stands from then on if that fails.
+
+    Its limit is its own: that of `torch._dynamo.config` is not known in the thread in which a GPU's way back runs.
+    """
+    compile_: Any = torch.compile  # whose overloads leave out what is asked for here
+    chosen = compile_(function, fullgraph=True, recompile_limit=_STRUCTURES, isolate_recompiles=True)
 
     def call(*arguments: Any) -> Any:
         nonlocal chosen
         try:
             return chosen(*arguments)
         except Exception as error:
-            if chosen is function or isinstance(error, torch.OutOfMemoryError):
+            if chosen is function or out_of_memory(error):
                 raise
             log.warning("torch.compile failed, going on without: %s", str(error).partition("\n")[0])
             chosen = function

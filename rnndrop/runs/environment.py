@@ -34,17 +34,6 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-# What the libraries below torch say where its own allocator was not the one that asked.
-_NO_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether a GPU had too little memory."""
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
-    )
-
-
 _AMPERE = 8  # the first generation of NVIDIA's GPUs with TF32, as torch counts them
 
 
@@ -73,6 +62,15 @@ def check_precision(name: str, device: torch.device, cell: str) -> None:
     raise RequestError(f"trainer.precision=bf16 {wrong}. Use trainer.precision=float32, or tf32 on an NVIDIA GPU.")
 
 
+def fix_workspaces(settings: TrainerSettings) -> None:
+    """Have CUDA's products work in the same memory each time, if the run is to be deterministic.
+
+    Its libraries look once, when they are first asked for anything: as a model of the user's own is tried, say.
+    """
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 @contextmanager
 def computing(settings: TrainerSettings) -> Iterator[None]:
     """Compute as `precision`, `threads`, `deterministic` and a GPU's number in `device` say; afterwards as before."""
@@ -84,7 +82,7 @@ def computing(settings: TrainerSettings) -> Iterator[None]:
             torch.set_num_threads(settings.threads)
         set_precision(settings.precision)
         if settings.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which its products need for that
+            fix_workspaces(settings)
             torch.use_deterministic_algorithms(True)
         with torch.cuda.device(int(number)) if number else nullcontext():  # our kernels start on the current one
             yield

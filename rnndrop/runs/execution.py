@@ -20,7 +20,7 @@ from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.evaluation.reading import heard, named
 from rnndrop.models.encoder import Encoder
 from rnndrop.models.own import OwnModel
-from rnndrop.ops.allocator import keep_memory
+from rnndrop.ops.allocator import keep_memory, out_of_memory
 from rnndrop.own import described
 from rnndrop.runs import environment
 from rnndrop.runs.checkpointer import Checkpointer
@@ -44,6 +44,7 @@ class Execution:
     def __init__(self, config: Config, overrides: Sequence[str], folder: Path) -> None:
         self.config, self.folder, self.stop = config, folder, Stop()
         environment.code()
+        environment.fix_workspaces(config.trainer)
         keep_memory()
         own_code(config)
         self.device = environment.device(config.trainer.device)
@@ -84,7 +85,7 @@ class Execution:
         except (RequestError, NotWrittenError):
             raise
         except Exception as error:
-            if shared and environment.out_of_memory(error):
+            if shared and out_of_memory(error):
                 raise
             written = self._write(self._record("failed", error=traceback.format_exc()))
         finally:

@@ -256,16 +256,24 @@ class Cluster:
         self.submitted.clear()
 
 
-def run_remote(task: Task, shared: bool = False) -> str:
+def run_remote(task: Task, shared: bool = False, gpu: int | None = None) -> str:
     """What the process of a job does, wherever it runs; how it ended, as `run_task` says. Interrupted passes through.
 
-    `shared`: others may compute on its GPU.
+    `shared`: others may compute on its GPU, `gpu`.
     """
     replace_unknown()
     os.chdir(task.folder)
     while True:
         kind, content = run_task(
-            task.config, task.overrides, task.planned, task.force, task.settled, lambda _: None, task.rivals, shared
+            task.config,
+            task.overrides,
+            task.planned,
+            task.force,
+            task.settled,
+            lambda _: None,
+            task.rivals,
+            shared,
+            gpu,
         )
         if kind != "busy":
             break

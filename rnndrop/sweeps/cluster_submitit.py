@@ -244,21 +244,22 @@ class Here:
     gpus: int | None
     threads: int | None
 
-    def take(self) -> bool:
-        """Compute there from now on; whether others may compute on the same GPU."""
+    def take(self) -> tuple[bool, int | None]:
+        """Compute there from now on; whether others may compute on the same GPU, and which that is."""
         os.environ.pop(VISIBLE, None)
         os.environ |= {} if self.visible is None else {VISIBLE: self.visible}
         self.places.gpus = take_place(self.place, self.gpus, self.threads)
-        return len(self.places.beside(self.place)) > 1
+        gpus = self.places.gpus
+        return len(self.places.beside(self.place)) > 1, self.place % gpus if gpus else None
 
 
 def _run_here(task: Task, here: Here) -> int:
     """Returns 0 or, if a GPU had too little memory for all runs there, how many GPUs there are."""
     from rnndrop.runs.signals import Interrupted
 
-    shared, kind = here.take(), ""
+    (shared, gpu), kind = here.take(), ""
     with suppress(Interrupted):
-        kind = run_remote(task, shared)
+        kind = run_remote(task, shared, gpu)
     return here.places.gpus if kind == "memory" else 0
 
 

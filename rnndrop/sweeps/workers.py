@@ -222,7 +222,8 @@ def _work(pipe: Connection[Any, Any], place: int, gpus: int | None, threads: int
             config, overrides, planned, force, settled, rivals, places = pipe.recv()
             places.gpus = counted
             shared = len(places.beside(place)) > 1
-            kind, content = run_task(config, overrides, planned, force, settled, tell, rivals, shared)
+            gpu = place % counted if counted else None
+            kind, content = run_task(config, overrides, planned, force, settled, tell, rivals, shared, gpu)
             if kind != "memory":
                 pipe.send((kind, content))
                 _give_back_memory()
@@ -234,9 +235,11 @@ def _work(pipe: Connection[Any, Any], place: int, gpus: int | None, threads: int
 def take_place(place: int, gpus: int | None, threads: int | None) -> int:
     """Make this process compute at a place: with so many threads, on a GPU of its own or its share of one.
 
-    Returns how many GPUs take turns: all, or the first `gpus`. They are counted and taken as torch numbers them, after
-    it is imported, which CUDA_VISIBLE_DEVICES may limit in any of its spellings (numbers, UUIDs, parts of a GPU).
+    Returns how many GPUs take turns: all, or the first `gpus`. They are counted as torch numbers them, after it is
+    imported, which CUDA_VISIBLE_DEVICES may limit in any of its spellings (numbers, UUIDs, parts of a GPU). A GPU is
+    taken by the first run that computes on one: that alone costs its memory.
     """
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # else each process starts as many as there are cores
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
@@ -245,9 +248,15 @@ def take_place(place: int, gpus: int | None, threads: int | None) -> int:
         torch.set_num_threads(threads)
     if not torch.cuda.is_available():
         return 0
-    count = min(gpus or torch.cuda.device_count(), torch.cuda.device_count())
-    torch.cuda.set_device(place % count)
-    return count
+    return min(gpus or torch.cuda.device_count(), torch.cuda.device_count())
+
+
+def use_gpu(gpu: int | None, device: str) -> None:
+    """Compute on a GPU from now on, if there is one and `trainer.device` leaves open which."""
+    import torch
+
+    if gpu is not None and device in ("auto", "cuda"):
+        torch.cuda.set_device(gpu)
 
 
 def _give_back_memory() -> None:
@@ -267,17 +276,19 @@ def run_task(
     tell: Callable[[dict[str, Any]], None],
     rivals: Sequence[Path] = (),
     shared: bool = False,
+    gpu: int | None = None,
 ) -> tuple[str, Any]:
     """Run one job; return how it ended, as the kind and content of an Event. Interrupted passes through.
 
-    `planned`: its folder; a run that has another one by now, since its files have changed, is refused.
+    `planned`: its folder; a run that has another one by now, since its files have changed, is refused. `gpu`: the one
+    that it computes on, if on any and if `trainer.device` has no number.
     `shared`: others may compute on its GPU. If that has too little memory then, the kind is "memory", and the run goes
     on from its checkpoint elsewhere or later.
     """
     import traceback
 
     from rnndrop.errors import NotWrittenError, RequestError
-    from rnndrop.runs.environment import out_of_memory
+    from rnndrop.ops.allocator import out_of_memory
     from rnndrop.runs.pruning import Pruning
     from rnndrop.runs.runner import run_one
     from rnndrop.store.files import UnreadableError
@@ -285,6 +296,7 @@ def run_task(
     from rnndrop.store.progress import Observers
 
     try:
+        use_gpu(gpu, config.trainer.device)
         observer = Observers([Telling(tell), *([Pruning(rivals)] if rivals else [])])
         return "done", run_one(config, overrides, observer, force, settled, False, shared, planned)
     except BusyError:

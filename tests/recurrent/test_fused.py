@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from threading import Thread
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,6 +20,7 @@ from rnndrop.recurrent import fused
 from rnndrop.recurrent.engine import path
 from rnndrop.recurrent.fused import run_fused
 from rnndrop.recurrent.reference import unroll
+from rnndrop.recurrent.weights import LayerWeights
 from tests.recurrent.cases import MEMORY_PAIRS, POINTS, drawn, outcome
 
 FUSED = [name for name, cell in CELLS.items() if not cell.linear and not cell.late]
@@ -65,6 +71,49 @@ def test_rules_on_both_memories_equal_the_reference(cell: str, settings: dict[st
 def test_compiled_it_equals_the_reference(caplog: pytest.LogCaptureFixture) -> None:
     assert_equal("lstm", drawn("lstm", TOGETHER))
     assert not [each for each in caplog.records if each.name == "rnndrop"], "it was not compiled"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_more_structures_than_torch_counts_are_compiled_in_any_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a GPU, whose way back runs in a thread of its own, which knows no settings of the others."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+
+    def total(parts: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        return torch.stack(parts).sum()
+
+    call = fused._compiled(total)
+    found: list[float] = []
+
+    def work() -> None:
+        found.extend(call((torch.ones(2),) * count).item() for count in range(1, 16))
+
+    thread = Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [2.0 * count for count in range(1, 16)]
+    assert not [each for each in caplog.records if each.name == "rnndrop"], "some were not compiled"
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_step_that_changes_what_it_is_given_is_refused() -> None:
+    """The way back begins with what the step was given: it would follow another function, without a word."""
+
+    def step(by_x: torch.Tensor, by_h: torch.Tensor, memory: tuple[torch.Tensor, ...], masks: LayerMasks) -> Any:
+        h = by_x[:, 0].add_(by_h[:, 0]).tanh()
+        return h, (h,)
+
+    module = ModuleType("tests.in_place")
+    module.step = step  # type: ignore[attr-defined]
+    monkeypatch = pytest.MonkeyPatch()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "tests.in_place", module)
+        with pytest.raises(ValueError, match="changes what it is given in place"):
+            run_fused(
+                replace(CELLS["rnn"], module="tests.in_place"), torch.randn(3, 2, 4), (torch.zeros(2, 5),),
+                LayerWeights(torch.randn(5, 4), torch.randn(5, 5), torch.zeros(5), torch.zeros(5)), LayerMasks(),
+            )  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")

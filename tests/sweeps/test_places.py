@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from rnndrop.errors import RequestError
-from rnndrop.runs.environment import out_of_memory
+from rnndrop.ops.allocator import out_of_memory
 from rnndrop.sweeps.launchers import executor
 from rnndrop.sweeps.places import Places
-from rnndrop.sweeps.workers import processors, take_place, threads_each
+from rnndrop.sweeps.scheduler import plan_jobs
+from rnndrop.sweeps.workers import processors, run_task, take_place, threads_each
 from scripts.kills import essences
 from tests.conftest import TINY, Command
 from tests.processes import crowded, wait_until
@@ -75,19 +76,31 @@ def test_what_found_too_little_memory_goes_where_it_is_alone() -> None:
 
 
 @pytest.mark.parametrize(("count", "asked", "device", "share"), [(8, 3, 1, 3), (8, None, 4, 8), (2, 8, 0, 2)])
-def test_a_process_takes_its_gpu(
-    monkeypatch: pytest.MonkeyPatch, count: int, asked: int | None, device: int, share: int
+def test_a_process_takes_its_gpu_for_the_first_run_that_computes_on_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, asked: int | None, device: int, share: int
 ) -> None:
     taken: list[int] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
-    assert take_place(4, asked, None) == share and taken == [device]
+    assert take_place(4, asked, None) == share and not taken
+    for name, takes in (("cpu", []), ("cuda", [device])):
+        (job,) = plan_jobs([*TINY, f"trainer.device={name}", f"output={tmp_path}"])
+        config = job.config.model_copy(update={"output": str(tmp_path / "nobody" / "else")})
+        run_task(config, job.overrides, job.folder, False, frozenset(), lambda told: None, (), False, 4 % share)
+        assert taken == takes
 
 
 def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert processors() == 1 and threads_each(16) == 1 and threads_each(1) is None
+
+
+class WrappedError(Exception):
+    """As torch.compile raises what its parts do."""
+
+    def __init__(self, inner: Exception) -> None:
+        self.inner_exception = inner
 
 
 @pytest.mark.parametrize(
@@ -96,6 +109,9 @@ def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
         (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (WrappedError(RuntimeError("Triton Error [CUDA]: out of memory")), True),
+        (WrappedError(RuntimeError("no compiler")), False),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
         (MemoryError(), False),
     ],
