@@ -14,6 +14,7 @@ import pandas as pd
 from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.errors import RequestError, unknown
+from rnndrop.report.comparable import caveats
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions, lines, with_decisions
 from rnndrop.report.frames import is_file_of_runs, load_runs
@@ -112,8 +113,10 @@ def report(request: Request) -> int:
             parts += [draw(each, request.style) for draw, each in ((remarks, lines(found)), (footer, lost)) if each]
         text = "\n\n".join(parts)
         paged(text) if request.style == "rich" else print(text)
-    if aside and lost:
-        print("\n".join(lost), file=sys.stderr)
+    if aside:
+        groups = shown.groupby("data_sha256", sort=False, dropna=False) if request.style in DATA else ()
+        for line in [*(f"! {line}" for _, own in groups for line in caveats(own)), *lost]:
+            print(line, file=sys.stderr)
     return 1 if skipped and request.strict else 0
 
 

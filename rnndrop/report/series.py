@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from rnndrop.report.committed import epochs
 from rnndrop.report.compare import context_columns
 from rnndrop.report.settings import brief, rule_words
 from rnndrop.store.records import read_history
+
+log = logging.getLogger("rnndrop")
 
 NARROW = 5.0  # per cent: the least that the colours of a heat map span on either side, so that a trifle looks pale
 PLAN = ""  # the part of a label that is the plan's name
@@ -98,13 +101,16 @@ class Grid:
 
 
 def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
-    """The epochs of each run that kept any; a damaged history counts as none."""
+    """The epochs of each run that kept any; one that is damaged, or not the record's, is named in a warning."""
     found = []
     for folder in folders:
         try:
             of_csv = Path(folder).absolute().parents[1].suffix == ".csv"
             rows = epochs(Path(folder)) if of_csv else read_history(Path(folder))
-        except (OSError, ValueError):
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            log.warning("left out the history of %s: %s", folder, str(error).partition("\n")[0])
             continue
         task = task_of_row(rows[0]) if rows else None
         if task and all(f"{split}_{task.metric}" in row for row in rows for split in ("train", "valid")):

@@ -39,6 +39,20 @@ def test_13_a_decision_whose_runs_have_other_scores_now_is_left_out_of_the_repor
     assert "decided:" not in done.stdout and "seed-0 had" in done.stderr and "rnndrop doctor" in done.stderr
 
 
+def test_13_programs_are_told_what_people_are(rnndrop: Command, tmp_path: Path) -> None:
+    """What is not alike, on stderr; and a history that is not the record's is named."""
+    for seed, revision in enumerate("ab"):
+        environment = {"device": "cpu", "git_revision": revision * 40, "git_dirty": False}
+        folder = write_run(tmp_path / "results/runs", ["dropout=none"], seed, 100.0, environment=environment)
+    done = rnndrop("report", "--format", "csv")
+    assert "! not alike: code revision aaaaaaa, bbbbbbb" in done.stderr and "not alike" not in done.stdout
+    record = records.read_record(folder)
+    assert record
+    record.files = {records.HISTORY: "0" * 64}
+    (folder / records.RECORD).write_text(record.to_json())
+    assert f"left out the history of {folder.relative_to(tmp_path)}" in rnndrop("plot", "curves").stderr
+
+
 def test_13_what_is_measured_of_old_weights_is_not_told_of_new_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
