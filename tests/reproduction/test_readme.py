@@ -170,7 +170,9 @@ def test_a_folder_without_runs_is_a_wrong_request(tmp_path: Path, capsys: pytest
     assert "No runs" in capsys.readouterr().err and not (tmp_path / "x.csv").exists()
 
 
-def test_evaluations_of_the_same_weights_stand_beside_each_other(tmp_path: Path) -> None:
+def test_evaluations_of_the_same_weights_stand_beside_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, power, value in (("usual", 1, 78.7), ("half", 0.5, 78.8), ("copy", 1, 78.7)):
         sampled = {"mc": {"samples": 50, "power": power}, "test_perplexity_mc": value, "valid_perplexity_mc": value + 3,
                    "test_perplexity_mc_stderr": 0.05, "valid_perplexity_mc_stderr": 0.06}  # fmt: skip
@@ -180,6 +182,9 @@ def test_evaluations_of_the_same_weights_stand_beside_each_other(tmp_path: Path)
     ways = tmp_path / "evaluations" / "gal_medium.csv"
     for some in (folders[:2], folders[2:]):  # what it has already stays, once
         assert collect_evaluations.main([*some, "--to", str(ways)]) == 0
+    write_run(tmp_path / "other", ["experiment=gal_medium"], 0, 79.3)
+    assert collect_evaluations.main([str(tmp_path / "other"), "--to", str(ways)]) == 0
+    assert "its weights are not those" in capsys.readouterr().err
     assert pd.read_csv(ways)["test_perplexity"].to_list() == [78.9, 78.8, 78.7]
     assert results_page.main(["--results", str(tmp_path)]) == 0
     page = (tmp_path / "README.md").read_text("utf-8")
