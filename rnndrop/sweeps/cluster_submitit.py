@@ -16,7 +16,7 @@ from rnndrop.errors import RequestError
 from rnndrop.extras import need
 from rnndrop.sweeps.cluster import ASK_EVERY, Task, run_remote
 from rnndrop.sweeps.places import Places
-from rnndrop.sweeps.workers import take_place, threads_each
+from rnndrop.sweeps.workers import sharing, take_place, threads_each
 
 FOLDER = ".submitit"  # beside the runs: scripts, logs and submitit's own files
 ARRAY = 1000  # jobs: Slurm takes no more in an array, unless its MaxArraySize says otherwise
@@ -166,7 +166,10 @@ class Local(_Submitit):
             taken.append(self.places.next(taken))
         places = taken[len(others) :]
         visible = os.environ.get(VISIBLE)
-        here = [Here(visible, place, self.places, self.gpus, self.threads) for place in places]
+        here = [
+            Here(visible, place, self.places, sharing(task.config.trainer.device, self.gpus), self.threads)
+            for task, place in zip(tasks, places, strict=True)
+        ]
         with _deaf():  # a Ctrl-C reaches these processes too, and the sweep decides
             handles = self._give(output, [(_run_here, task, place) for task, place in zip(tasks, here, strict=True)])
         for handle, place in zip(handles, places, strict=True):

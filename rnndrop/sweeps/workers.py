@@ -62,7 +62,8 @@ class Workers:
             started = {worker.place: worker for worker in self.workers}
             place = self.places.next(self._taken, started)
             if place not in started:
-                started[place] = _Worker(place, self.places, self.gpus, self.threads, self.warned)
+                gpus = sharing(job.config.trainer.device, self.gpus)
+                started[place] = _Worker(place, self.places, gpus, self.threads, self.warned)
                 self.workers.append(started[place])
             started[place].start(job, settled)
 
@@ -249,6 +250,11 @@ def take_place(place: int, gpus: int | None, threads: int | None) -> int:
     if not torch.cuda.is_available():
         return 0
     return min(gpus or torch.cuda.device_count(), torch.cuda.device_count())
+
+
+def sharing(device: str, gpus: int | None) -> int | None:
+    """How many GPUs runs take turns on, of `gpus` (None: all): where they name theirs, they may all be on that one."""
+    return 1 if ":" in device else gpus
 
 
 def use_gpu(gpu: int | None, device: str) -> None:

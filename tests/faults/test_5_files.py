@@ -778,14 +778,12 @@ def test_5_7_local_jobs_take_turns_on_the_gpus(
     used: list[tuple[str | None, int]] = []
 
     def task(*arguments: Any) -> tuple[str, None]:
+        used.append((os.environ.get("CUDA_VISIBLE_DEVICES"), arguments[-1]))
         return "done", None
 
     monkeypatch.setattr("rnndrop.sweeps.cluster.run_task", task)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    monkeypatch.setattr(
-        "torch.cuda.set_device", lambda index: used.append((os.environ.get("CUDA_VISIBLE_DEVICES"), index))
-    )
     for function, arguments in given:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0" if asked else "")  # as submitit's controller sets it
         function(*arguments)

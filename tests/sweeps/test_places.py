@@ -17,7 +17,7 @@ from rnndrop.ops.allocator import out_of_memory
 from rnndrop.sweeps.launchers import executor
 from rnndrop.sweeps.places import Places
 from rnndrop.sweeps.scheduler import plan_jobs
-from rnndrop.sweeps.workers import processors, run_task, take_place, threads_each
+from rnndrop.sweeps.workers import processors, run_task, sharing, take_place, threads_each
 from scripts.kills import essences
 from tests.conftest import TINY, Command
 from tests.processes import crowded, wait_until
@@ -89,6 +89,15 @@ def test_a_process_takes_its_gpu_for_the_first_run_that_computes_on_one(
         config = job.config.model_copy(update={"output": str(tmp_path / "nobody" / "else")})
         run_task(config, job.overrides, job.folder, False, frozenset(), lambda told: None, (), False, 4 % share)
         assert taken == takes
+
+
+def test_runs_that_name_their_gpu_share_it_whatever_their_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for device, alone in (("cuda:1", False), ("cuda", True)):
+        made = Places(2)
+        made.gpus = take_place(1, sharing(device, None), None)
+        assert (len(made.beside(1)) == 1) is alone
 
 
 def test_threads_are_divided(monkeypatch: pytest.MonkeyPatch) -> None:
