@@ -97,7 +97,7 @@ def test_more_structures_than_torch_counts_are_compiled_in_any_thread(
 
 
 @pytest.mark.usefixtures("plain")
-def test_a_step_that_changes_what_it_is_given_is_refused() -> None:
+def test_a_step_that_changes_what_it_is_given_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way back begins with what the step was given: it would follow another function, without a word."""
 
     def step(by_x: torch.Tensor, by_h: torch.Tensor, memory: tuple[torch.Tensor, ...], masks: LayerMasks) -> Any:
@@ -106,14 +106,12 @@ def test_a_step_that_changes_what_it_is_given_is_refused() -> None:
 
     module = ModuleType("tests.in_place")
     module.step = step  # type: ignore[attr-defined]
-    monkeypatch = pytest.MonkeyPatch()
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "tests.in_place", module)
-        with pytest.raises(ValueError, match="changes what it is given in place"):
-            run_fused(
-                replace(CELLS["rnn"], module="tests.in_place"), torch.randn(3, 2, 4), (torch.zeros(2, 5),),
-                LayerWeights(torch.randn(5, 4), torch.randn(5, 5), torch.zeros(5), torch.zeros(5)), LayerMasks(),
-            )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "tests.in_place", module)
+    with pytest.raises(ValueError, match="changes what it is given in place"):
+        run_fused(
+            replace(CELLS["rnn"], module="tests.in_place"), torch.randn(3, 2, 4), (torch.zeros(2, 5),),
+            LayerWeights(torch.randn(5, 4), torch.randn(5, 5), torch.zeros(5), torch.zeros(5)), LayerMasks(),
+        )  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore")
