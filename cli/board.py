@@ -11,11 +11,10 @@ from rich.text import Text
 
 from rnndrop.display.digits import number
 from rnndrop.store.records import begun
-from rnndrop.sweeps.scheduler import Event, Job
+from rnndrop.sweeps.scheduler import ENDED, Event, Job
 
 from .progress import duration, measured, middle_cut
 
-ENDED = ("finished", "failed", "diverged", "unreadable")
 BAR = 24  # columns, where there are that many
 REDRAW = 0.2  # seconds between two pictures
 ROWS = 12  # the most runs at work that are shown

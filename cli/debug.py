@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
@@ -34,7 +35,8 @@ def _one_batch(config: Config, as_json: bool) -> int:
 
     found = one_batch(config)
     if as_json:
-        print(json.dumps({**asdict(found), "learned": found.learned}))
+        shown = asdict(found) | {name: None for name in ("first", "last") if not math.isfinite(getattr(found, name))}
+        print(json.dumps({**shown, "learned": found.learned}))
     else:
         loss = f"loss {number(found.first)} → {number(found.last)} {found.unit} in {found.steps} steps"
         dropout = "without dropout" if config.model.module is None else "with its own dropout"

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from functools import partial
 
 from rnndrop.decisions.planning import Expectation, expectations
@@ -17,11 +16,11 @@ from rnndrop.errors import RequestError
 from rnndrop.sweeps.contest import Contest, Lasting, contest
 from rnndrop.sweeps.deciding import Deciding
 from rnndrop.sweeps.launchers import schedules, split_launcher
-from rnndrop.sweeps.scheduler import Job, settled_statuses
+from rnndrop.sweeps.scheduler import Job, check_readable, settled_statuses
 
 from .board import again
 from .output import entry
-from .progress import console, tell_idle
+from .progress import console, duration, tell_idle
 from .run import result_line
 from .sweep import Options, ask_to_cancel, carry_out, executor_for, summary
 
@@ -50,8 +49,7 @@ def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
     every = [job for row in decided.jobs for job in row]
     if options.dry_run:
         return _dry_run(decided, options)
-    if unreadable := [job.problem for job in every if job.state == "unreadable"]:
-        raise RequestError("\n".join(unreadable))
+    check_readable(every)
     deciding = Deciding(decided, settled_statuses(options.retry_failed, force=False), partial(_tell, decided))
     tell_idle([job.config for job in decided.jobs[0]])
     race = _run(deciding, launcher, replace(options, quiet=True))
@@ -175,8 +173,7 @@ def _plan(decided: Contest, request: Request, options: Options) -> int:
 
 def _cells(row: Expectation, time: float | None) -> tuple[str, ...]:
     shares = (f"{share:.0%}" for share in (row.different, row.equal, row.undecided))
-    duration = "" if time is None else str(timedelta(seconds=round(time)))
-    return f"{100 * math.expm1(row.effect):.3g} %", *shares, f"{row.seeds:.1f}", duration
+    return f"{100 * math.expm1(row.effect):.3g} %", *shares, f"{row.seeds:.1f}", "" if time is None else duration(time)
 
 
 def _std(decided: Contest, request: Request) -> tuple[float, str]:

@@ -395,7 +395,7 @@ def show(
 def watch(
     path: Folder = "results/runs",
     once: Annotated[bool, typer.Option("--once", help="Print the table and stop.")] = False,
-    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds between updates.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Seconds between updates.")] = 2.0,
     as_json: Json = False,
 ) -> None:
     """Show running, finished and failed runs, live, from any terminal that can read the folder. Ctrl-C stops it."""

@@ -33,7 +33,7 @@ def masks(config: Config, seed: int | None, figure: str | None) -> None:
         print(figure)
         return
     console = output.console()
-    colours = console.is_terminal and not console.no_color
+    colours = console.color_system is not None and not console.no_color
     console.print(Text(title, "bold"), Text(subtitle, "dim"))
     for line in _lines(shown, console.width):
         grid = Table.grid(padding=(0, 4, 0, 0))

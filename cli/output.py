@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import textwrap
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from rnndrop.display.foreign import lines
@@ -26,25 +27,35 @@ class OutputError(OSError):
 
 
 class _Output(io.TextIOWrapper):
-    """A stream of text alone; `steer` writes what colours or moves, too."""
+    """A stream of text alone; `steer` writes what colours or moves, too.
+
+    What cannot be written is an error where it is `needed`. On stderr it is not: people may have closed the terminal,
+    or the disk of their log is full, and what was begun goes on.
+    """
+
+    needed = True
 
     def write(self, text: str) -> int:
         return self.steer(lines(text))
 
     def steer(self, text: str) -> int:
-        try:
-            return super().write(text)
-        except BrokenPipeError:  # whoever read it has left: no fault
-            raise
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror) from None
+        with self._checked():
+            super().write(text)
+        return len(text)
 
     def flush(self) -> None:
-        try:
+        with self._checked():
             super().flush()
-        except BrokenPipeError:
-            raise
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
+            if not self.needed:
+                return
+            if isinstance(error, BrokenPipeError):  # whoever read it has left: no fault
+                raise
             raise OutputError(error.errno, error.strerror) from None
 
 
@@ -107,15 +118,23 @@ def show(text: str) -> None:
     _Steered("stdout").write(f"{text}\n")
 
 
+def _pager() -> list[str]:
+    """The words of $PAGER, else less; none where its quotation marks do not match."""
+    try:
+        return shlex.split(os.environ.get("PAGER", "less"))
+    except ValueError:
+        return []
+
+
 def paged(text: str) -> None:
     """As `show`, but by a pager where the terminal has fewer lines or columns than the text: $PAGER, else less."""
     from rich.text import Text
 
     columns, height = shutil.get_terminal_size()
     lines = Text.from_ansi(text).split()
-    pager = shlex.split(os.environ.get("PAGER", "less"))
     fits = len(lines) < height and all(line.cell_len <= columns for line in lines)
-    if fits or not sys.stdout.isatty() or not pager or not shutil.which(pager[0]):
+    pager = [] if fits or not sys.stdout.isatty() else _pager()
+    if not pager or not shutil.which(pager[0]):
         return show(text)
     sys.stdout.flush()
     options = {"LESS": "FRSX", "LESSCHARSET": "utf-8", **os.environ}
@@ -137,13 +156,14 @@ def _reopen() -> None:
 
 
 def guard() -> None:
-    """Have both streams write text alone, a mark for what their encoding lacks, and say where they cannot write."""
+    """Have both streams write text alone, a mark for what their encoding lacks; stdout says where it cannot write."""
     _reopen()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and not isinstance(stream, _Output):
             encoding, buffering = stream.encoding, stream.line_buffering
             own = _Output(stream.detach(), encoding, "replace", line_buffering=buffering)
+            own.needed = name == "stdout"
             setattr(sys, name, own)
             setattr(sys, f"__{name}__", own)  # which Python asks how wide the terminal is; what it had is detached
 

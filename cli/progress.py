@@ -105,7 +105,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[numbers]}"),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not console.is_interactive,
     )
 
 
@@ -123,7 +123,7 @@ class Measuring:
     def __call__(self, what: str, fraction: float) -> None:
         """Show it."""
         self.bar.update(self.task, completed=fraction, description=f"measuring {what}", numbers=f"{fraction:.0%}")
-        if not console.is_terminal and time.monotonic() - self.told >= MEASURED_EVERY:
+        if not console.is_interactive and time.monotonic() - self.told >= MEASURED_EVERY:
             self.told = time.monotonic()
             console.print(measured({"measuring": what, "measured": fraction}), soft_wrap=True)
 

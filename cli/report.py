@@ -18,6 +18,7 @@ from rnndrop.report.comparable import caveats
 from rnndrop.report.compare import compare
 from rnndrop.report.decided import decisions, lines, with_decisions
 from rnndrop.report.frames import is_file_of_runs, load_runs
+from rnndrop.report.searched import lucky, searches
 from rnndrop.report.select import last, sort, tasks, where, without_trials
 from rnndrop.report.sheet import failures, names
 from rnndrop.report.tables import DATA, footer, remarks, render
@@ -78,14 +79,13 @@ def report(request: Request) -> int:
     metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
     chosen = _chosen(request, tables, metrics)
-    found = decisions(request.paths, shown)
+    found, chosen_by = decisions(request.paths, shown), lucky(request.paths, done)
     if request.html is not None:
         if len(tables) > 1:
             raise RequestError(
                 "These runs belong to several tasks, and a page shows one. Choose it, as with --where task=sentiment."
             )
         from rnndrop.report.page import write_page
-        from rnndrop.report.searched import searches
 
         searched = [each for path in request.paths for each in searches(path)]
         write_page(Path(request.html), tables[0], shown, metrics[0], found, searched)
@@ -110,12 +110,14 @@ def report(request: Request) -> int:
             for table, metric in zip(tables, metrics, strict=False)
         ]
         if not aside:
-            parts += [draw(each, request.style) for draw, each in ((remarks, lines(found)), (footer, lost)) if each]
+            said = [*lines(found), *(f"! {line}" for line in chosen_by)]
+            parts += [draw(each, request.style) for draw, each in ((remarks, said), (footer, lost)) if each]
         text = "\n\n".join(parts)
         paged(text) if request.style == "rich" else print(text)
     if aside:
         groups = shown.groupby("data_sha256", sort=False, dropna=False) if request.style in DATA else ()
-        for line in [*(f"! {line}" for _, own in groups for line in caveats(own)), *lost]:
+        warned = [*(line for _, own in groups for line in caveats(own)), *chosen_by]
+        for line in [*(f"! {line}" for line in warned), *lost]:
             print(line, file=sys.stderr)
     return 1 if skipped and request.strict else 0
 
@@ -132,7 +134,7 @@ def _table(request: Request, runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     table = compare(
         runs, metric, request.baseline, request.bootstrap, request.interval, intervals=request.style in DATA
     )
-    if request.sort:
+    if request.sort is not None:
         table = sort(table, request.sort, names(table, metric))
     if request.published and task_by_metric(metric).predicts_tokens:
         from rnndrop.report.published import beside
@@ -178,7 +180,7 @@ def load(paths: list[str], conditions: list[str], span: str | None = None) -> tu
             for warning in caught:
                 print(f"warning: {warning.message}", file=sys.stderr)
     chosen = where(runs, conditions)
-    if span:
+    if span is not None:
         chosen = last(chosen, span)
     chosen, found = without_trials(chosen, conditions), chosen
     if trials := found.drop(chosen.index)["label"].to_list():

@@ -87,6 +87,8 @@ def export(arguments: Sequence[str], conditions: list[str], output: str, file: s
     path = path_of(file)
     if not path.name or path.is_dir():
         raise RequestError(f"{file} is a folder. Name the file to write: -o {Path(file) / 'runs.tar'}")
+    if path.exists() and not path.is_file():  # a device would be replaced by the file
+        raise RequestError(f"{file} is no file. Name the file to write: -o runs.tar")
     try:
         done = pack(standings(run.folder for run in runs), path, weights)
     except OSError as error:

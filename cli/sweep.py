@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 
 import typer
 from rich.live import Live
@@ -20,7 +19,7 @@ from rnndrop.sweeps.launchers import executor, split_launcher
 from rnndrop.sweeps.scheduler import Executor, Job, estimate, plan_jobs, run_jobs, settled_statuses
 
 from .board import Board, Outcome
-from .progress import console, each, resumable, tell_idle
+from .progress import console, duration, each, resumable, tell_idle
 from .run import result_line
 
 WORDS = {
@@ -117,7 +116,7 @@ def carry_out(
     live = Live(console=console, transient=True, auto_refresh=False, redirect_stdout=sys.stdout.isatty())
     events = closing(run_jobs(jobs, workers, settled, options.fail_fast))
     plain = (
-        nullcontext() if console.is_terminal else each(TOLD_EVERY, lambda: console.print(board.line, soft_wrap=True))
+        nullcontext() if console.is_interactive else each(TOLD_EVERY, lambda: console.print(board.line, soft_wrap=True))
     )
     so_far = outcome.counts if outcome else str
     with resumable(options.force, so_far), live, plain, stop.listening(), stop.anywhere(), events as happening:
@@ -131,7 +130,7 @@ def carry_out(
             if event.kind == "unreadable" or (event.kind == "refused" and event.job.problem):
                 console.print(f"{event.job.name}: {event.content}", soft_wrap=True)
             board.take(event)
-            if console.is_terminal and (event.kind != "progress" or board.old):
+            if console.is_interactive and (event.kind != "progress" or board.old):
                 live.update(board.screen(console.width, console.height), refresh=True)
             if event.kind != "progress" and enough(event.job):
                 return
@@ -154,7 +153,7 @@ def summary(jobs: Sequence[Job], settled: Collection[str], workers: int) -> str:
     counts = Counter(job.state for job in jobs)
     states = " · ".join(f"{count} {WORDS.get(state, state)}" for state, count in counts.items())
     seconds = estimate(jobs, settled, workers)
-    time = f"   about {timedelta(seconds=round(seconds))}" if seconds else ""
+    time = f"   about {duration(seconds)}" if seconds else ""
     return f"{len(jobs)} run{'' if len(jobs) == 1 else 's'}: {states}{time}"
 
 

@@ -14,9 +14,9 @@ from rnndrop.errors import RequestError
 from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.contest import Lasting
 from rnndrop.sweeps.launchers import split_launcher
-from rnndrop.sweeps.scheduler import Job, settled_statuses
+from rnndrop.sweeps.scheduler import Job, check_readable, settled_statuses
 from rnndrop.sweeps.search_file import PlanEntry, SearchFile, path_of, read, write
-from rnndrop.sweeps.tuning import FACTOR, SETTLED, Search, Study, search
+from rnndrop.sweeps.tuning import FACTOR, SETTLED, Search, Study, at_the_end, search
 
 from .output import show
 from .progress import console, tell_idle
@@ -35,8 +35,7 @@ def tune(overrides: Sequence[str], trials: int, seeds: int, prune: bool, options
         console.print(line, soft_wrap=True)
     if options.dry_run:
         return _dry_run(asked, options)
-    if unreadable := [trial.job.problem for trial in asked.trials if trial.job.state == "unreadable"]:
-        raise RequestError("\n".join(unreadable))
+    check_readable(trial.job for trial in asked.trials)
     _check_longer(asked)
     tell_idle([study.trials[0].job.config for study in asked.studies])
     _run(asked, launcher, replace(options, quiet=True))
@@ -163,6 +162,10 @@ def _show(asked: Search, found: SearchFile) -> None:
     print(tabulate([_cells(plan, shown) for plan in found.plans], header, disable_numparse=True))
     if any(trial.state == "pruned" for plan in found.plans for trial in plan.trials):
         print("A pruned trial counts with its best so far: these means are upper bounds, unbiased with --no-prune.")
+    for plan in found.plans:
+        chosen = {} if plan.chosen is None else plan.trials[plan.chosen].params
+        if ends := [f"{key}={value}" for key, value in chosen.items() if at_the_end(asked.ranges[key], value)]:
+            print(f"{plan.name}: {' '.join(ends)} is near the end of its range, and what lies beyond was not tried.")
     if any(job.state == "finished" for study in asked.studies for job in study.fresh):
         print()
         _table(asked)

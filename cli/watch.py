@@ -46,7 +46,7 @@ CURVE = 20
 
 
 def watch(path: str, once: bool, as_json: bool, every: float) -> int:
-    """Show where the runs below `path` stand: live on a terminal, all of them once elsewhere; return the exit code."""
+    """Show where the runs below `path` stand, live on a terminal that draws, else once; return the exit code."""
     if not Path(path).is_dir():
         raise RequestError(f"No folder {path}: nothing has run yet. Name another: rnndrop watch FOLDER")
     if as_json:
@@ -54,7 +54,7 @@ def watch(path: str, once: bool, as_json: bool, every: float) -> int:
         print(json.dumps([_row(run, name) for run, name in zip(runs, _names(runs), strict=True)], indent=1))
         return 0
     console = output.console()
-    if once or not sys.stdout.isatty():
+    if once or not sys.stdout.isatty() or console.is_dumb_terminal:
         width = console.width if console.is_terminal else None
         for line in screen(_runs(path), width):
             console.print(line, soft_wrap=True)

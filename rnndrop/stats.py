@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,10 +41,19 @@ def expected_best(values: Sequence[float]) -> list[float]:
     2019) it is biased. Of failures give infinity: where a subset has nothing else, the mean is infinite.
     """
     ordered, count = sorted(values), len(values)
-    return [  # of the subsets of size n, comb(count - i - 1, n - 1) have the value at i as their lowest
-        sum(math.comb(count - i - 1, n - 1) / math.comb(count, n) * ordered[i] for i in range(count - n + 1))
+    return [
+        sum(share * value for share, value in zip(_lowest(count, n), ordered, strict=False))
         for n in range(1, count + 1)
     ]
+
+
+def _lowest(count: int, n: int) -> Iterator[float]:
+    """Of the subsets of n of so many sorted values, what share has each of them as its lowest."""
+    subsets, every = math.comb(count - 1, n - 1), math.comb(count, n)
+    for i in range(count - n + 1):
+        yield subsets / every
+        if i < count - n:
+            subsets = subsets * (count - i - n) // (count - i - 1)  # comb(count - i - 2, n - 1), without its factorials
 
 
 class Estimate(NamedTuple):

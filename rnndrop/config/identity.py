@@ -239,8 +239,8 @@ def _drop(tree: dict[str, Any], name: str, *values: Any) -> None:
         del tree[last]
 
 
-def digest(content: Mapping[str, Any]) -> str:
-    """The run id of what `identity` returned."""
+def digest(content: Any) -> str:
+    """An id: the run id of what `identity` returned, or that of a decision or a search."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 
@@ -409,9 +409,9 @@ class Sources(NamedTuple):
 
 def _seedless(config: Config) -> tuple[Config, Sources]:
     """What runs that differ in their seed share, and what of the user's own counts by its content."""
-    paths = (getattr(config.data, name) for name in FILES)
+    paths, folders = (getattr(config.data, name) for name in FILES), is_own(config.data.name)
     sources = Sources(
-        tuple(None if path is None else content_hash(path) for path in paths),
+        tuple(None if path is None else content_hash(path, folders) for path in paths),
         source_hash(tasks.SETTING, config.task),
         source_hash(cells.SETTING, config.model.cell),
         source_hash(modules.SETTING, config.model.module or ""),
@@ -453,14 +453,14 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(place, each) for each in names)
 
 
-def content_hash(name: str) -> str:
-    """The sha256 of a user's file, or of all in a folder, which a corpus of their own may read.
+def content_hash(name: str, folders: bool) -> str:
+    """The sha256 of a user's file, or with `folders` of all in a folder, which a corpus of their own may read.
 
     Its name where it cannot be read: reading the corpus will say what is wrong.
     """
     path = path_of(name)
     try:
-        if path.is_dir():
+        if folders and path.is_dir():
             there = sorted(each for each in _below(path) if each.is_file())
             content = "\n".join(f"{each.relative_to(path)} {sha256_of(each)}" for each in there)
             return hashlib.sha256(content.encode()).hexdigest()

@@ -30,6 +30,14 @@ def parse(text: str) -> Override:
         return OverridesParser.create().parse_override(text)
 
 
+def value_of(text: str) -> Any:
+    """The value of an override that has one alone. Raises as `parse` does, and ValueError where it has several."""
+    found = parse(text)
+    if found.is_sweep_override():
+        raise ValueError(text)
+    return found.value()
+
+
 def defaults(choices: Sequence[str], sources: tuple[Source, ...]) -> dict[str, Any]:
     """The settings of `sources` with these options of their groups (`dropout=none`).
 

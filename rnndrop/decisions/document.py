@@ -6,7 +6,6 @@ the same to the byte. docs/record.md has its keys. No torch here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from rnndrop.config.identity import digest
 from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import score
 from rnndrop.decisions.race import DIVERGED, Look, Race, Rule, Scores
@@ -109,7 +109,7 @@ def _short(tree: Any) -> Any:
 def decision_id(metric: str, rule: Rule, run_ids: Sequence[str], seeds: Sequence[int] | None) -> str:
     """Sixteen hex digits of what is asked; `seeds` where they were given. How many there may be is no part of it."""
     asked = [metric, _short(asdict(rule)), list(run_ids), None if seeds is None else list(seeds)]
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    return digest(asked)
 
 
 def path_of(output: str | Path, name: str) -> Path:

@@ -85,7 +85,7 @@ def caveats(runs: pd.DataFrame) -> list[str]:
         lines.append(f"begun by another version and resumed: {mixed} run{'s' * (mixed > 1)} (environment.earlier)")
     if any("dirty" in each for each in revisions):
         lines.append("dirty: some runs come from a working tree with uncommitted changes")
-    return [*lines, *_measured_otherwise(done), *_unknown_words(done)]
+    return [*lines, *_measured_otherwise(done), *_without_score(done), *_unknown_words(done)]
 
 
 def _measured_otherwise(done: pd.DataFrame) -> list[str]:
@@ -99,6 +99,16 @@ def _measured_otherwise(done: pd.DataFrame) -> list[str]:
                 left = ", ".join(f"{count} with {way}" for way, count in others.items())
                 chooses = f"(--where {mode}=… chooses)"
                 lines.append(f"{title} is of the {counts[kept]} runs with {kept}; left out: {left} {chooses}")
+    return lines
+
+
+def _without_score(done: pd.DataFrame) -> list[str]:
+    """How many runs were measured in a mode and came to nothing that a mean could have."""
+    lines = []
+    for mode, title in MEASURED.items():
+        scores = done[[name for name in _filled(mode) if name.startswith("test_")]]
+        if lost := int((done[mode].notna() & scores.isna().all(axis=1)).sum()):
+            lines.append(f"{title}: {lost} run{'s' * (lost > 1)} came to no finite score, and no mean has them")
     return lines
 
 

@@ -62,8 +62,10 @@ def compare(
         runs = runs[runs[metric].notna().groupby(runs["run_id"]).transform("any")]
         if runs.empty:
             raise RequestError(f"No run here has {metric}: none that has finished has {measure.needs}.")
-    if mode_of(metric) and runs[metric].isna().all():
-        raise RequestError(f"No run here has {metric}. To measure it: {_measuring(mode_of(metric))}")
+    if (mode := mode_of(metric)) and runs[metric].isna().all():
+        if runs[mode].notna().any():
+            raise RequestError(f"No run here has a finite {metric}: all that were measured so diverged.")
+        raise RequestError(f"No run here has {metric}. To measure it: {_measuring(mode)}")
     runs = once(alike(placed(runs)))
     usual = [name for name in columns(measure.task) if not metric_of(name).of and mode_of(name) in (None, "mc")]
     metrics = [name for name in columns(measure.task) if name in usual or runs[name].notna().any()]
@@ -87,7 +89,7 @@ def compare(
     return table
 
 
-def _measuring(mode: str | None) -> str:
+def _measuring(mode: str) -> str:
     """The command that measures finished runs in a mode."""
     return f"rnndrop eval --where status=finished {'--mc 100' if mode == 'mc' else f'evaluation={mode}'}"
 

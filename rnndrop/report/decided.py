@@ -184,15 +184,30 @@ def decisions(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[Decisio
 
 
 def _another_score(decision: Decision, runs: pd.DataFrame) -> str:
-    """The first run of a decision that has another score in these runs, in words; empty where none has."""
-    done = runs[runs["status"] == "finished"]
-    now = dict(zip(zip(done["run_id"], done["seed"], strict=True), done[decision.metric], strict=True))
+    """The first run of a decision that has another score in these runs, or none, in words; empty where none has."""
+    now: dict[tuple[str, int], list[float | str]] = {}
+    columns = (runs[name] for name in ("run_id", "seed", "status", decision.metric))
+    for run, seed, status, score in zip(*columns, strict=True):
+        now.setdefault((run, seed), []).append(score if status == "finished" else status)
     for entry in decision.contestants:
-        for seed, score in zip(decision.seeds, entry.scores, strict=False):
-            found = now.get((entry.run_id, seed), score)
-            if not (pd.isna(found) or math.isclose(found, score, rel_tol=1e-9)):
-                return f"{entry.run_id}/seed-{seed} had {score:.6g}, and its record says {found:.6g}"
+        used: list[tuple[int, float | str]] = [*zip(decision.seeds, entry.scores, strict=False)]
+        used += [] if entry.diverged_at is None else [(entry.diverged_at, "diverged")]
+        for seed, was in used:
+            found = now.get((entry.run_id, seed), [was])  # one for each corpus that has the run
+            if not any(_same(was, each) for each in found):
+                return f"{entry.run_id}/seed-{seed} had {_said(was)}, and its record says {_said(found[0])}"
     return ""
+
+
+def _same(was: float | str, found: float | str) -> bool:
+    """Whether a run is still what it was: a score, which may be unknown, or diverged."""
+    if isinstance(was, str) or isinstance(found, str):
+        return str(was) == str(found)
+    return bool(pd.isna(found)) or math.isclose(found, was, rel_tol=1e-9)
+
+
+def _said(what: float | str) -> str:
+    return what if isinstance(what, str) else f"{what:.6g}"
 
 
 def lines(found: list[Decision]) -> list[str]:

@@ -288,7 +288,8 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str) -> Any:
     axis.grid(visible=False)
     what = f"{title(metric)} against {grid.relative_to}, per cent" if grid.relative_to else title(metric)
     figure.colorbar(image, ax=axis, label=what, shrink=0.9, location="bottom" if narrow else "right")
-    _title(axis, "each kind at the rate p that is best on valid")
+    _title(axis, "\n".join(filter(None, ["each kind at the rate p that is best on valid", _short(grid.about, 60)])))
+    _note_missing(figure, grid.others, "plans with other settings")
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,9 +22,12 @@ from rnndrop.errors import RequestError
 from rnndrop.report.redefined import redefined
 from rnndrop.report.settings import plan_text, show
 from rnndrop.store.files import DamagedRecordError, UnreadableError
+from rnndrop.store.heartbeat import HEARTBEAT
 from rnndrop.store.ownership import run_id_of
 from rnndrop.store.pieces import Pieces
-from rnndrop.store.records import RECORD, Record, best, find_runs, may_be_there, read_record, unlike
+from rnndrop.store.records import RECORD, Record, best, may_be_there, read_record, run_folders, unlike
+
+log = logging.getLogger("rnndrop")
 
 _RUN = {
     "run_id": "string",  # what the run computes, whatever its seed
@@ -160,8 +164,14 @@ def _folders(roots: list[str | Path]) -> list[tuple[Path, int]]:
 
 
 def _below(root: str | Path) -> list[Path]:
-    """The runs below a folder; it may be that of a run."""
-    return find_runs(root) or [Path(root)] * may_be_there(f"{root}/{RECORD}")
+    """The runs below a folder that have a record; it may be that of a run. How many were begun beside them is said."""
+    runs = run_folders(root)
+    found = [folder for folder in runs if may_be_there(f"{folder}/{RECORD}")]
+    others = set(runs).difference(found)
+    if begun := sum(os.path.lexists(f"{folder}/{HEARTBEAT}") for folder in others):
+        what = "run has no record yet: it is at work, or was" if begun == 1 else "runs have no record yet: at work, or"
+        log.warning("%d more %s killed (rnndrop watch %s --once).", begun, what, root)
+    return found or [Path(root)] * may_be_there(f"{root}/{RECORD}")
 
 
 @dataclass(frozen=True)

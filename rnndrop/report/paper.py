@@ -222,8 +222,8 @@ def _notes(table: pd.DataFrame, done: pd.DataFrame, metric: str, keys: set[str])
     words = ["One seed each: no deviation is known." if many == 1 else f"Means ± standard deviation over {seeds}."]
     words += [f"Bold: the {order} {title(metric)}."] if metric in keys and len(ours) > 1 else []
     if lost := [
-        f"{row['dropout']} ({sum(row[each] for each in UNFINISHED)})"
-        for row in ours.to_dict("records")
+        f"{name} ({sum(row[each] for each in UNFINISHED)})"
+        for name, row in zip(series.labels(ours), ours.to_dict("records"), strict=True)
         if sum(row[each] for each in UNFINISHED)
     ]:
         words.append(f"Runs that did not finish, and do not count: {', '.join(lost)}.")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import pandas as pd
 
 from rnndrop.config.identity import of_identity
 from rnndrop.config.tasks import task_by_metric
 from rnndrop.errors import RequestError
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.sweeps import search_file
-from rnndrop.sweeps.search_file import SearchFile
+from rnndrop.sweeps.search_file import PlanEntry, SearchFile, best_of
 
 log = logging.getLogger("rnndrop")
 
@@ -29,22 +32,26 @@ class Searched:
     curves: dict[str, list[float]]
 
 
+def _sound(output: str | Path) -> Iterator[tuple[str, SearchFile]]:
+    """The searches of a folder that can be read, each with what it is scored by; the others are named."""
+    for path in search_file.paths(output):
+        try:
+            if made := search_file.read(path):
+                yield task_by_metric(f"valid_{made.metric}").title, made
+        except (DamagedRecordError, UnreadableError, RequestError, KeyError) as problem:
+            log.warning("left out %s: %s", path, str(problem).partition("\n")[0])
+
+
 def searches(output: str | Path) -> list[Searched]:
     """The searches of an output folder that have come to a score; one that cannot be read is named."""
     found: list[tuple[SearchFile, Searched]] = []
-    for path in search_file.paths(output):
-        try:
-            made = search_file.read(path)
-            name = task_by_metric(f"valid_{made.metric}").title if made else ""
-        except (DamagedRecordError, UnreadableError, RequestError, KeyError) as problem:
-            log.warning("left out %s: %s", path, str(problem).partition("\n")[0])
-            continue
+    for name, made in _sound(output):
         curves = {
-            plan.name: [math.nan if value is None else value for value in plan.expected_best]
-            for plan in (made.plans if made else ())
+            _named(plan): [math.nan if value is None else value for value in plan.expected_best]
+            for plan in made.plans
             if any(value is not None for value in plan.expected_best)
         }
-        if made and curves:
+        if curves:
             found.append((made, Searched(name, ", ".join(made.ranges), curves)))
     fixed = [_fixed(made) for made, _ in found]
     common = set(fixed[0]).intersection(*fixed) if fixed else set()
@@ -52,6 +59,25 @@ def searches(output: str | Path) -> list[Searched]:
         replace(search, about=" · ".join(filter(None, [search.about, *(each for each in own if each not in common)])))
         for own, (_, search) in zip(fixed, found, strict=True)
     ]
+
+
+def _named(plan: PlanEntry) -> str:
+    """A plan, and how many of its trials count with a score that going on would have bettered."""
+    pruned = sum(trial.state == "pruned" for trial in plan.trials)
+    return f"{plan.name} ({pruned} pruned: an upper bound)" if pruned else plan.name
+
+
+def lucky(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[str]:
+    """A line for each of these runs by whose score a search chose its settings: of several trials it was the best."""
+    there = set(zip(runs["run_id"], runs["seed"], strict=True))
+    lines: dict[str, None] = {}
+    for made in (each for folder in folders for _, each in _sound(folder)):
+        for plan in made.plans:
+            best = best_of(plan)
+            if best and (best.run_id, made.search_seed) in there:
+                seed = f"{plan.name} seed {made.search_seed}"
+                lines[f"{seed} is the best of {len(plan.trials)} trials of a search: its score is too good"] = None
+    return list(lines)
 
 
 def _fixed(search: SearchFile) -> list[str]:

@@ -18,7 +18,7 @@ from rnndrop.dropout.rule import LOCATIONS
 from rnndrop.errors import RequestError
 from rnndrop.report.committed import epochs
 from rnndrop.report.compare import context_columns
-from rnndrop.report.settings import brief, rule_words
+from rnndrop.report.settings import brief, rule_words, show
 from rnndrop.store.records import read_history
 
 log = logging.getLogger("rnndrop")
@@ -91,13 +91,18 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """Each kind at each location, at its best rate by valid: `value` (locations, kinds), NaN where nothing ran."""
+    """Each kind at each location, at its best rate by valid: `value` (locations, kinds), NaN where nothing ran.
+
+    `others`: how many plans are left out, since they have other settings than those of the grid, which `about` says.
+    """
 
     locations: list[str]
     kinds: list[str]
     value: np.ndarray
     p: np.ndarray
     relative_to: str | None
+    about: str
+    others: int
 
 
 def histories(folders: Iterable[str]) -> list[list[dict[str, Any]]]:
@@ -152,6 +157,11 @@ def labels(table: pd.DataFrame) -> list[str]:
     names = [name for name in ("dropout", *context_columns(table)) if table[name].nunique() > 1] or ["dropout"]
     rows = zip(*(table[name] for name in names), strict=True)
     return [" · ".join(_word(*each) for each in zip(names, row, strict=True) if each[1] != "null") for row in rows]
+
+
+def labels_of(part: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """The names that some groups of a comparison have in all of it."""
+    return [name for name, yes in zip(labels(table), table.index.isin(part.index), strict=True) if yes]
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -239,7 +249,18 @@ def against(table: pd.DataFrame) -> str:
         for name in ["dropout", *context_columns(table)]
         if baselines[name].nunique(dropna=False) == 1 < table[name].nunique(dropna=False)
     ]
-    return f"{' · '.join(shared)}, all else equal"
+    return f"{' · '.join(shared or _common(baselines, table) or names)}, all else equal"
+
+
+def _common(baselines: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """The settings that the baselines have in common, and not all groups have."""
+    first, *others = baselines["settings"]
+    same = {key: value for key, value in first.items() if all(each.get(key) == value for each in others)}
+    return [
+        f"{brief(key)}={show(value)}"
+        for key, value in same.items()
+        if any(each.get(key) != value for each in table["settings"])
+    ]
 
 
 def forest(table: pd.DataFrame, metric: str) -> list[Difference]:
@@ -307,11 +328,7 @@ def rates(table: pd.DataFrame, metric: str, location: str | None = None) -> list
         if len(values) >= 2:
             p = sorted(values)
             extra = [" ".join(f"{each[0]} {each[1]} {each[2]:g}" for each in rest)] if rest else []
-            extra += [
-                _word(name, word)
-                for name, word in zip(context, where, strict=True)
-                if table[name].nunique() > 1 and word != "null"
-            ]
+            extra += _varied(table, context, where)
             label = " · ".join([f"{place} {kind}", *extra])
             made.append(Line(place, label, p, [values[each][0] for each in p], [values[each][1] for each in p]))
     if not made:
@@ -343,7 +360,7 @@ def heatmap(table: pd.DataFrame, metric: str) -> Grid:
     for row in _by_valid(table, metric):
         if len(active := rules(row["settings"])) <= 1:
             by_context.setdefault(tuple(row[name] for name in context), []).append((active, row[metric]))
-    plans = max(by_context.values(), key=len, default=[])
+    where, plans = max(by_context.items(), key=lambda each: len(each[1]), default=((), []))
     single = [(active[0], value) for active, value in plans if active]
     if not single:
         raise RequestError("No plan here has dropout at one location alone: there is no location × kind to show.")
@@ -357,7 +374,15 @@ def heatmap(table: pd.DataFrame, metric: str) -> Grid:
     none = [result for active, result in plans if not active]
     if relative := bool(none) and min(none[0], float(np.nanmin(value))) > 0:
         value = 100 * (value / none[0] - 1)
-    return Grid(locations, kinds, value, rate, "none" if relative else None)
+    others = sum(map(len, by_context.values())) - len(plans)
+    about = " · ".join(_varied(table, context, where)) if others else ""
+    return Grid(locations, kinds, value, rate, "none" if relative else None, about, others)
+
+
+def _varied(table: pd.DataFrame, context: Sequence[str], values: Iterable[object]) -> list[str]:
+    """Those values of the context that not all of a comparison have; null is none."""
+    pairs = zip(context, values, strict=True)
+    return [_word(name, value) for name, value in pairs if table[name].nunique() > 1 and value != "null"]
 
 
 def calibration(table: pd.DataFrame, metric: str) -> list[Point]:

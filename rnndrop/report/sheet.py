@@ -253,7 +253,7 @@ def _change(row: Any, baselines: set[str]) -> str:
         return "baseline" if row["run_id"] in baselines else "no counterpart"
     if pd.isna(row["change"]):
         difference = row["difference"]
-        return "not measured" if pd.isna(difference) else f"{number(difference, sign='+')} (no ratio)".replace("-", "−")
+        return "no score" if pd.isna(difference) else f"{number(difference, sign='+')} (no ratio)".replace("-", "−")
     shown = f"{signed(row['change'])} %"
     if pd.isna(row["change_low"]):
         return shown
@@ -348,7 +348,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
             notes.append("no ratio: scores that are not above 0 have none; the difference of the means, untested")
         unbounded = ours[ours["change"].notna() & ours["change_low"].isna()]
         if "interval" in ours and len(unbounded):
-            named = ", ".join(series.labels(unbounded))
+            named = ", ".join(series.labels_of(unbounded, ours))
             several = ", and two seeds" * (ours["interval"].iloc[0] == "both")
             notes.append(f"no interval for {named}: it needs the {TEST_NLL} of every run on both sides{several}")
     if metric.startswith("test") and ours[metric].notna().any():
@@ -370,7 +370,7 @@ def _of_bootstrap(ours: pd.DataFrame) -> list[str]:
     """What the interval of the test set is, and which rows have none."""
     lacking = ours[ours["test_low"].isna()]
     said = "test set 95 %: bootstrap over stretches of the test set, around the geometric mean of the seeds"
-    whose = "any row" if len(lacking) == len(ours) else ", ".join(series.labels(lacking))
+    whose = "any row" if len(lacking) == len(ours) else ", ".join(series.labels_of(lacking, ours))
     none = [f"no interval of the test set for {whose}: it needs the {TEST_NLL} of every run"] if len(lacking) else []
     return none if len(lacking) == len(ours) else [said, *none]
 

@@ -146,8 +146,10 @@ def heatmap(table: pd.DataFrame, runs: pd.DataFrame, metric: str, width: int, co
         bar = "".join(_shaded("  ", (step - 8) / 8) for step in range(17))
         lines.append(f"{'':{first}}  {signed(-bound / 100)} % {bar} {signed(bound / 100)} %")
     against = f", against {grid.relative_to}" if grid.relative_to else ""
-    note = f"{title(metric)}{against}; in brackets the rate, the best on valid"
-    return "\n".join([*lines, *textwrap.wrap(note, width)])
+    of = f", of {plain(grid.about)}" if grid.about else ""
+    note = f"{title(metric)}{against}{of}; in brackets the rate, the best on valid"
+    more = _more(grid.others, "plans with other settings", ": narrow with --where")
+    return "\n".join([*lines, *textwrap.wrap(note, width)]) + more
 
 
 def _shaded(text: str, share: float | None) -> str:

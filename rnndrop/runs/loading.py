@@ -17,7 +17,7 @@ from rnndrop.config.identity import content_hash
 from rnndrop.config.schema import Config, DataSettings, own_code
 from rnndrop.errors import RequestError, shorten
 from rnndrop.models.encoder import Encoder
-from rnndrop.own import described, source_hash
+from rnndrop.own import described, is_own, source_hash
 from rnndrop.store import files, records
 from rnndrop.store.record_schema import check_fingerprint
 from rnndrop.store.records import Record
@@ -57,7 +57,7 @@ def _recordable(facts: Any, what: str) -> dict[str, Any]:
 def load_corpus(settings: DataSettings) -> tuple[Any, dict[str, Any]]:
     """What a run reads, and its fingerprint, kept for the next run unless the user's files or code change."""
     paths = (settings.train, settings.valid, settings.test, settings.file)
-    stamps = tuple(content_hash(path) for path in paths if path)  # as the run id has them
+    stamps = tuple(content_hash(path, is_own(settings.name)) for path in paths if path)  # as the run id has them
     source = corpus_named(settings.name).source
     corpus, facts = _corpus(settings, (*stamps, source))
     return corpus, {**facts, **({"source": described(settings.name, source)} if source else {})}

@@ -76,11 +76,7 @@ def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda wha
     They are settings of `evaluation`, or the device. Columns and window are those of the run unless they say otherwise.
     `told` is called with what is being read, and how much of it has been. Raises RequestError.
     """
-    wanted = requested(overrides)
-    if not asked(wanted):
-        raise RequestError(
-            "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
-        )
+    check_asked(overrides)
     with claimed(folder, wait=True):  # hours of measuring are lost where nothing may be written
         pass
     record, own, model, corpus = load(folder, device=device_of(overrides))
@@ -103,6 +99,14 @@ def evaluate(folder: Path, overrides: Sequence[str], told: Listener = lambda wha
             scores = " ".join(f"{name}={value}" for name, value in found.items() if not isinstance(value, dict))
             raise NotWrittenError(f"Cannot write to {folder}: {error.strerror}. Measured: {scores}") from None
     return record
+
+
+def check_asked(overrides: Sequence[str]) -> None:
+    """Raise RequestError where nothing is to be measured."""
+    if not asked(requested(overrides)):
+        raise RequestError(
+            "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
+        )
 
 
 def requested(overrides: Sequence[str]) -> Config:

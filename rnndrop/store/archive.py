@@ -58,6 +58,7 @@ def export(runs: Iterable[Standing], path: Path, weights: bool) -> Exported:
     What runs, has no record yet, or does not agree with its record is left out. Where nothing is left, and
     where it raises OSError, the file stays as it was.
     """
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is written
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     done, sums = Exported(), {}
     try:
@@ -185,6 +186,10 @@ class Archive:
                     yield folder, "busy", "it runs"
                 except UnreadableError as problem:
                     yield folder, "unreadable", str(problem).partition("\n")[0]
+                except ValueError as problem:  # somebody writes it
+                    raise RequestError(
+                        f"{self.path}: {problem}. Once it is whole, the same command does the rest."
+                    ) from None
 
 
 def _reason(problem: Exception) -> str:

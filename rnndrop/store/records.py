@@ -423,8 +423,8 @@ def _folders(output: str | Path) -> tuple[list[Path], list[Path]]:
                             folders.append(entry.path)
                         elif entry.name[5:].isdigit() or os.path.exists(f"{entry.path}/{RECORD}"):  # noqa: PTH110
                             found.append(entry.path)
-                    elif entry.is_symlink() and entry.is_dir() and not _inside(entry.path, output):
-                        log.warning("%s is a link to another folder and is not followed.", entry.path)
+                    elif entry.is_symlink():
+                        _name_link(entry, output)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -434,8 +434,13 @@ def _folders(output: str | Path) -> tuple[list[Path], list[Path]]:
     return [Path(path) for path in sorted(found)], [Path(path) for path in sorted(aside)]
 
 
-def _inside(link: str, output: str | Path) -> bool:
-    return Path(link).resolve().is_relative_to(Path(output).resolve())
+def _name_link(link: os.DirEntry[str], output: str | Path) -> None:
+    """Say that a link to a folder elsewhere is not followed, or that it cannot be."""
+    try:
+        if link.is_dir() and not Path(link.path).resolve().is_relative_to(Path(output).resolve()):
+            log.warning("%s is a link to another folder and is not followed.", link.path)
+    except OSError as error:
+        log.warning("%s is a link that cannot be followed (%s).", link.path, error.strerror)
 
 
 def find_runs(output: str | Path) -> list[Path]:

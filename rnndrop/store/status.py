@@ -217,6 +217,14 @@ def _link(path: Path, own: bool) -> Path | None:
     return path if path.is_symlink() and any(path.glob("seed-*")) else None
 
 
+def _home() -> Path:
+    """The user's own folder; the root where none is known."""
+    try:
+        return Path.home().resolve()
+    except RuntimeError:
+        return Path("/").resolve()
+
+
 def below(names: Sequence[str], output: str | Path) -> list[Standing]:
     """The runs that are named: by a folder of one or of many, by a run id (all its seeds) or by `<run id>/seed-<n>`.
 
@@ -234,7 +242,7 @@ def below(names: Sequence[str], output: str | Path) -> list[Standing]:
         if link := _link(path, own):
             raise RequestError(f"{link} is a link. Name what it leads to: {path.resolve()}")
         if path.is_dir():
-            if Path.home().resolve().is_relative_to(path.resolve()):
+            if _home().is_relative_to(path.resolve()):
                 raise RequestError(f"{name} holds more than runs. Name the folder of the runs.")
             runs = list(map(standing, [path] if own else records.run_folders(path)))
         else:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from rnndrop.config import private_hydra
+from rnndrop.config.private_hydra import value_of
 from rnndrop.config.schema import Config
 from rnndrop.display.streams import replace_unknown
 from rnndrop.errors import RequestError, unknown
@@ -335,11 +335,8 @@ def _text(text: str) -> str | None:
 
 def _value(key: str, text: str) -> Any:
     try:
-        found = private_hydra.parse(f"{key}={text}")
-        if found.is_sweep_override():
-            raise ValueError
-        value = found.value()
-    except Exception:  # beyond reason it raises nearly anything
+        value = value_of(f"{key}={text}")
+    except Exception:  # beyond reason Hydra raises nearly anything
         raise RequestError(f"hydra.launcher.{key}={text}: cannot be read; quote a text.") from None
     if key == LOST:
         check_number(key, value, "a number of seconds")

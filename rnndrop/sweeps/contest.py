@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -16,8 +17,12 @@ from rnndrop.config.tasks import score, task_spec
 from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
 from rnndrop.decisions.race import Race, Rule, race
 from rnndrop.errors import RequestError, shorten
+from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.records import Record
+from rnndrop.sweeps import search_file
 from rnndrop.sweeps.scheduler import Event, Executor, Job, check_one_corpus, jobs_of
+
+log = logging.getLogger("rnndrop")
 
 PATH = ("root",)  # of `data`: where it lies does not change it
 
@@ -41,7 +46,7 @@ class Contest:
     @property
     def run_ids(self) -> list[str]:
         """The contestants' run ids."""
-        return [job.folder.parent.name for job in self.jobs[0]]
+        return [run_id(job.config) for job in self.jobs[0]]
 
     @property
     def metric(self) -> str:
@@ -145,7 +150,28 @@ def contest(overrides: Sequence[str], rule: Rule, most: int) -> Contest:
     rounds = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     for job, (name, seed) in zip(jobs, ((name, seed) for seed in seeds for name in names), strict=True):
         job.name = f"{name} seed={seed}"
-    return Contest(rule, names, seeds, named, grid, rounds)
+    made = Contest(rule, names, seeds, named, grid, rounds)
+    _check_unsearched(made)
+    return made
+
+
+def _check_unsearched(made: Contest) -> None:
+    """Raise RequestError for a seed by whose score a search chose a contestant: as the luckiest it decides nothing."""
+    names = dict(zip(made.run_ids, made.names, strict=True))
+    for path in search_file.paths(made.output):
+        try:
+            search = search_file.read(path)
+        except (DamagedRecordError, UnreadableError) as problem:
+            log.warning("%s: %s", path, str(problem).partition("\n")[0])
+            continue
+        for plan in search.plans if search else ():
+            best, seed = search_file.best_of(plan), search.search_seed if search else 0
+            if best and best.run_id in names and seed in made.seeds:
+                others = f"'seed=range({seed + 1},{seed + 1 + len(made.seeds)})'"
+                raise RequestError(
+                    f"{names[best.run_id]}: seed {seed} is the best of {len(plan.trials)} trials, by which a search"
+                    f" chose these settings ({path}), so that it is too good. Decide with other seeds, as {others}."
+                )
 
 
 def _named(override: str) -> list[int]:

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rnndrop.config.identity import asked, former, key_of
+from rnndrop.config.identity import former, key_of
 from rnndrop.errors import RequestError
 from rnndrop.runs.loading import check_same
-from rnndrop.runs.reevaluate import evaluated, finished, requested
+from rnndrop.runs.reevaluate import check_asked, evaluated, finished
 from rnndrop.store import records
-from rnndrop.store.ownership import folder_of
+from rnndrop.store.ownership import COLUMNS, folder_of
 from rnndrop.sweeps.scheduler import Job, survey
 
 
 def check_for_many(overrides: Sequence[str]) -> None:
     """Raise RequestError where `overrides` cannot be measured of many runs."""
-    if not asked(requested(overrides)):
-        raise RequestError(
-            "Nothing is asked for: give --mc N, evaluation=cache, evaluation=dynamic or evaluation=temperature."
-        )
+    check_asked(overrides)
     for each in overrides:
-        if key_of(each) in ("evaluation.batch_size", "evaluation.window"):
+        if key_of(each) in {f"evaluation.{name}" for name in COLUMNS}:
             raise RequestError(f"{each}: several runs are measured with their own columns and window. Leave it out.")
 
 

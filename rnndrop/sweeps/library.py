@@ -8,14 +8,12 @@ from contextlib import closing, contextmanager
 
 from rnndrop.decisions.document import Decision
 from rnndrop.decisions.race import Rule
-from rnndrop.errors import RequestError
 from rnndrop.store.records import Record
 from rnndrop.sweeps.contest import Lasting, contest
 from rnndrop.sweeps.deciding import Deciding
 from rnndrop.sweeps.launchers import executor, schedules, split_launcher
-from rnndrop.sweeps.scheduler import Event, Executor, Job, plan_jobs, run_jobs, settled_statuses
+from rnndrop.sweeps.scheduler import ENDED, Event, Executor, Job, check_readable, plan_jobs, run_jobs, settled_statuses
 
-OVER = ("finished", "failed", "diverged", "unreadable")
 Watch = Callable[[Event], None]
 """Is told what happens to the jobs: see `rnndrop.sweeps.scheduler.Event`."""
 
@@ -36,12 +34,12 @@ def sweep(
     """
     launcher, rest = split_launcher(overrides)
     planned, settled = plan_jobs(rest), settled_statuses(retry_failed, force)
-    _check_readable(planned)
+    check_readable(planned)
     workers = executor(launcher, jobs, gpus=gpus)
     todo = [job for job in planned if job.state not in settled]
     with _bar(progress, "sweep", len(todo)) as told:
         _carry_out(todo, workers, settled, told, lambda: False)
-    _check_readable(planned)
+    check_readable(planned)
     return [job.record for job in planned if job.record]
 
 
@@ -62,7 +60,7 @@ def decide(
     """
     launcher, rest = split_launcher(overrides)
     decided = contest(rest, Rule(alpha, math.log1p(margin) if margin > -1 else math.nan), max_seeds)
-    _check_readable([job for row in decided.jobs for job in row])
+    check_readable([job for row in decided.jobs for job in row])
     deciding = Deciding(decided, settled_statuses(retry_failed, force=False), lambda look, number: None)
     workers = Lasting(executor(launcher, jobs, gpus=gpus))
     with _bar(progress, " against ".join(decided.names)) as told:
@@ -84,11 +82,6 @@ def _carry_out(
                 return
 
 
-def _check_readable(jobs: Sequence[Job]) -> None:
-    if problems := [job.problem for job in jobs if job.state == "unreadable"]:
-        raise RequestError("\n".join(problems))
-
-
 @contextmanager
 def _bar(wanted: bool, title: str, total: int | None = None) -> Iterator[Watch]:
     """Show in a notebook or on a terminal how many runs have ended; what this yields is to be told of the events."""
@@ -98,7 +91,7 @@ def _bar(wanted: bool, title: str, total: int | None = None) -> Iterator[Watch]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     parts: dict[Job, float] = {}
-    with Progress(*columns, console=console, disable=not (wanted and console.is_terminal)) as bar:
+    with Progress(*columns, console=console, disable=not (wanted and console.is_interactive)) as bar:
         task = bar.add_task(title, total=total)
         line = _line(f"{title}: starting") if wanted and console.is_jupyter else lambda text: None
 
@@ -108,7 +101,7 @@ def _bar(wanted: bool, title: str, total: int | None = None) -> Iterator[Watch]:
                 if "epoch" in now:  # else it is only measured
                     parts[event.job] = (now["epoch"] - 1 + now["fraction"]) / now["epochs"]
             else:
-                parts[event.job] = float(event.job.state in OVER)
+                parts[event.job] = float(event.job.state in ENDED)
             done = sum(parts.values())
             bar.update(task, completed=done)
             line(f"{title}: {done:.1f} of {total} runs" if total else f"{title}: {done:.1f} runs")

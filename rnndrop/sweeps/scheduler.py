@@ -157,8 +157,14 @@ def survey(job: Job) -> None:
         job.state = "pruned"
 
 
-RECORDED = ("finished", "failed", "diverged", "pruned", "unreadable")
-"""The states in which an earlier sweep may have left a job."""
+ENDED = ("finished", "failed", "diverged", "pruned", "unreadable")
+"""The states in which a sweep leaves a job that it has brought to its end."""
+
+
+def check_readable(jobs: Iterable[Job]) -> None:
+    """Raise RequestError where what is there of a run cannot be read, so that nobody knows whether it has finished."""
+    if problems := [job.problem for job in jobs if job.state == "unreadable"]:
+        raise RequestError("\n".join(problems))
 
 
 def settled_statuses(retry_failed: bool, force: bool) -> frozenset[str]:
@@ -179,7 +185,7 @@ def run_jobs(
     queue = deque(job for job in jobs if job.state not in settled)
     for job in queue:
         job.force = not settled
-        job.state = "waiting" if job.state in RECORDED else job.state  # what its record says is not yet of this sweep
+        job.state = "waiting" if job.state in ENDED else job.state  # what its record says is not yet of this sweep
         if has_own_code(job.config):
             own_code(job.config)
     if own := [job.config for job in queue if job.config.model.module is not None or is_own(job.config.task)]:
@@ -215,7 +221,7 @@ def run_jobs(
         executor.stop()
         for job in (*running, *busy, *queue):
             survey(job)
-            if job.state in RECORDED and job.state not in settled:  # of before
+            if job.state in ENDED and job.state not in settled:  # of before
                 job.state = "waiting"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,11 @@ def read(path: Path) -> SearchFile | None:
     return None if text is None else SearchFile.from_json(text)
 
 
+def best_of(plan: PlanEntry) -> TrialEntry | None:
+    """The trial that a search chose from several; None while there is none."""
+    return plan.trials[plan.chosen] if plan.chosen is not None and len(plan.trials) > 1 else None
+
+
 def write(search: Search) -> SearchFile:
     """Write the file of a search as it stands, and return what it says. Raises RequestError and NotWrittenError."""
     made = described(search)
@@ -160,10 +165,16 @@ def _score(job: Job, split: str) -> float | None:
     return score(job.record.metrics, split)
 
 
+@lru_cache(maxsize=64)
+def _expected_best(values: tuple[float, ...]) -> list[float]:
+    """Once for a plan none of whose trials has ended since: the file is written with each trial of any."""
+    return expected_best(values)
+
+
 def _curve(study: Study, budget: int) -> list[float | None]:
     """The expected best of n of the trials that are over; of a plan with fewer runs than trials the last one stays."""
     values = [_score(trial.job, "valid") for trial in study.trials if trial.job.state in SETTLED]
-    found = expected_best([math.inf if value is None else value for value in values])
+    found = [*_expected_best(tuple(math.inf if value is None else value for value in values))]
     if found and study.over == len(study.trials):
         found += [found[-1]] * (budget - len(found))
     return [value if math.isfinite(value) else None for value in found]

@@ -10,7 +10,6 @@ The best trial of a plan, by valid, is trained with other seeds: the score that 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import random
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rnndrop.config.compose import Span, compose, sweeps
-from rnndrop.config.identity import canonical, is_one_run, key_of, run_id
+from rnndrop.config.identity import canonical, digest, is_one_run, key_of, run_id
 from rnndrop.config.schema import Config
 from rnndrop.config.tasks import TaskSpec, score, task_spec
 from rnndrop.errors import RequestError
@@ -115,7 +114,7 @@ class Search:
         """Sixteen hex digits of what is asked; the numbers of trials and of seeds are no part of it."""
         plans = [run_id(study.trials[0].job.config) for study in self.studies]
         asked = [self.task.metric, {key: spelled(values) for key, values in self.ranges.items()}, self.seed, plans]
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        return digest(asked)
 
     def measure(self) -> list[Job]:
         """The jobs of the plans' best trials with the other seeds; of a plan that has none yet there are none.
@@ -136,6 +135,18 @@ def spelled(values: Span | list[str]) -> dict[str, Any]:
     return {"low": values.low, "high": values.high, "log": values.log}
 
 
+def at_the_end(values: Span | list[str], chosen: Any) -> bool:
+    """Whether what a search chose is an end of its range, or within a twentieth of it: there may be better beyond."""
+    if isinstance(values, Span):
+        low, high, own = (math.log(each) if values.log else each for each in (values.low, values.high, float(chosen)))
+        return not 0.05 <= (own - low) / (high - low) <= 0.95
+    try:
+        numbers = sorted(map(float, values))
+    except ValueError:
+        return False
+    return len(numbers) > 2 and float(chosen) in (numbers[0], numbers[-1])
+
+
 def winner(jobs: Mapping[Key, Job]) -> Key | None:
     """Which of some jobs has the lowest valid score; None while one is open, or where none has finished.
 
@@ -152,8 +163,8 @@ def winner(jobs: Mapping[Key, Job]) -> Key | None:
 def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True) -> Search:
     """Draw the trials of every plan that `dropout=a,b` names, and check every run. Raises RequestError."""
     fixed, ranges = sweeps(overrides, [FACTOR])
-    for key, why in NOT_SEARCHED.items():
-        if key in ranges:
+    for key in ranges:
+        if why := NOT_SEARCHED.get("seed" if key.startswith("seeds.") else key):
             raise RequestError(f"{key} cannot be searched: {why}.")
     if given := [each for each in fixed if each.startswith(f"{FACTOR}=")]:
         raise RequestError(f"{given[0]}: give a range, as {FACTOR}='interval({LOW:g},{HIGH:g})' or {FACTOR}=0.5,1,1.5.")
