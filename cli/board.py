@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from rich.text import Text
 
 from rnndrop.display.digits import number
+from rnndrop.paths import OUTPUT
 from rnndrop.store.records import begun
 from rnndrop.sweeps.scheduler import ENDED, Event, Job
 
@@ -48,12 +49,12 @@ class Outcome:
         output = self.jobs[0].config.output if self.jobs else ""
         if bad:
             first = bad[0].folder
-            where = "" if output == "results/runs" else f" --output {shlex.quote(output)}"
+            where = "" if output == OUTPUT else f" --output {shlex.quote(output)}"
             next_ = f" Next: rnndrop show {first.parent.name[:8]}/{first.name}{where} says why; {again(bad)}."
         elif any(job.state != "finished" for job in self.jobs):
             next_ = " Next: the same command runs what is left."
         else:
-            folder = "" if output == "results/runs" else f" {shlex.quote(output)}"
+            folder = "" if output == OUTPUT else f" {shlex.quote('./' * output.startswith('-') + output)}"
             next_ = f" Next: rnndrop report{folder}" if advise else ""
         return self.counts() + next_
 

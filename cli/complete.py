@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rnndrop.paths import OUTPUT
+
 LAUNCHER = "hydra/launcher"
 NAMES = ("dropout.name", "data.name")  # which a group sets: alone they change what is said, and not what is done
 
@@ -117,5 +119,5 @@ def reproductions(incomplete: str) -> list[str]:
 
 def runs(incomplete: str) -> list[str]:
     """Run ids below the default output folder."""
-    found = sorted(Path("results/runs").glob("*/seed-*"))
+    found = sorted(Path(OUTPUT).glob("*/seed-*"))
     return [name for path in found if (name := f"{path.parent.name}/{path.name}").startswith(incomplete)]

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from rnndrop.errors import NotWrittenError, RequestError, shorten, unknown
+from rnndrop.paths import OUTPUT
 from rnndrop.values import Drawing, Interval, Listed, Masks, Mode, Scale, Style
 
 from .output import Messages, OutputError, discard, guard
@@ -179,6 +180,9 @@ Gpus = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")]
+Output = Annotated[str, typer.Option(metavar="FOLDER", callback=_path, help="Folder of the runs.")]
 
 
 def _version(show: bool) -> None:
@@ -224,8 +228,8 @@ def sweep(
     jobs: Jobs = 1,
     gpus: Gpus = None,
     as_json: Json = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    dry_run: DryRun = False,
+    retry_failed: RetryFailed = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Run finished runs again.")] = False,
     config_dir: ConfigDir = None,
@@ -235,10 +239,6 @@ def sweep(
 
     options = command.Options(jobs, as_json, dry_run, retry_failed, fail_fast, force, gpus=gpus)
     raise typer.Exit(command.sweep(overrides or [], options))
-
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would run and stop.")]
-Output = Annotated[str, typer.Option(metavar="FOLDER", callback=_path, help="Folder of the runs.")]
 
 
 @_command("ablate", TRAIN)
@@ -252,7 +252,7 @@ def ablate(
     gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    retry_failed: RetryFailed = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Measure what each location of a plan is worth. Every variant runs with the same seeds (three by default)."""
@@ -271,7 +271,7 @@ def variance(
     gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    retry_failed: RetryFailed = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Measure where the spread between seeds comes from: initial weights, order of the data, masks, test text."""
@@ -324,7 +324,7 @@ def reproduce(
     gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    retry_failed: RetryFailed = False,
     committed: Annotated[
         bool, typer.Option("--committed", help="Run nothing: show the results that come with rnndrop.")
     ] = False,
@@ -361,7 +361,7 @@ def tune(
     gpus: Gpus = None,
     as_json: Json = False,
     dry_run: DryRun = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run failed and diverged runs again.")] = False,
+    retry_failed: RetryFailed = False,
     config_dir: ConfigDir = None,
 ) -> None:
     """Search the plans of `dropout=a,b` with as many trials each; train the best of each, by valid, with fresh seeds.
@@ -382,7 +382,7 @@ def show(
         str,
         typer.Argument(callback=_path, help="A run's folder, its id, or id/seed-N.", autocompletion=_complete("runs")),
     ],
-    output: Output = "results/runs",
+    output: Output = OUTPUT,
     as_json: Json = False,
 ) -> None:
     """Show one run: the changed settings, its numbers and curve, where it ran, and the command that repeats it."""
@@ -393,7 +393,7 @@ def show(
 
 @_command("watch", LOOK)
 def watch(
-    path: Folder = "results/runs",
+    path: Folder = OUTPUT,
     once: Annotated[bool, typer.Option("--once", help="Print the table and stop.")] = False,
     every: Annotated[float, typer.Option(min=0.1, max=86400, metavar="SECONDS", help="Seconds between updates.")] = 2.0,
     as_json: Json = False,
@@ -471,7 +471,7 @@ def report(
     from . import report as command
 
     request = command.Request(
-        paths or ["results/runs"],
+        paths or [OUTPUT],
         style,
         metric,
         baseline,
@@ -520,7 +520,7 @@ def evaluate(
     where: Where = None,
     jobs: Jobs = 1,
     gpus: Gpus = None,
-    output: Output = "results/runs",
+    output: Output = OUTPUT,
     as_json: Json = False,
 ) -> None:
     """Evaluate finished runs with Monte Carlo, cache, temperature or dynamic evaluation; add that to their records."""
@@ -549,7 +549,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @_command("rm", KEEP)
-def rm(runs: Runs = None, where: Where = None, output: Output = "results/runs", yes: Yes = False) -> None:
+def rm(runs: Runs = None, where: Where = None, output: Output = OUTPUT, yes: Yes = False) -> None:
     """Delete runs. Asks first, and leaves alone what runs."""
     from . import runs as command
 
@@ -571,7 +571,7 @@ def gc(
         bool, typer.Option("--weights", help="Weights of finished runs; `rnndrop eval` needs them.")
     ] = False,
     where: Where = None,
-    output: Output = "results/runs",
+    output: Output = OUTPUT,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be freed and stop.")] = False,
     yes: Yes = False,
 ) -> None:
@@ -593,7 +593,7 @@ def export(
     runs: Runs = None,
     where: Where = None,
     weights: Annotated[bool, typer.Option("--weights", help="Take the weights along.")] = False,
-    output: Output = "results/runs",
+    output: Output = OUTPUT,
 ) -> None:
     """Write records, and the files that belong to them, into one file with checksums."""
     from . import runs as command
@@ -609,7 +609,7 @@ def bring(
             metavar="FILE [output=FOLDER]", callback=_paths, help="An archive that `rnndrop export` has written."
         ),
     ],
-    output: Output = "results/runs",
+    output: Output = OUTPUT,
 ) -> None:
     """Take in the runs of an archive, after checking all of it. A finished run that is there stays as it is."""
     from . import runs as command
@@ -642,7 +642,7 @@ def masks(
 @_command("plot", LOOK)
 def plot(
     kind: Annotated[Drawing, typer.Argument(show_choices=False, help=f"What to draw: {_listed(Drawing)}.")],
-    path: Folder = "results/runs",
+    path: Folder = OUTPUT,
     output: Annotated[
         str | None,
         typer.Option(

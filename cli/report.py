@@ -13,6 +13,7 @@ import pandas as pd
 
 from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import task_by_metric
+from rnndrop.display.foreign import plain
 from rnndrop.errors import RequestError, unknown
 from rnndrop.report.comparable import caveats
 from rnndrop.report.compare import compare
@@ -88,7 +89,7 @@ def report(request: Request) -> int:
         from rnndrop.report.page import write_page
 
         searched = [each for path in request.paths for each in searches(path)]
-        write_page(Path(request.html), tables[0], shown, metrics[0], found, searched)
+        write_page(Path(request.html), tables[0], shown, metrics[0], found, searched, _asked(request), chosen_by)
         print(f"{request.html}: {len(shown)} runs, {Path(request.html).stat().st_size / 1e6:.1f} MB")
     else:
         if request.style in DATA:  # one table for programs, with the columns of both tasks
@@ -120,6 +121,13 @@ def report(request: Request) -> int:
         for line in [*(f"! {line}" for line in warned), *lost]:
             print(line, file=sys.stderr)
     return 1 if skipped and request.strict else 0
+
+
+def _asked(request: Request) -> str:
+    """Of which folders the runs are, and how they were chosen among."""
+    conditions = [f"--where {each}" for each in request.where]
+    conditions += [f"--last {request.last}"] * (request.last is not None) + ["--hide-failed"] * request.hide_failed
+    return plain(" ".join([*request.paths, *conditions]))
 
 
 def _check_paper(request: Request) -> None:

@@ -14,22 +14,22 @@ LEVEL = 0.95
 Floats = NDArray[np.float64]
 
 
-def t_margin(std: ArrayLike, n: ArrayLike, level: float = LEVEL) -> Floats:
+def t_margin(std: ArrayLike, n: ArrayLike) -> Floats:
     """Half the width of Student's interval for the mean of `n` values; NaN where n < 2."""
     from scipy.special import stdtrit  # not scipy.stats, which takes a second to import
 
     std, n = np.asarray(std, float), np.asarray(n, float)
     enough = n >= 2
     safe = np.where(enough, n, 2.0)
-    margin = stdtrit(safe - 1, 0.5 + level / 2) * std / np.sqrt(safe)
+    margin = stdtrit(safe - 1, 0.5 + LEVEL / 2) * std / np.sqrt(safe)
     return np.asarray(np.where(enough, margin, np.nan))
 
 
-def std_interval(std: float, n: int, level: float = LEVEL) -> tuple[float, float]:
+def std_interval(std: float, n: int) -> tuple[float, float]:
     """The interval of a Gaussian's standard deviation from that of `n` values (chi-square with n - 1 degrees)."""
     from scipy.special import chdtri
 
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = (std * math.sqrt((n - 1) / float(chdtri(n - 1, area))) for area in (tail, 1 - tail))
     return low, high
 
@@ -83,7 +83,7 @@ def jackknife(whole: float, left_out: ArrayLike) -> Estimate:
 class Difference:
     """How plan a differs from plan b over all their seeds: positive, a is worse.
 
-    `log_ratio` is the mean of ln a less that of ln b; `low` and `high` bound it at the asked level and `p` is the
+    `log_ratio` is the mean of ln a less that of ln b; `low` and `high` bound it at `LEVEL` and `p` is the
     two-sided test, both of Welch's t with `df` degrees of freedom. `difference` is that of the means. Where a or b is
     one run, `df`, the bounds and `p` are NaN.
     """
@@ -96,15 +96,13 @@ class Difference:
     difference: float
 
 
-def difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Difference:
+def difference(a: ArrayLike, b: ArrayLike) -> Difference:
     """Compare the scores of two plans, one number a seed, on their logarithms.
 
     Welch's interval: the plans may differ in how far they spread and in how many seeds they have. Why it is this one:
     docs/guide/claims.md. Scores that are all alike leave nothing to test: p is 1 where both plans' are the same and 0
     elsewhere. A score of 0 or less has no ratio: all but the difference are NaN.
     """
-    from scipy.special import stdtr, stdtrit
-
     a, b = (np.asarray(each, float) for each in (a, b))
     if a.ndim != 1 or b.ndim != 1:
         raise ValueError(f"scores are two vectors, not {a.shape} and {b.shape}")
@@ -124,13 +122,18 @@ def difference(a: ArrayLike, b: ArrayLike, level: float = LEVEL) -> Difference:
     if error <= 1e-12 * max(1.0, abs(mean)):
         return Difference(len(a) + len(b) - 2, mean, mean, mean, float(abs(mean) <= 1e-12), of_means)
     df = (first + second) ** 2 / (first**2 / (len(a) - 1) + second**2 / (len(b) - 1))
-    margin = float(stdtrit(df, 0.5 + level / 2)) * error
+    return _tested(mean, error, df, of_means)
+
+
+def _tested(mean: float, error: float, df: float, of_means: float) -> Difference:
+    """A mean of logarithms with its standard error: its interval and p by Student's t."""
+    from scipy.special import stdtr, stdtrit
+
+    margin = float(stdtrit(df, 0.5 + LEVEL / 2)) * error
     return Difference(df, mean, mean - margin, mean + margin, float(2 * stdtr(df, -abs(mean) / error)), of_means)
 
 
-def difference_with_text(
-    a: ArrayLike, b: ArrayLike, counts: ArrayLike, *, seeds: bool, level: float = LEVEL
-) -> Difference:
+def difference_with_text(a: ArrayLike, b: ArrayLike, counts: ArrayLike, *, seeds: bool) -> Difference:
     """Compare the ln perplexities of two plans, their test text being one of many.
 
     `a` (n, J) and `b` (m, J) are the summed NLLs (nats) of n and m runs in J blocks of the text, `counts` (J,) the
@@ -138,8 +141,6 @@ def difference_with_text(
     runs' means, as in `difference`, and that of the blocks' mean differences, less their interaction, which is in both.
     Without `seeds` it is that of the blocks alone, of these runs. `difference` is NaN: it is not of logarithms.
     """
-    from scipy.special import stdtr, stdtrit
-
     counts = np.asarray(counts, float)
     blocks = len(counts)
     # Such that the mean over the blocks is a run's mean NLL: each (n, J).
@@ -165,9 +166,7 @@ def difference_with_text(
     if variance <= (1e-12 * max(1.0, abs(mean))) ** 2:
         return Difference(math.inf, mean, mean, mean, float(abs(mean) <= 1e-12), nan)
     df = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    error = math.sqrt(variance)
-    margin = float(stdtrit(df, 0.5 + level / 2)) * error
-    return Difference(df, mean, mean - margin, mean + margin, float(2 * stdtr(df, -abs(mean) / error)), nan)
+    return _tested(mean, math.sqrt(variance), df, nan)
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -197,9 +196,9 @@ def bootstrap(sums: ArrayLike, counts: ArrayLike, samples: int = 2000, seed: int
     return np.concatenate(parts, axis=1)
 
 
-def percentiles(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
-    """The bounds between which the middle `level` of the draws (…, samples) lies."""
-    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=-1)
+def percentiles(draws: Floats) -> tuple[Floats, Floats]:
+    """The bounds between which the middle `LEVEL` of the draws (…, samples) lies."""
+    low, high = np.quantile(draws, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2], axis=-1)
     return low, high
 
 

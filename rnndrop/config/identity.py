@@ -186,7 +186,7 @@ def of_identity(overrides: Iterable[str]) -> list[str]:
 
 def untracked(overrides: Iterable[str]) -> list[str]:
     """The overrides that a record keeps, and that repeat its run: the same, and none that is gone."""
-    return [each for each in overrides if each.partition("=")[0].strip(" +") not in ("tracker", *GONE)]
+    return [each for each in overrides if key_of(each) not in ("tracker", *GONE)]
 
 
 def later(mode: str) -> dict[str, Any]:

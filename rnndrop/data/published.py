@@ -138,7 +138,7 @@ def cache_folder() -> Path:
 def _download(corpus: Published, file: File) -> Path:
     """One file in the user's cache, fetched unless it is there already."""
     path = cache_folder() / corpus.folder / file.name
-    if not (path.is_file() and not _difference(path.read_bytes(), file)):
+    if not sound(path, file):
         try:
             content = fetch(corpus.url + file.name)
             if problem := _difference(content, file):

@@ -13,8 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rnndrop.config.compose import compose
-from rnndrop.config.corpora import FILES
-from rnndrop.config.identity import canonical, float32_id, former, of_before, of_identity, run_id
+from rnndrop.config.identity import PATHS, canonical, float32_id, former, key_of, of_before, of_identity, run_id
 from rnndrop.config.metrics import every
 from rnndrop.config.spelling import spelled
 from rnndrop.config.tasks import derived, task_of
@@ -43,7 +42,6 @@ EVALUATION = (
 )  # fmt: skip
 KEY = ["run_id", "seed"]
 _SCORES = ["valid_perplexity", "test_perplexity"]
-_FILES = frozenset(f"data.{name}" for name in FILES)
 
 
 def settled(folders: Sequence[str], path: Path) -> pd.DataFrame:
@@ -96,7 +94,7 @@ def tidy(runs: pd.DataFrame) -> pd.DataFrame:
 def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     settings = row["settings"]
     said = [
-        f"{key}={spelled(Path(value).name if value and key in _FILES else value)}"
+        f"{key}={spelled(Path(value).name if value and key in PATHS else value)}"
         for key, value in settings.items()
         if (defaults.get(key) != value if key.startswith("dropout.") else {value, defaults.get(key)} != {None})
     ]
@@ -112,7 +110,7 @@ def _tidy(row: Mapping[Any, Any], defaults: Mapping[str, Any]) -> dict[str, Any]
 def _without_folder(override: str) -> str:
     """An override without the folder of a user's own file, which is nobody else's."""
     key, _, value = override.partition("=")
-    return f"{key}={Path(value).name}" if key.lstrip("+") in _FILES else override
+    return f"{key}={Path(value).name}" if key_of(override) in PATHS else override
 
 
 def histories(runs: pd.DataFrame) -> pd.DataFrame:
@@ -161,7 +159,7 @@ def read(path: Path) -> pd.DataFrame:
     trees = {text: config.model_dump(mode="json") for text, config in configs.items()}
     whole = {text: (run_id(config), float32_id(config), canonical(trees[text])) for text, config in configs.items()}
     found = [
-        (run, run, settings) if any(settings.get(key) for key in _FILES) and not former(run) else (own, other, settings)
+        (run, run, settings) if any(settings.get(key) for key in PATHS) and not former(run) else (own, other, settings)
         for run, (own, other, settings) in zip(
             table["run_id"], (whole[text] for text in table["settings"]), strict=True
         )

@@ -19,6 +19,7 @@ from rnndrop.config.identity import Rules, canonical, canonical_rules, former, o
 from rnndrop.config.metrics import MEASURED, columns, every, mode_of
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
+from rnndrop.paths import OUTPUT
 from rnndrop.report.redefined import redefined
 from rnndrop.report.settings import plan_text, show
 from rnndrop.store.files import DamagedRecordError, UnreadableError
@@ -82,7 +83,7 @@ class SkippedRecordWarning(UserWarning):
     """A record was left out; the message names it and says why."""
 
 
-def load_runs(path: str | Path = "results/runs", *more: str | Path) -> pd.DataFrame:
+def load_runs(path: str | Path = OUTPUT, *more: str | Path) -> pd.DataFrame:
     """One row for each run and seed below `path` and `more`, with the columns and types of `column_types()`.
 
     A path may also be a CSV that scripts/collect_results.py has written; a run that a folder has too is the folder's,

@@ -29,7 +29,8 @@ const token = (name) => getComputedStyle(document.documentElement).getPropertyVa
 // the colour and the mark of the line in a slot: a mark tells lines apart where colours do not
 function look(slot) {
   const colours = COLOURS[dark() ? "dark" : "light"], marks = Object.keys(MARKS);
-  return { colour: colours[slot % colours.length], mark: marks[slot % marks.length] };
+  const again = Math.floor(slot / colours.length); // then a colour comes with another mark
+  return { colour: colours[slot % colours.length], mark: marks[(slot + again) % marks.length] };
 }
 
 function layout(more) {
@@ -52,14 +53,18 @@ const hidden = (place) => (place.unseen ??= new Set());
 function legend(place, entries, redraw) {
   const list = place.parentElement.querySelector(".legend") ?? element("ul", null, place.parentElement, "legend");
   list.replaceChildren();
-  entries.forEach(({ id, name, full, slot }) => {
+  entries.forEach(({ id, name, full, slot }, at) => {
     const button = element("button", null, element("li", null, list)), { colour, mark } = look(slot), unseen = hidden(place);
     element("span", `${MARKS[mark]} `, button).style.color = colour;
     button.append(name);
     button.type = "button";
     button.title = full ?? name;
     button.setAttribute("aria-pressed", !unseen.has(id));
-    button.addEventListener("click", () => { unseen.has(id) ? unseen.delete(id) : unseen.add(id); redraw(); });
+    button.addEventListener("click", () => {
+      unseen.has(id) ? unseen.delete(id) : unseen.add(id);
+      redraw();
+      list.querySelectorAll("button")[at]?.focus(); // it has been made anew
+    });
   });
 }
 
@@ -99,7 +104,8 @@ const middle = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.le
 function span(curves) {
   const every = curves.map((curve) => curve.valid.filter((value) => value !== null)).filter((values) => values.length);
   if (!every.length) return null;
-  const usual = 2 * middle(every.map((values) => values.at(-1))), valid = every.filter((values) => values.at(-1) <= usual);
+  const centre = middle(every.map((values) => values.at(-1))), usual = centre > 0 ? 2 * centre : Infinity;
+  const valid = every.filter((values) => values.at(-1) <= usual);
   const low = Math.min(...valid.flat()), last = Math.max(...valid.map((values) => values.at(-1)));
   const high = Math.min(Math.max(...valid.flat()), Math.max(last, low + 4 * (Math.max(...valid.map(middle)) - low)));
   const margin = 0.06 * (high - low) || 0.02 * Math.abs(low) || 1;
@@ -116,7 +122,7 @@ function drawCurves(place, table, chosen) {
     const shared = { type: "scatter", x, showlegend: false };
     const hover = `${plain(label)}<br>epoch %{x} · ${seeds}<br>`;
     if (several && !above(run)) traces.push({ ...band(x, curve.valid, curve.valid_std, colour), name: "band" });
-    traces.push({ ...shared, name: "valid", mode: "lines+markers", y: curve.valid, line: { color: colour, width: 2 }, marker: { size: x.length > 30 ? 1 : 6, symbol: mark },
+    traces.push({ ...shared, name: "valid", mode: "lines+markers", y: curve.valid, line: { color: colour, width: 2 }, marker: { size: 6, symbol: mark, maxdisplayed: x.length > 30 ? 12 : 0 },
       customdata: curve.valid_std, hovertemplate: hover + `valid %{y:.5g}${several ? " ± %{customdata:.2g}" : ""}<extra></extra>` });
     traces.push({ ...shared, name: "train", mode: x.length > 1 ? "lines" : "markers", y: curve.train, line: { color: colour, width: 1, dash: "dash" },
       hovertemplate: hover + "train %{y:.5g}<extra></extra>" });
@@ -157,7 +163,10 @@ function drawForest(place, every) {
   const ends = [0, ...rows.flatMap((row) => [row.change, row.low, row.high])].filter((value) => value !== null); // zero is always there
   const far = 5 * ends.map(Math.abs).toSorted((a, b) => a - b)[Math.floor(0.7 * ends.length)] || Infinity; // beyond: an arrow at the edge
   const within = (value) => Math.max(-far, Math.min(far, value)), beyond = (value) => within(value) !== value;
-  const bound = (end) => rows.map((row) => (row[end] === null ? 0 : Math.abs(within(row[end]) - within(row.change))));
+  const bound = (end) => rows.map((row) => { // one that goes on beyond the edge is cut off there, and has no end
+    const reach = row[end] === null ? 0 : row[end] - within(row.change);
+    return Math.max(0, end === "low" ? -reach : reach);
+  });
   const text = rows.map((row) => `${wrapped(row.label, 50).join("<br>")}<br>${row.change.toFixed(2)} %` +
     (row.low === null ? "" : ` [${row.low.toFixed(2)}, ${row.high.toFixed(2)}]`) +
     (row.p === null ? "" : `<br>Holm p = ${row.p.toPrecision(2)}, df ${row.df}`));
@@ -181,9 +190,9 @@ function drawRates(place, rates, location) {
   const lines = rates.lines.filter((line) => line.location === location), slots = Object.keys(MARKS).length;
   const traces = lines.map((line, slot) => ({ line, slot })).filter(({ slot }) => !hidden(place).has(`${location} ${slot}`)).toReversed().flatMap(({ line, slot }) => {
     const named = slot < slots, { colour, mark } = named ? look(slot) : { colour: token("--zero"), mark: "circle" };
-    const main = { type: "scatter", mode: "lines+markers", x: line.p, y: line.mean, customdata: line.std, showlegend: false, opacity: named ? 1 : 0.45,
+    const main = { type: "scatter", mode: "lines+markers", x: line.p, y: line.mean, customdata: line.std.map((std) => (std === null ? "" : ` ± ${std.toPrecision(2)}`)), showlegend: false, opacity: named ? 1 : 0.45,
       line: { color: colour, width: named ? 2 : 1 }, marker: { size: named ? 7 : 3, symbol: mark },
-      hovertemplate: `${wrapped(line.label, 50).join("<br>")}<br>p=%{x}: %{y:.5g} ± %{customdata:.2g}<extra></extra>` };
+      hovertemplate: `${wrapped(line.label, 50).join("<br>")}<br>p=%{x}: %{y:.5g}%{customdata}<extra></extra>` };
     return lines.length <= FEW && line.std.every((value) => value !== null) ? [band(line.p, line.mean, line.std, colour), main] : [main];
   });
   draw(place, traces, {
@@ -233,7 +242,7 @@ function drawAxes(place, table, { axes, runs, score }) {
   };
 
   place.replaceChildren();
-  const svg = vector("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `${axes.map(({ name }) => name).join(", ")} and ${score.name}` }, place);
+  const svg = vector("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": `${axes.map(({ name }) => name).join(", ")} and ${score.name}` }, place);
   order.toReversed().forEach((row) => {
     const points = axes.map(({ values }, axis) => [x(axis), level(axis, values[row]) + (0.5 - rank.get(row)) * fan[axis]]);
     points.push([x(axes.length), scored(score.values[row])]);
@@ -252,13 +261,14 @@ function drawAxes(place, table, { axes, runs, score }) {
     shown.forEach((value, at) => {
       if (at % every) return;
       const text = short(String(value), 14), half = 3.4 * text.length + 4, centre = Math.max(x(axis), half + 1), own = asked.get(axis) ?? new Set();
-      const group = vector("g", { class: own.has(value) ? "value chosen" : "value", tabindex: 0, role: "button", "aria-pressed": own.has(value), "aria-label": `${name} ${value}` }, svg);
+      const group = vector("g", { class: own.has(value) ? "value chosen" : "value", tabindex: 0, role: "button", "data-at": `${axis} ${at}`, "aria-pressed": own.has(value), "aria-label": `${name} ${value}` }, svg);
       vector("rect", { x: centre - half, y: level(axis, value) - 8, width: 2 * half, height: 16, rx: 4 }, group);
       vector("text", { x: centre, y: level(axis, value) + 4, "text-anchor": "middle" }, group, text);
       const choose = () => {
         own.has(value) ? own.delete(value) : own.add(value);
         own.size ? asked.set(axis, own) : asked.delete(axis);
         drawAxes(place, table, { axes, runs, score });
+        place.querySelector(`[data-at="${axis} ${at}"]`).focus(); // it has been made anew
       };
       group.addEventListener("click", choose);
       group.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); choose(); } });
@@ -398,16 +408,19 @@ function detail(table, run) {
   element("h3", "To run it again", made);
   const command = element("code", group.reproduce, made);
   const copy = element("button", "copy", made);
-  copy.addEventListener("click", () => navigator.clipboard?.writeText(command.textContent).then(() => (copy.textContent = "copied")));
+  copy.addEventListener("click", () => {
+    if (navigator.clipboard) navigator.clipboard.writeText(command.textContent).then(() => (copy.textContent = "copied"));
+    else getSelection().selectAllChildren(command); // a page that came over http may not write there
+  });
   element("h3", "Runs", made);
   const runs = element("table", null, element("div", null, made, "grid"), "settings");
   const head = element("tr", null, runs);
   ["seed", "status", "valid", "test", "computed on", "folder"].forEach((name) => element("th", name, head));
   const number = (value) => (value === null ? "" : value.toPrecision(5));
   group.runs.forEach((each) => {
-    const row = element("tr", null, runs), where = data.environments[each.environment], index = reason(run, each.seed);
-    const place = where.torch === undefined ? "" // it failed before it could begin
-      : `${where.device_name ?? where.device} · ${where.host} · torch ${where.torch} · rnndrop ${where.rnndrop} · rev ${where.revision}`;
+    const row = element("tr", null, runs), where = data.environments[each.environment], index = each.status === "finished" ? undefined : reason(run, each.seed);
+    const about = [where.device_name ?? where.device, where.host, ...["torch", "rnndrop"].map((name) => where[name] && `${name} ${where[name]}`), `rev ${where.revision}`];
+    const place = where.torch === undefined ? "" : about.filter(Boolean).join(" · "); // it failed before it could begin; a CSV has no host
     element("td", each.seed, row);
     const status = element("td", index === undefined ? each.status : null, row);
     if (index !== undefined) link(`${each.status}: ${data.lost.rows[index].end}`, index, status);
@@ -447,6 +460,10 @@ function breakable(text, place) {
 
 // where there is little room, a cell breaks before its bracket, and nowhere else
 const pieces = (text) => text.split(/ (?=[[(*])|(?<=,) (?=\S{9})/);
+
+// a cell without a number is neither the lowest nor the highest
+const ordered = (sign) => (a, b) => (a === "" || b === "" ? (a === "") - (b === "") : sign * (a - b));
+DataTable.type("blanks-last", "order", { asc: ordered(1), desc: ordered(-1) });
 
 function section(table) {
   const made = document.getElementById("section").content.cloneNode(true).firstElementChild;
@@ -493,15 +510,17 @@ function section(table) {
     text.title = group.label;
     text.setAttribute("aria-expanded", "false");
   };
+  const counts = (index) => table.rows.some((row) => typeof row.values[index] === "number");
   const columns = table.columns.map((column, index) => ({
     title: markup(column.title), data: null,
-    className: [index ? (column.left ? "dt-left" : "dt-right") : "label", column.first ? "first" : ""].join(" "),
-    type: table.rows.some((row) => typeof row.values[index] === "number") ? "num" : "string",
+    className: [index ? (column.left ? "dt-left" : "dt-right") : "label", column.first ? "first" : "", counts(index) ? "dt-type-numeric" : ""].join(" "),
+    type: counts(index) ? "blanks-last" : "string",
     render: (row, type) => (type === "sort" || type === "type" ? row.values[index] ?? "" : type === "display" ? "" : plain(row.cells[index])),
     createdCell: (cell, _, row) => {
       cell.textContent = "";
+      if (row.marks[index]) cell.classList.add(row.marks[index]);
       if (!index) return name(cell, row);
-      const ends = column.title === "n" ? table.groups[row.run]?.runs.map(({ seed }) => reason(row.run, seed)).find((each) => each !== undefined) : undefined;
+      const ends = column.title === "n" ? table.groups[row.run]?.runs.filter(({ status }) => status !== "finished").map(({ seed }) => reason(row.run, seed)).find((each) => each !== undefined) : undefined;
       if (ends !== undefined) link(row.cells[index], ends, cell);
       else if (column.first) pieces(row.cells[index]).forEach((piece, at) => { if (at) cell.append(" "); element("span", piece, cell); });
       else cell.textContent = row.cells[index];
@@ -555,7 +574,7 @@ function unfinished() {
     item.id = `lost-${index}`;
     element("b", row.status, item);
     item.append(` ${row.what} seed ${row.seed}${row.end && `: ${row.end}`} `);
-    element("code", row.show, item);
+    if (row.show) element("code", row.show, item);
     if (errors[row.error].includes("\n")) {
       const whole = element("details", null, item);
       element("summary", "the whole error", whole);

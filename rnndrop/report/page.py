@@ -24,7 +24,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import canonical, untracked
+from rnndrop.config.identity import canonical, key_of, untracked
 from rnndrop.config.metrics import metric_of
 from rnndrop.config.tasks import task_by_metric, task_spec
 from rnndrop.decisions.document import Decision
@@ -42,7 +42,7 @@ from rnndrop.report.sheet import HOW, Column, Sheet, lost, sheets, title
 from rnndrop.report.spread import bars
 
 DRAWN = 12  # decisions that are drawn, and searches; of further decisions there are the words
-LOST = 200  # unfinished runs that are named
+LOST = 1000  # unfinished runs that are named
 ERROR = 6000  # characters of an error, its end
 AXES, LINES = 3, 8  # as many settings must vary, over as many rows, for all of them to be drawn side by side
 THEME = 'document.documentElement.classList.toggle("dark", matchMedia("(prefers-color-scheme: dark)").matches)'
@@ -61,10 +61,13 @@ def write_page(
     metric: str,
     decisions: Sequence[Decision] = (),
     searches: Sequence[Searched] = (),
+    asked: str = "",
+    said: Sequence[str] = (),
 ) -> None:
     """Write the page of a comparison, with the decisions and searches beside it.
 
-    Raises RequestError where a package is missing or the file cannot be written.
+    `asked`: of which folders and conditions the runs are. `said`: what a reader has to know of all of them. Raises
+    RequestError where a package is missing or the file cannot be written.
     """
     jinja2 = need("jinja2", "page")
     parts = {name: _library(package, inside) for name, (package, inside) in LIBRARIES.items()}
@@ -87,6 +90,8 @@ def write_page(
         data=embedded(page_data(table, runs, metric, decisions, searches)),
         runs=len(runs),
         unfinished=unfinished,
+        asked=asked,
+        said=said,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=version("rnndrop"),
     )
@@ -204,6 +209,7 @@ def _table(
                 "cells": [row.cells[at] for at in order],
                 "values": [column[place] for column in values],
                 "tone": row.tone,
+                "marks": {order.index(at): mark for at, mark in row.marks.items()},
                 "run": row.run_id,
             }
             for place, row in enumerate(rows)
@@ -351,10 +357,7 @@ def _rounded(value: float) -> float | None:
 
 def reproduce(overrides: Iterable[str], seeds: Iterable[int]) -> str:
     """The command that makes a row's runs again."""
-    own = [
-        each
-        for each in untracked(overrides)
-        if not each.startswith(("seed=", "output=", "trainer.device=", "trainer.threads="))
-    ]
+    elsewhere = ("seed", "output", "trainer.device", "trainer.threads")
+    own = [each for each in untracked(overrides) if key_of(each) not in elsewhere]
     numbers = ",".join(str(seed) for seed in sorted(set(seeds)))
     return shlex.join(["rnndrop", "sweep" if "," in numbers else "run", *own, f"seed={numbers}"])

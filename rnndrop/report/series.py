@@ -336,7 +336,8 @@ def rates(table: pd.DataFrame, metric: str, location: str | None = None) -> list
             "No location ran at two rates with all else equal. Try: rnndrop sweep dropout.recurrent.kind=locked "
             "dropout.recurrent.p=0,.1,.3,.5"
         )
-    return sorted(made, key=lambda line: (-len(line.p), min(line.mean)))
+    sign = 1 if metric_of(metric).lower_is_better else -1
+    return sorted(made, key=lambda line: (-len(line.p), min(sign * mean for mean in line.mean)))
 
 
 def _by_valid(table: pd.DataFrame, metric: str) -> list[dict[Hashable, Any]]:

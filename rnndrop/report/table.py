@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from rnndrop.errors import RequestError
+from rnndrop.paths import OUTPUT
 from rnndrop.report.compare import compare
 from rnndrop.report.frames import load_runs
 from rnndrop.report.select import tasks, where, without_trials
@@ -52,7 +53,7 @@ def table(
     `conditions` are those of `--where`, as `model=lstm`. Without a `metric` it is the test score of the runs' task;
     those of several tasks need one.
     """
-    runs = without_trials(where(load_runs(*(folders or ("results/runs",))), conditions), conditions)
+    runs = without_trials(where(load_runs(*(folders or (OUTPUT,))), conditions), conditions)
     if runs.empty:
         raise RequestError(f"No run matches {' '.join(conditions) or 'a report: all are trials of searches'}.")
     names = [f"test_{task.metric}" for task in tasks(runs)]

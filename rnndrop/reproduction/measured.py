@@ -14,7 +14,7 @@ from rnndrop.report.committed import EVALUATION, HISTORY, read
 from rnndrop.report.compare import compare
 from rnndrop.report.redefined import redefined
 from rnndrop.reproduction.outcomes import Outcome, metrics, outcomes, settle
-from rnndrop.reproduction.recipe import Plan, Reproduction, in_grid, load, plans
+from rnndrop.reproduction.recipe import Plan, Reproduction, in_grid, label, load, plans
 from rnndrop.sweeps.scheduler import Job
 from rnndrop.values import Scale
 
@@ -112,10 +112,9 @@ class Measured:
         """The figures of its section, relative to the results."""
         if not self.any or self.reproduction.grid:
             return []
-        stem = self.name if self.scale == "full" else f"{self.name}-small"
         kinds = ["curves"] if self._curves() else []
         kinds += ["forest"] if self.reproduction.baseline in self.rows and len(self.rows) > 1 else []
-        return [Path("figures") / f"{stem}-{kind}.svg" for kind in kinds]
+        return [Path("figures") / f"{label(self.name, self.scale)}-{kind}.svg" for kind in kinds]
 
     def draw(self, results: Path) -> None:
         """Write its figures."""

@@ -13,6 +13,7 @@ from rnndrop.config.schema import Config, checked
 from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.evaluation.reading import Listener, heard
 from rnndrop.models.encoder import Encoder
+from rnndrop.paths import OUTPUT
 from rnndrop.runs import environment
 from rnndrop.runs.loading import load_corpus, trained
 from rnndrop.store import files, records
@@ -44,7 +45,7 @@ class Trained(NamedTuple):
     corpus: Any
 
 
-def load(run: str | Path, output: str = "results/runs", device: str | None = None) -> Trained:
+def load(run: str | Path, output: str = OUTPUT, device: str | None = None) -> Trained:
     """A finished run by its folder, its id or id/seed-N, on its own device unless another is asked: `rnndrop.load`.
 
     Raises RequestError.

@@ -12,7 +12,7 @@ from pathlib import Path
 from rnndrop.config.corpora import corpus_named
 from rnndrop.config.metrics import MEASURED
 from rnndrop.config.schema import Config
-from rnndrop.errors import RequestError
+from rnndrop.errors import NotWrittenError, RequestError
 from rnndrop.own import held
 from rnndrop.runs import environment
 from rnndrop.runs.execution import Execution
@@ -71,7 +71,7 @@ def run_one(
         found = records.own_record_or_aside(folder, owned)
         if not force and found and records.settles(found, settled):
             if claims(config, found):
-                records.relabel(folder, found, config.label)
+                _relabel(folder, found, config)
             if found.status == "finished":
                 with suppress(RequestError):
                     checkpoint.discard(folder)
@@ -81,6 +81,16 @@ def run_one(
         if force:
             checkpoint.discard(folder)
         return (run or new()).record(observer, found, shared)
+
+
+def _relabel(folder: Path, record: Record, config: Config) -> None:
+    """Make a trial's record that of a run of its own. Raises NotWrittenError."""
+    try:
+        records.relabel(folder, record, config.label)
+    except OSError as error:
+        raise NotWrittenError(
+            f"Cannot write {folder / records.RECORD}: {error.strerror}. It stays as it was."
+        ) from None
 
 
 def _check_text(config: Config, folder: Path, record: Record) -> None:

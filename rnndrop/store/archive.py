@@ -15,14 +15,14 @@ import os
 import re
 import secrets
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from rnndrop.errors import RequestError, shorten
-from rnndrop.store import checkpoint, files, nll_blocks, record_schema, records
+from rnndrop.store import checkpoint, files, nll_blocks, records
 from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.lock import BusyError
 from rnndrop.store.ownership import run_id_of
@@ -303,14 +303,6 @@ def _check_config(content: bytes) -> None:
         raise ValueError(f"{CONFIG} holds no settings")
 
 
-def _check_history(content: bytes) -> None:
-    for number, line in enumerate(content.splitlines(), 1):
-        try:
-            record_schema.check_row(line)
-        except ValueError as error:
-            raise ValueError(f"line {number} of {HISTORY}: {error}") from None
-
-
 def _check_nll(content: bytes) -> None:
     if nll_blocks.of_bytes(content) is None:
         raise ValueError(f"{TEST_NLL} holds no array of two rows")
@@ -321,7 +313,9 @@ def _check_weights(content: bytes) -> None:
         raise ValueError(f"{WEIGHTS} is no file of tensors")
 
 
-_CHECKS = {CONFIG: _check_config, HISTORY: _check_history, TEST_NLL: _check_nll, WEIGHTS: _check_weights}
+_CHECKS: dict[str, Callable[[bytes], object]] = {
+    CONFIG: _check_config, HISTORY: records.epochs_of, TEST_NLL: _check_nll, WEIGHTS: _check_weights
+}  # fmt: skip
 """What a file has to be, by its name; each raises ValueError."""
 
 

@@ -310,6 +310,10 @@ def _version(content: bytes) -> int:
     return version if isinstance(version, int) else 0
 
 
+def _at_home(record: Record, folder: Path) -> bool:
+    return (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
+
+
 def own_record(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
     """The record of a run; `owned` says whether a record is of it.
 
@@ -317,7 +321,7 @@ def own_record(folder: Path, owned: Callable[[Record], bool]) -> Record | None:
     """
     record = read_record(folder)
     if record and not owned(record):
-        if (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}"):
+        if _at_home(record, folder):
             raise DamagedRecordError(
                 f"its settings, as this version of rnndrop reads them, are another run than {record.run_id}: what they"
                 " mean has changed since it was written"
@@ -378,11 +382,16 @@ def read_history(folder: Path, record: Record | None = None) -> list[dict[str, A
 
     Raises DamagedRecordError, also for one that is not that of its record, and UnreadableError.
     """
-    from rnndrop.store import record_schema
-
     content = read_file(folder / HISTORY) or b""
     if (record := record or read_record(folder)) and not record.names(HISTORY, content):
         raise DamagedRecordError(f"{HISTORY} is not that of its record")
+    return epochs_of(content)
+
+
+def epochs_of(content: bytes) -> list[dict[str, Any]]:
+    """The epochs that the file of a history holds. Raises DamagedRecordError."""
+    from rnndrop.store import record_schema
+
     rows = []
     for number, line in enumerate(content.splitlines(), 1):
         try:
@@ -471,9 +480,8 @@ def best(copies: Sequence[tuple[Record, Path, int]]) -> int:
 
     def rank(number: int) -> tuple[int, bool, int, float, str]:
         record, folder, depth = copies[number]
-        at_home = (folder.parent.name, folder.name) == (record.run_id, f"seed-{record.seed}")
         time = min(time for time, (other, *_) in zip(times, copies, strict=True) if other == record)
-        return worth(record), not at_home, depth, -time, str(folder)
+        return worth(record), not _at_home(record, folder), depth, -time, str(folder)
 
     return min(range(len(copies)), key=rank)
 

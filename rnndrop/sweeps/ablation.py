@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import isnan
+from math import expm1, isnan
 from operator import attrgetter
 
 from rnndrop.config.compose import choices, compose, expand
@@ -139,8 +139,6 @@ def _effect(row: Row, baseline: Row, mode: str) -> Effect:
 
 
 def _percent(log_ratio: float) -> float:
-    from math import expm1
-
     return 100 * expm1(log_ratio)
 
 

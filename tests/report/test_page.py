@@ -92,6 +92,38 @@ def test_the_page_is_no_wider_than_the_window(
     assert chromium.get_log("browser") == []
 
 
+MARKED = """return Object.fromEntries(['best', 'better', 'worse'].map(mark => [mark,
+    [...document.querySelectorAll(`td.${mark}`)].map(cell => [cell.textContent, getComputedStyle(cell).color])]))"""
+
+
+def test_the_page_says_what_the_terminal_says(tmp_path: Path, chromium: Any) -> None:
+    """What is not decided has no colour, what was not measured is last in either order, and a CSV has no host."""
+    scores = {"none": (100, 101, 102), "naive": (90, 91, 92), "locked": (120, 121, 122), "awd": (80, 130)}
+    for plan, found in scores.items():
+        for seed, score in enumerate(found):
+            sampled = {"mc": {"samples": 5}, "test_perplexity_mc": score - 1.0, "valid_perplexity_mc": score - 1.0}
+            more = sampled if plan in ("naive", "locked") else {}
+            write_run(tmp_path / "runs", [f"dropout={plan}"], seed, score, metrics=more)
+    runs = load_runs(tmp_path / "runs")
+    path, line = tmp_path / "page.html", "naive seed 0 is the best of 2 trials"
+    write_page(path, compare(runs, METRIC, "none"), runs, METRIC, asked="runs --where a<b", said=[line])
+    opened(chromium, path, 1600)
+    assert chromium.get_log("browser") == []
+    shown = chromium.execute_script("return document.body.innerText")
+    assert line in shown and "11 runs of runs --where a<b" in shown
+    marked = chromium.execute_script(MARKED)
+    assert [text.split()[0] for text, _ in marked["best"]] == ["91.00"]
+    (better, green), (worse, orange) = marked["better"][0], marked["worse"][0]
+    assert better.startswith("−9.9 %") and worse.startswith("+19.8 %") and green != orange
+    assert [len(marked[mark]) for mark in ("better", "worse")] == [1, 1]
+    for _ in range(2):
+        chromium.execute_async_script(SORT.replace("'test'", "'test MC'"))
+        names = chromium.execute_script(NAMES)
+        assert set(names[:2]) == {"naive", "locked"} and set(names[2:]) == {"none", "awd"}
+    chromium.execute_script("document.querySelector('td.open button').click()")
+    assert "undefined" not in chromium.execute_script("return document.querySelector('.detail').textContent")
+
+
 def documents(rnndrop: Command, folder: Path) -> Path:
     """A page of two plans, with a decision about them, a plan whose spread was measured, and a search."""
     output = folder / "results/runs"
