@@ -29,8 +29,8 @@ class OutputError(OSError):
 class _Output(io.TextIOWrapper):
     """A stream of text alone; `steer` writes what colours or moves, too.
 
-    What cannot be written is an error where it is `needed`. On stderr it is not: people may have closed the terminal,
-    or the disk of their log is full, and what was begun goes on.
+    What cannot be written is an error where it is `needed`. On stderr it is not: whoever read it may have left, or the
+    disk of the log is full, and what was begun goes on.
     """
 
     needed = True

@@ -80,7 +80,7 @@ def report(request: Request) -> int:
     metrics = [request.metric] if request.metric else [f"test_{task.metric}" for task in tasks(done)]
     tables = [_table(request, shown, metric) for metric in metrics]
     chosen = _chosen(request, tables, metrics)
-    found, chosen_by = decisions(request.paths, shown), lucky(request.paths, done)
+    found, chosen_by = decisions(request.paths, runs), lucky(request.paths, done)
     if request.html is not None:
         if len(tables) > 1:
             raise RequestError(
@@ -111,8 +111,8 @@ def report(request: Request) -> int:
             for table, metric in zip(tables, metrics, strict=False)
         ]
         if not aside:
-            said = [*lines(found), *(f"! {line}" for line in chosen_by)]
-            parts += [draw(each, request.style) for draw, each in ((remarks, said), (footer, lost)) if each]
+            below = ((remarks, lines(found)), (footer, chosen_by), (footer, lost))
+            parts += [draw(each, request.style) for draw, each in below if each]
         text = "\n\n".join(parts)
         paged(text) if request.style == "rich" else print(text)
     if aside:

@@ -15,7 +15,7 @@ from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.contest import Lasting
 from rnndrop.sweeps.launchers import split_launcher
 from rnndrop.sweeps.scheduler import Job, check_readable, settled_statuses
-from rnndrop.sweeps.search_file import PlanEntry, SearchFile, path_of, read, write
+from rnndrop.sweeps.search_file import PlanEntry, SearchFile, best_of, path_of, read, write
 from rnndrop.sweeps.tuning import FACTOR, SETTLED, Search, Study, at_the_end, search
 
 from .output import show
@@ -163,9 +163,10 @@ def _show(asked: Search, found: SearchFile) -> None:
     if any(trial.state == "pruned" for plan in found.plans for trial in plan.trials):
         print("A pruned trial counts with its best so far: these means are upper bounds, unbiased with --no-prune.")
     for plan in found.plans:
-        chosen = {} if plan.chosen is None else plan.trials[plan.chosen].params
-        if ends := [f"{key}={value}" for key, value in chosen.items() if at_the_end(asked.ranges[key], value)]:
-            print(f"{plan.name}: {' '.join(ends)} is near the end of its range, and what lies beyond was not tried.")
+        chosen = best.params if (best := best_of(plan)) else {}
+        for key, value in chosen.items():
+            if at_the_end(asked.ranges[key], value):
+                print(f"{plan.name}: {key}={value} is near the end of its range, and what lies beyond was not tried.")
     if any(job.state == "finished" for study in asked.studies for job in study.fresh):
         print()
         _table(asked)

@@ -105,6 +105,8 @@ def identity(
     found = _rules(tree)
     settings = _settings(tree, _active(found))
     kept = {name: value for name, value in settings.items() if not (name in neutral and neutral[name] == value)}
+    if revised and length_counted_twice(kept):
+        kept["trainer.random_window"] = [True, {"definition": 2}]
     ungated = {"gate"} if tree["model"]["cell"] in one_gate else set()  # of the user's own only their file knows
     for place, rules in found.items():
         for index, own in enumerate(own for own in rules if own.active):
@@ -361,6 +363,11 @@ def redefined(place: str, fill: str, schedule: str | None = None) -> bool:
     that is drawn, all sequences of a window had one.
     """
     return (place in ("cell", "state") and fill == "zero") or schedule == "uniform"
+
+
+def length_counted_twice(settings: Mapping[str, Any]) -> bool:
+    """Whether the length of a window counted twice in records of before: in a sum over time, and in the rate too."""
+    return bool(settings.get("trainer.random_window")) and settings.get("trainer.loss") == "sum_time"
 
 
 def of_before(name: str, tree: Mapping[str, Any]) -> bool:

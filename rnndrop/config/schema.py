@@ -353,7 +353,7 @@ class TrainerSettings(Settings):
     )
     window: Positive = _setting("Length of a BPTT window, in tokens.", "trainer.window=70")
     optimizer: Literal["sgd", "adam", "adamw"] = _setting("The optimiser.", "trainer.optimizer=sgd")
-    learning_rate: Scale = _setting("Learning rate of the first epoch.", "trainer.learning_rate=0.001")
+    learning_rate: Scale = _setting("Learning rate, until it falls by trainer.decay.", "trainer.learning_rate=0.001")
     decay: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] = _setting(
         "The learning rate is divided by this in each epoch after the first trainer.decay_after.",
         "trainer.decay=1.2 trainer.decay_after=6",
@@ -375,8 +375,8 @@ class TrainerSettings(Settings):
         "trainer.weight_decay=0.01 trainer.scaled_decay=true",
     )
     random_window: bool = _setting(
-        "Whether BPTT windows have random lengths around trainer.window, with the learning rate scaled by the length "
-        "(AWD-LSTM).",
+        "Whether BPTT windows have random lengths around trainer.window; of a mean loss with the learning rate scaled "
+        "by the length (AWD-LSTM).",
         "trainer.random_window=true",
         default=False,
     )
@@ -417,7 +417,7 @@ class TrainerSettings(Settings):
     )
     finetune_epochs: Count = _setting(
         "Most epochs of fine-tuning (AWD-LSTM): it starts from the best weights and averages from the beginning, until "
-        "the rule of trainer.nonmono ends it; trainer.patience does not.",
+        "the rule of trainer.nonmono ends it; trainer.patience does not. The learning rate goes on as it is.",
         "trainer.finetune_epochs=6",
         default=0,
     )

@@ -75,8 +75,8 @@ ABOUT = {
     "naive": About(
         summary=(
             "Fresh, independent noise on every feature at every step: the dropout of feed-forward networks. Between"
-            " layers it works. On `recurrent` the noise of every step adds up along the sequence, which on 100,000"
-            " tokens made it no worse than one mask a sequence."
+            " layers it works. On `recurrent` the noise of every step adds up along the sequence; on 100,000 tokens"
+            " it was no worse for that than one mask a sequence."
         ),
         equation="m[t,b,j] ~ Bernoulli(1−p)/(1−p)\nx̃[t,b,j] = m[t,b,j] · x[t,b,j]",
         published=(

@@ -75,7 +75,8 @@ def _strengths(
         pull, rate = (weights[0].new_tensor(value) for value in (settings.decay, settings.learning_rate))
         return [pull] * len(weights), [rate] * len(weights)
     assert rms is not None
-    mean = sum(float(r.mean()) for r in rms) / len(rms)  # over the tensors, as in the released code
+    means = [float(r.mean()) for r in rms if r.numel()]  # of linear cells some weights are empty
+    mean = sum(means) / len(means)  # over the tensors, as in the released code
     pulls = [(settings.decay / mean * r).clamp_(max=1.0) for r in rms]
     return pulls, [settings.learning_rate / (r + settings.epsilon) for r in rms]
 

@@ -21,6 +21,9 @@ COLUMN = "decisions"
 OPEN, EQUAL = "open", "equal"
 LN_MOST = math.log(1e6)  # evidence is drawn up to here: what decides lies far below
 
+Outcomes = dict[tuple[str, int], list[float | str]]
+"""By run id and seed the score, or the status of a run that has not finished; one for each corpus that has the run."""
+
 log = logging.getLogger("rnndrop")
 
 
@@ -166,6 +169,7 @@ def decisions(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[Decisio
     """
     files = [file for folder in folders for file in paths(folder)]
     there = set(runs["run_id"]) if files else set()
+    now: dict[str, Outcomes] = {}
     found: dict[str, Decision] = {}
     for file in files:
         try:
@@ -174,7 +178,9 @@ def decisions(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[Decisio
             log.warning("left out %s: %s", file, str(problem).partition("\n")[0])
             continue
         if decision and all(entry.run_id in there for entry in decision.contestants):
-            if other := _another_score(decision, runs):
+            if decision.metric not in now:
+                now[decision.metric] = _outcomes(runs, decision.metric)
+            if other := _another_score(decision, now[decision.metric]):
                 log.warning("left out %s: %s (rnndrop doctor)", file, other)
                 continue
             earlier = found.get(decision.id)
@@ -183,19 +189,23 @@ def decisions(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[Decisio
     return list(found.values())
 
 
-def _another_score(decision: Decision, runs: pd.DataFrame) -> str:
-    """The first run of a decision that has another score in these runs, or none, in words; empty where none has."""
-    now: dict[tuple[str, int], list[float | str]] = {}
-    columns = (runs[name] for name in ("run_id", "seed", "status", decision.metric))
+def _outcomes(runs: pd.DataFrame, metric: str) -> Outcomes:
+    found: Outcomes = {}
+    columns = (runs[name] for name in ("run_id", "seed", "status", metric))
     for run, seed, status, score in zip(*columns, strict=True):
-        now.setdefault((run, seed), []).append(score if status == "finished" else status)
+        found.setdefault((run, seed), []).append(score if status == "finished" else status)
+    return found
+
+
+def _another_score(decision: Decision, now: Outcomes) -> str:
+    """The first run of a decision that has another score in these runs, or none, in words; empty where none has."""
     for entry in decision.contestants:
         used: list[tuple[int, float | str]] = [*zip(decision.seeds, entry.scores, strict=False)]
         used += [] if entry.diverged_at is None else [(entry.diverged_at, "diverged")]
         for seed, was in used:
-            found = now.get((entry.run_id, seed), [was])  # one for each corpus that has the run
-            if not any(_same(was, each) for each in found):
-                return f"{entry.run_id}/seed-{seed} had {_said(was)}, and its record says {_said(found[0])}"
+            is_ = now.get((entry.run_id, seed), [was])
+            if not any(_same(was, each) for each in is_):
+                return f"{entry.run_id}/seed-{seed} had {_said(was)}, and its record says {_said(is_[0])}"
     return ""
 
 

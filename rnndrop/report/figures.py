@@ -457,7 +457,7 @@ def draw_best_of(axis: Any, curves: Mapping[str, Sequence[float]]) -> None:
     """A line a plan: what the best of n trials is expected to be, from n = 1; NaN where that is infinite."""
     for index, (label, values) in enumerate(list(curves.items())[:LINES]):
         n = range(1, len(values) + 1)
-        axis.plot(n, values, color=_colour(index), marker=_mark(index), ms=4, lw=1.4, label=_short(label))
+        axis.plot(n, values, color=_colour(index), marker=_mark(index), ms=4, lw=1.4, label=_short(label, 60))
     if len(curves) > LINES:
         axis.plot([], [], " ", label=f"{len(curves) - LINES} more plans not shown")
     axis.xaxis.get_major_locator().set_params(integer=True)

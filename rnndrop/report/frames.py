@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from rnndrop.config.identity import Rules, canonical, canonical_rules, former, of_before
+from rnndrop.config.identity import Rules, canonical, canonical_rules, former, length_counted_twice, of_before
 from rnndrop.config.metrics import MEASURED, columns, every, mode_of
 from rnndrop.config.tasks import derived, task_of
 from rnndrop.errors import RequestError
@@ -166,12 +167,13 @@ def _folders(roots: list[str | Path]) -> list[tuple[Path, int]]:
 
 def _below(root: str | Path) -> list[Path]:
     """The runs below a folder that have a record; it may be that of a run. How many were begun beside them is said."""
-    runs = run_folders(root)
-    found = [folder for folder in runs if may_be_there(f"{folder}/{RECORD}")]
-    others = set(runs).difference(found)
+    found: list[Path] = []
+    others: list[Path] = []
+    for folder in run_folders(root):
+        (found if may_be_there(f"{folder}/{RECORD}") else others).append(folder)
     if begun := sum(os.path.lexists(f"{folder}/{HEARTBEAT}") for folder in others):
-        what = "run has no record yet: it is at work, or was" if begun == 1 else "runs have no record yet: at work, or"
-        log.warning("%d more %s killed (rnndrop watch %s --once).", begun, what, root)
+        runs = "run has no record yet: it is at work, or was" if begun == 1 else "runs have no record yet: at work, or"
+        log.warning("%d %s killed (rnndrop watch %s --once).", begun, runs, shlex.quote(str(root)))
     return found or [Path(root)] * may_be_there(f"{root}/{RECORD}")
 
 
@@ -204,7 +206,7 @@ class _Runs:
         rules = settings.get("dropout.token.schedule"), *(settings.get("dropout.token.also") or ())
         drawn = any("uniform" in str(each) for each in rules)
         old = former(record.run_id) and redefined({"run_id": record.run_id, "settings": settings})
-        if old or (drawn and of_before(record.run_id, record.config)):
+        if old or ((drawn or length_counted_twice(settings)) and of_before(record.run_id, record.config)):
             self.outdated.append(folder)
             return
         row = _row(record, folder, run_id, settings, plan, self._numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rnndrop.config.identity import former
+from rnndrop.config.identity import former, length_counted_twice
 from rnndrop.config.identity import redefined as rule_redefined
 from rnndrop.dropout.rule import KINDS
 
@@ -18,5 +18,6 @@ def redefined(run: Mapping[Any, Any]) -> str | None:
         if former(run["run_id"]) and settings[f"dropout.{place}.p"] and rule_redefined(place, fill):
             return "the scale of a mask on an LSTM's memory stood inside the tanh, and no scale crossed windows"
     if run.get("of_before"):
-        return "all sequences of a window had one rate"
+        twice = length_counted_twice(settings)
+        return "the length of a window counted twice" if twice else "all sequences of a window had one rate"
     return None

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -83,6 +83,7 @@ class Stop(RunObserver):
                 raise Interrupted(signum)
         elif self._signals == 2:
             if signum == signal.SIGINT:
-                os.write(2, b"Stopping as soon as the work is safe. Press Ctrl-C once more to stop at once.\n")
+                with suppress(OSError):  # whoever read it has got the signal too
+                    os.write(2, b"Stopping as soon as the work is safe. Press Ctrl-C once more to stop at once.\n")
         else:
             raise KeyboardInterrupt

@@ -281,7 +281,8 @@ def run_remote(task: Task, shared: bool = False, gpu: int | None = None) -> str:
     if kind == "refused" and is_planned(task.config, task.planned):  # else the sweep finds out, and says so
         failure(task.config, task.overrides, content)
     if kind == "done" and content is not None and content.status == "failed":  # a finished record may hide it
-        print(content.error, file=sys.stderr)
+        with suppress(OSError):  # of a log on a full disk
+            print(content.error, file=sys.stderr)
     return kind
 
 

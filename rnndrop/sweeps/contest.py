@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,6 +22,7 @@ from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.records import Record
 from rnndrop.sweeps import search_file
 from rnndrop.sweeps.scheduler import Event, Executor, Job, check_one_corpus, jobs_of
+from rnndrop.sweeps.search_file import SearchFile
 
 log = logging.getLogger("rnndrop")
 
@@ -43,7 +45,7 @@ class Contest:
         """The folder of the runs."""
         return Path(self.jobs[0][0].config.output)
 
-    @property
+    @cached_property
     def run_ids(self) -> list[str]:
         """The contestants' run ids."""
         return [run_id(job.config) for job in self.jobs[0]]
@@ -150,28 +152,32 @@ def contest(overrides: Sequence[str], rule: Rule, most: int) -> Contest:
     rounds = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     for job, (name, seed) in zip(jobs, ((name, seed) for seed in seeds for name in names), strict=True):
         job.name = f"{name} seed={seed}"
-    made = Contest(rule, names, seeds, named, grid, rounds)
-    _check_unsearched(made)
-    return made
+    return Contest(rule, names, seeds, named, grid, rounds)
 
 
-def _check_unsearched(made: Contest) -> None:
+def check_unsearched(made: Contest) -> None:
     """Raise RequestError for a seed by whose score a search chose a contestant: as the luckiest it decides nothing."""
-    names = dict(zip(made.run_ids, made.names, strict=True))
-    for path in search_file.paths(made.output):
+    names, searches = dict(zip(made.run_ids, made.names, strict=True)), _searches(made.output)
+    fresh = 1 + max((seed for each in searches for seed in (each.search_seed, *each.fresh_seeds)), default=0)
+    for plan, seed, name in ((plan, each.search_seed, each.id) for each in searches for plan in each.plans):
+        best = search_file.best_of(plan)
+        if best and best.run_id in names and seed in made.seeds:
+            raise RequestError(
+                f"{names[best.run_id]}: seed {seed} is the best of {len(plan.trials)} trials, by which a search chose"
+                f" these settings ({search_file.FOLDER}/{name}.json), so that it is too good. Decide with seeds that"
+                f" chose nothing, as 'seed=range({fresh},{fresh + len(made.seeds)})'."
+            )
+
+
+def _searches(output: Path) -> list[SearchFile]:
+    """The searches of a folder that can be read; the others are named."""
+    found = []
+    for path in search_file.paths(output):
         try:
-            search = search_file.read(path)
+            found += [made] if (made := search_file.read(path)) else []
         except (DamagedRecordError, UnreadableError) as problem:
-            log.warning("%s: %s", path, str(problem).partition("\n")[0])
-            continue
-        for plan in search.plans if search else ():
-            best, seed = search_file.best_of(plan), search.search_seed if search else 0
-            if best and best.run_id in names and seed in made.seeds:
-                others = f"'seed=range({seed + 1},{seed + 1 + len(made.seeds)})'"
-                raise RequestError(
-                    f"{names[best.run_id]}: seed {seed} is the best of {len(plan.trials)} trials, by which a search"
-                    f" chose these settings ({path}), so that it is too good. Decide with other seeds, as {others}."
-                )
+            log.warning("left out %s: %s", path, str(problem).partition("\n")[0])
+    return found
 
 
 def _named(override: str) -> list[int]:

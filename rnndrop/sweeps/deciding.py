@@ -10,7 +10,7 @@ from rnndrop.decisions.document import path_of, read, write
 from rnndrop.decisions.race import Look, Race
 from rnndrop.errors import RequestError
 from rnndrop.store.files import DamagedRecordError
-from rnndrop.sweeps.contest import Contest
+from rnndrop.sweeps.contest import Contest, check_unsearched
 from rnndrop.sweeps.scheduler import Job
 
 STUCK = frozenset({"failed", "diverged", "unreadable"})
@@ -30,7 +30,8 @@ class Deciding:
         self.race: Race = contest.race()
         self._told = 0
         self._tried: set[Job] = set()
-        self._check_longer()
+        if not self._seen():  # a decision on its way goes on, whatever was searched since
+            check_unsearched(contest)
 
     def look(self) -> Race:
         """Where the race stands now; what is new is in the file."""
@@ -62,15 +63,16 @@ class Deciding:
         """The jobs without a score that the next round waits for."""
         return self.contest.failed(self.race)
 
-    def _check_longer(self) -> None:
-        """Raise RequestError where the file has seen more seeds than are asked for: they are not to be forgotten."""
+    def _seen(self) -> int:
+        """How many seeds the file has seen. Raises RequestError for more than are asked for: they are not forgotten."""
         try:
             before = read(self.path)
         except DamagedRecordError as problem:
             log.warning("%s: %s. It is written anew from the records.", self.path, problem)
-            return
+            return 0
         if before and len(before.looks) > (most := len(self.contest.seeds)):
             raise RequestError(
                 f"--max-seeds {most}: {self.path} has seen {len(before.looks)} seeds already, and they count. Give "
                 f"--max-seeds {len(before.looks)} or more."
             )
+        return len(before.looks) if before else 0

@@ -112,7 +112,8 @@ def read(path: Path) -> SearchFile | None:
 
 def best_of(plan: PlanEntry) -> TrialEntry | None:
     """The trial that a search chose from several; None while there is none."""
-    return plan.trials[plan.chosen] if plan.chosen is not None and len(plan.trials) > 1 else None
+    several = plan.trials if len(plan.trials) > 1 else []
+    return next((trial for trial in several if trial.number == plan.chosen), None)
 
 
 def write(search: Search) -> SearchFile:

@@ -361,5 +361,6 @@ class _ToPipe(logging.Handler):
         record.msg, record.args, record.exc_info = record.getMessage(), None, None
         try:
             self.pipe.send(("log", record))
-        except (BrokenPipeError, OSError):
-            print(record.msg, file=sys.stderr)
+        except OSError:  # the sweep is gone, and the terminal may be
+            with suppress(OSError):
+                print(record.msg, file=sys.stderr)

@@ -91,7 +91,7 @@ class Windows:
         self.memory = self.model.initial_state(self.inputs.shape[1])
 
     def take(self, row: int) -> Step:
-        """The window that begins at `row`; the learning rate goes with its length."""
+        """The window that begins at `row`; of a mean loss the learning rate goes with its length."""
         settings, base = self.settings, self.settings.window
         length = random_length(base, self.lengths) if settings.random_window else base
         there = slice(self.first + row, self.first + row + length)
@@ -121,7 +121,8 @@ class Windows:
         # Without its graph, which holds the whole window. Cloned, so that a state taken up from a checkpoint lies in
         # memory as this one does: sums may depend on it.
         self.memory = tuple(tuple(part.detach().clone() for part in memory) for memory in state)
-        return Step(objective, loss.item(), tokens, tokens, length, length / base)
+        scale = length / base if settings.loss == "mean" else 1.0  # a sum over time has grown with the window itself
+        return Step(objective, loss.item(), tokens, tokens, length, scale)
 
     def score(self, loss: float) -> float:
         """Perplexity."""

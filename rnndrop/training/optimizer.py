@@ -126,7 +126,7 @@ def _laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def learning_rate(settings: TrainerSettings, epoch: int) -> float:
-    """The rate of an epoch, counted from 1: divided by `decay` for each epoch after `decay_after`."""
+    """The rate of an epoch, counted from 1: divided by `decay` in each epoch after the first `decay_after`."""
     try:
         return settings.learning_rate / settings.decay ** max(0, epoch - settings.decay_after)
     except OverflowError:  # after thousands of epochs

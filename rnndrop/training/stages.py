@@ -35,7 +35,8 @@ class Stage:
     """Where a training stands. `choose` moves it on after an epoch, `average` is that of the weights once there is one.
 
     Fine-tuning begins with the best weights and averages from its first update. It ends after its epochs or where
-    NT-ASGD would trigger on them, as in finetune.py.
+    NT-ASGD would trigger on them, as in finetune.py. The learning rate and an optimizer's moments go on as they are,
+    where that code begins anew: with SGD and a constant rate, which is what it has, there is no difference.
     """
 
     def __init__(self, model: nn.Module, settings: TrainerSettings) -> None:

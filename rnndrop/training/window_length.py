@@ -12,7 +12,8 @@ SHORTEST = 5  # tokens
 def random_length(window: int, generator: torch.Generator) -> int:
     """Draw the length of one window, tokens: max(5, ⌊N(base, 5)⌋), base = `window` or, one time in twenty, half of it.
 
-    The caller scales the learning rate by length/window, so that a token counts the same in every window.
+    Where the loss is a mean, the caller scales the learning rate by length/window, so that a token counts the same in
+    every window but the last of an epoch, which the text cuts.
     """
     chance = torch.rand(1, generator=generator, device=generator.device).item()
     deviation = torch.randn(1, generator=generator, device=generator.device).item()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rnndrop.config.cells import CELLS
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import DynamicSettings
 from rnndrop.data import batching
@@ -26,8 +27,8 @@ TOKENS = np.random.default_rng(0).integers(V, size=43)
 TRAIN = np.random.default_rng(1).integers(V, size=101)
 
 
-def model_of(tied: bool = False) -> LanguageModel:
-    model = LanguageModel(ModelSettings("lstm", 4, 1, None, tied), V)
+def model_of(tied: bool = False, cell: str = "lstm") -> LanguageModel:
+    model = LanguageModel(ModelSettings(cell, 4, 1, None, tied), V)
     model.initialize(1.0, torch.Generator().manual_seed(1))
     return model.double()
 
@@ -51,12 +52,13 @@ def segments(model: LanguageModel, tokens: np.ndarray, columns: int, window: int
         loss = F.cross_entropy(logits, targets[rows].flatten(), ignore_index=-1)
         model.zero_grad()
         loss.backward()
-        yield loss.item(), [weight.grad.to_dense() for weight in model.parameters()], int((targets[rows] >= 0).sum())
+        found = [torch.zeros_like(each) if each.grad is None else each.grad.to_dense() for each in model.parameters()]
+        yield loss.item(), found, int((targets[rows] >= 0).sum())
 
 
 def naive(model: LanguageModel, at: DynamicSettings, rms: list[Tensor]) -> float:
     start = [weight.detach().clone() for weight in model.parameters()]
-    mean = sum(r.mean().item() for r in rms) / len(rms)
+    mean = np.mean([r.mean().item() for r in rms if r.numel()])
     total = count = 0.0
     for loss, gradients, tokens in segments(model, TOKENS, 1, at.window):
         total, count = total + loss * tokens, count + tokens
@@ -87,6 +89,15 @@ def test_against_the_naive_loop(tied: bool, changes: dict[str, Any]) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-14)
     measured = dynamic_perplexity(model, plan({}), TOKENS, at, rms)
     assert measured == pytest.approx(naive(model_of(tied), at, rms), rel=1e-10)
+
+
+@pytest.mark.parametrize("cell", [name for name, each in CELLS.items() if each.linear])
+def test_weights_that_a_linear_cell_leaves_empty_do_not_count(cell: str) -> None:
+    at, model = settings(), model_of(cell=cell)
+    rms = gradient_rms(model, plan({}), TRAIN, at)
+    measured, filled = dynamic_perplexity(model, plan({}), TOKENS, at, rms), [r for r in rms if r.numel()]
+    assert len(filled) < len(rms) and math.isfinite(measured)
+    assert measured == pytest.approx(naive(model_of(cell=cell), at, rms), rel=1e-10)
 
 
 @pytest.mark.parametrize("rule", ["sgd", "rms"])

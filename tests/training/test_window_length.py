@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rnndrop.config.compose import compose
+from rnndrop.config.identity import digest, identity, run_id
 from rnndrop.dropout.plan import plan
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
@@ -65,6 +66,19 @@ def test_the_rate_follows_the_length_that_was_drawn(monkeypatch: pytest.MonkeyPa
     one, rates = training(monkeypatch, [5, 12, 10, 20], random_window=True)
     assert one.step == 4 and one.history[0]["tokens"] == len(TOKENS) - 1
     assert rates[:4] == pytest.approx([0.25, 0.6, 0.5, 1.0]) and one.history[0]["learning_rate"] == 0.5
+
+
+def test_a_sum_over_time_has_the_length_in_it_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, rates = training(monkeypatch, [5, 12, 10, 20], random_window=True, loss="sum_time")
+    assert set(rates) == {0.5}
+    config = compose(pair := ["trainer.random_window=true", "trainer.loss=sum_time"])
+    tree = config.model_dump(mode="json")
+    assert (
+        digest(identity(tree)) == run_id(config) != digest(identity(tree, revised=False))
+    )  # runs of before are others
+    for one in pair:
+        tree = compose([one]).model_dump(mode="json")
+        assert identity(tree) == identity(tree, revised=False)
 
 
 def test_each_epoch_cuts_the_text_anew_and_a_resumed_one_alike() -> None:
