@@ -20,6 +20,7 @@ from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.training.optimizer import Update
 from rnndrop.training.stages import Stage
 
+FEWEST = 10  # targets: the mean of fewer, in the last window of an epoch, may be large in a healthy training
 _FACTS = ("step", "row", "loss_sum", "count", "tokens", "epoch_seconds", "seconds", "history")
 
 
@@ -173,9 +174,8 @@ class Training:
         self.step += 1
         taken = self.steps.take(self.row)
         loss, targets = number(taken.loss, "the loss of a step"), int(taken.targets)
-        mean = loss / targets
-        if not mean <= self.steps.exploded:
-            raise DivergedError(self.step, mean, self.steps.unit)
+        if not loss <= self.steps.exploded * max(targets, FEWEST):
+            raise DivergedError(self.step, loss / targets, self.steps.unit)
         taken.objective.backward()  # type: ignore[no-untyped-call]
         self.update(taken.scale)
         self.stage.updated()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
 from rnndrop.store.progress import RunObserver
 from rnndrop.tasks.language_model import Windows
-from rnndrop.training.trainer import Training
+from rnndrop.training.trainer import DivergedError, Step, Training
 
 TOKENS = np.random.default_rng(0).integers(7, size=103)
 
@@ -35,6 +37,19 @@ def test_every_token_after_the_first_counts() -> None:
     one.run(lambda: 1.0, RunObserver())
     assert one.history[0]["tokens"] == len(TOKENS) - 1
     assert one.step == 3  # 26 rows in windows of 10, 10 and 6
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "diverged"),
+    [(9.0, 1, False), (60.0, 1, True), (5.0 * 20, 20, False), (6.0 * 20, 20, True), (math.nan, 1, True)],
+)
+def test_one_surprise_is_no_divergence(loss: float, targets: int, diverged: bool) -> None:
+    """Of seven types a mean above 3 ln 7 = 5.8 will not come back; a single target may cost as much."""
+    one = training()
+    taken = Step(0 * next(one.model.parameters()).sum(), loss, targets, targets, 1)
+    one.steps.take = lambda row: taken  # type: ignore[method-assign]
+    with pytest.raises(DivergedError) if diverged else nullcontext():
+        one._step()
 
 
 def test_state_is_carried_so_that_short_windows_see_the_past() -> None:
