@@ -62,7 +62,13 @@ def run_all(
 ) -> int:
     """Run jobs, or say what would run; return the exit code. `told`: what is said of a job instead of its scores."""
     settled = settled_statuses(options.retry_failed, options.force)
-    workers = executor_for(launcher or {}, jobs, options)
+    todo = [job for job in jobs if job.state not in settled]
+
+    def cancel(count: int) -> bool:
+        failed = options.fail_fast and any(job.state in ("failed", "diverged") for job in todo)
+        return failed or ask_to_cancel(count)
+
+    workers = executor_for(launcher or {}, jobs, options, cancel)
     console.print(summary(jobs, settled, options.jobs))
     tell_idle([job.config for job in jobs])
     if skipped := sum(job.state in settled and job.state in ("failed", "diverged") for job in jobs):

@@ -51,6 +51,8 @@ def run_one(
     folder, owned, observer = folder_of(config), partial(owns, config), observer or RunObserver()
     if planned is not None:
         check_planned(config, planned)
+    if not records.is_trial(config.label):  # a trial that was left is no answer to whoever asks for the run itself
+        settled = frozenset(settled) - {"pruned"}
     known = None
     with suppress(files.DamagedRecordError):  # kept aside below
         known = records.own_record(folder, owned)

@@ -64,8 +64,11 @@ class Heartbeat(RunObserver):
             self._write()
 
     def _write(self) -> None:
-        with suppress(OSError):
+        try:
             write_atomically(self.path, json.dumps(self.state), durable=False)
+        except OSError:  # of a full disk, on which the run goes on: the last beat is made younger, which takes no room
+            with suppress(OSError):
+                os.utime(self.path)
 
 
 def read(folder: Path) -> dict[str, Any] | None:

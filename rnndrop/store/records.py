@@ -345,8 +345,14 @@ def own_record_or_aside(folder: Path, owned: Callable[[Record], bool]) -> Record
 
 
 def settles(record: Record | None, statuses: Collection[str]) -> bool:
-    """Whether a run need not run again: it has one of `statuses`. What failed before it could begin settles nothing."""
-    return record is not None and record.status in statuses and begun(record)
+    """Whether a run need not run again: it has one of `statuses`. What failed before it could begin settles nothing.
+
+    "pruned" is that of a trial which was left, and whose record says interrupted.
+    """
+    if record is None:
+        return False
+    left = "pruned" in statuses and pruned(record) and is_trial(record.config.get("label"))
+    return left or (record.status in statuses and begun(record))
 
 
 def is_trial(label: str | None) -> bool:

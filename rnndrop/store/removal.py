@@ -23,7 +23,8 @@ from rnndrop.store.status import Standing, standing
 
 _OWN = (
     *records.OUTPUTS, records.RECORD, f"{records.RECORD}.damaged", records.LOCK, records.LOCK + HELD,
-    heartbeat.HEARTBEAT, records.TICKET, records.TENSORBOARD, checkpoint.PATTERN, ".nfs*", ".DS_Store",
+    heartbeat.HEARTBEAT, records.TICKET, f".{records.TICKET}.????????", records.TENSORBOARD, checkpoint.PATTERN,
+    ".nfs*", ".DS_Store",
 )  # fmt: skip
 """The names of what may lie in a run folder beside parts of files; the last two are those of file systems."""
 

@@ -159,9 +159,13 @@ class Cluster:
                     return
                 self.submitted[job] = Submitted(identity, record, settled, beat)
                 records.prepare(job.folder)
-                with suppress(FileNotFoundError):  # removed in between: a later sweep then waits for the lock instead
+                try:
                     ticket = {"launcher": self.backend.launcher, "id": identity}
                     files.write_atomically(job.folder / TICKET, json.dumps(ticket))
+                except FileNotFoundError:  # removed in between: a later sweep then waits for the lock instead
+                    pass
+                except OSError as error:
+                    log.warning("%s: cannot note job %s (%s).", job.folder, identity, error.strerror)
 
     def _taken(self, identities: Iterator[str]) -> str | None:
         """The id of the next job; None where the scheduler takes none now. Raises RequestError where it never did."""

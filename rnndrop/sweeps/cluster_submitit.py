@@ -86,7 +86,7 @@ class _Submitit:
 
     def cause(self, output: Path, identity: str) -> str:
         """Where its output is."""
-        return f"its output is in {output / FOLDER / identity.partition('_')[0]}"
+        return f"its output is in {output / FOLDER / identity}"
 
 
 class Slurm(_Submitit):
@@ -260,6 +260,9 @@ def _run_here(task: Task, here: Here) -> int:
     """Returns 0 or, if a GPU had too little memory for all runs there, how many GPUs there are."""
     from rnndrop.runs.signals import Interrupted
 
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # submitit's logs it alone, and only a training has a checkpoint to take
     (shared, gpu), kind = here.take(), ""
     with suppress(Interrupted):
         kind = run_remote(task, shared, gpu)
