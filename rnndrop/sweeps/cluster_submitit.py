@@ -260,9 +260,8 @@ def _run_here(task: Task, here: Here) -> int:
     """Returns 0 or, if a GPU had too little memory for all runs there, how many GPUs there are."""
     from rnndrop.runs.signals import Interrupted
 
-    signal.signal(
-        signal.SIGTERM, signal.SIG_DFL
-    )  # submitit's logs it alone, and only a training has a checkpoint to take
+    # submitit's handler only logs it; a training has one of its own, which takes a checkpoint.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     (shared, gpu), kind = here.take(), ""
     with suppress(Interrupted):
         kind = run_remote(task, shared, gpu)
