@@ -47,10 +47,10 @@ def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
     if request.plan_only:
         return _plan(decided, request, options)
     every = [job for row in decided.jobs for job in row]
+    deciding = Deciding(decided, settled_statuses(options.retry_failed, force=False), partial(_tell, decided))
     if options.dry_run:
         return _dry_run(decided, options)
     check_readable(every)
-    deciding = Deciding(decided, settled_statuses(options.retry_failed, force=False), partial(_tell, decided))
     tell_idle([job.config for job in decided.jobs[0]])
     race = _run(deciding, launcher, replace(options, quiet=True))
     decision = decided.decision(race)

@@ -17,7 +17,8 @@ def redefined(run: Mapping[Any, Any]) -> str | None:
         fill = settings.get(f"dropout.{place}.fill") or KINDS[settings[f"dropout.{place}.kind"]].fill
         if former(run["run_id"]) and settings[f"dropout.{place}.p"] and rule_redefined(place, fill):
             return "the scale of a mask on an LSTM's memory stood inside the tanh, and no scale crossed windows"
+    if length_counted_twice(settings) and (former(run["run_id"]) or run.get("of_before")):
+        return "the length of a window counted twice"
     if run.get("of_before"):
-        twice = length_counted_twice(settings)
-        return "the length of a window counted twice" if twice else "all sequences of a window had one rate"
+        return "all sequences of a window had one rate"
     return None

@@ -51,12 +51,10 @@ def run_one(
     folder, owned, observer = folder_of(config), partial(owns, config), observer or RunObserver()
     if planned is not None:
         check_planned(config, planned)
-    if not records.is_trial(config.label):  # a trial that was left is no answer to whoever asks for the run itself
-        settled = frozenset(settled) - {"pruned"}
     known = None
     with suppress(files.DamagedRecordError):  # kept aside below
         known = records.own_record(folder, owned)
-    answered = not force and known is not None and records.settles(known, settled)
+    answered = not force and known is not None and records.settles(known, settled, config.label)
     if answered and known and known.data and corpus_named(config.data.name).of_python:
         _check_text(config, folder, known)
     done = answered and known is not None and not unmeasured(config, known) and not _to_claim(config, known, folder)
@@ -71,7 +69,7 @@ def run_one(
     run = None if answered else new()  # a request that cannot be met leaves nothing behind
     with claimed(folder, wait), environment.computing(config.trainer):
         found = records.own_record_or_aside(folder, owned)
-        if not force and found and records.settles(found, settled):
+        if not force and found and records.settles(found, settled, config.label):
             if claims(config, found):
                 _relabel(folder, found, config)
             if found.status == "finished":

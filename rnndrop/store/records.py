@@ -344,14 +344,15 @@ def own_record_or_aside(folder: Path, owned: Callable[[Record], bool]) -> Record
         return None
 
 
-def settles(record: Record | None, statuses: Collection[str]) -> bool:
+def settles(record: Record | None, statuses: Collection[str], label: str | None) -> bool:
     """Whether a run need not run again: it has one of `statuses`. What failed before it could begin settles nothing.
 
-    "pruned" is that of a trial which was left, and whose record says interrupted.
+    "pruned" is the status of a trial that was left, whose record says interrupted. It settles a run that is asked for
+    as a trial too, under such a `label`.
     """
     if record is None:
         return False
-    left = "pruned" in statuses and pruned(record) and is_trial(record.config.get("label"))
+    left = "pruned" in statuses and pruned(record) and is_trial(record.config.get("label")) and is_trial(label)
     return left or (record.status in statuses and begun(record))
 
 

@@ -235,7 +235,7 @@ class Cluster:
         submitted.gone_since = submitted.gone_since or now
         if now - submitted.gone_since < GRACE:
             return None
-        settled = records.settles(record, submitted.settled)
+        settled = records.settles(record, submitted.settled, job.config.label)
         if settled and not missing:  # it was done by someone else before our job came to it
             return Event(job, "done", record)
         cause = self.backend.cause(_output(job), submitted.identity)

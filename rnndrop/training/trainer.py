@@ -20,7 +20,7 @@ from rnndrop.store.progress import Progress, RunObserver
 from rnndrop.training.optimizer import Update
 from rnndrop.training.stages import Stage
 
-FEWEST = 10  # targets: the mean of fewer, in the last window of an epoch, may be large in a healthy training
+FEWEST = 10  # targets: the mean of fewer may be large in a healthy training, as in the last window of an epoch
 _FACTS = ("step", "row", "loss_sum", "count", "tokens", "epoch_seconds", "seconds", "history")
 
 
@@ -55,7 +55,9 @@ class Steps(Protocol):
     """What a task trains on, step by step. One that is based on this class carries nothing from step to step."""
 
     unit: str  # of the loss of one target
-    exploded: float  # a mean loss above this will not come back
+    exploded: (
+        float  # a mean loss above this will not come back; one of fewer targets than `FEWEST` counts as of so many
+    )
     averages: bool  # whether the weights may be averaged, which the history then says
 
     @property

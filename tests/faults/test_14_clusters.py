@@ -30,7 +30,8 @@ def test_14_a_trial_that_was_left_is_not_trained_on_by_who_searches_too(tmp_path
     left = {"pruned": 1, "epochs": 1}
     folder = write_run(tmp_path, [*request, "label=trial"], 0, 100.0, status="interrupted", metrics=left)
     record = records.read_record(folder)
-    assert record and records.settles(record, {"pruned"}) and not records.settles(record, {"finished", "interrupted_"})
+    assert records.settles(record, {"pruned"}, "trial") and not records.settles(record, {"finished"}, "trial")
+    assert not records.settles(record, {"pruned"}, None)
     config = compose([*request, "seed=0", "label=trial"])
     kept = run_one(config, [], settled={"finished", "pruned"})
     assert kept.status == "interrupted" and kept.metrics["pruned"] == 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnndrop.config.compose import compose
-from rnndrop.config.identity import digest, identity, run_id
+from rnndrop.config.identity import digest, identity, of_before, run_id
 from rnndrop.dropout.plan import plan
 from rnndrop.models.encoder import ModelSettings
 from rnndrop.models.language_model import LanguageModel
@@ -76,6 +76,11 @@ def test_a_sum_over_time_has_the_length_in_it_already(monkeypatch: pytest.Monkey
     assert (
         digest(identity(tree)) == run_id(config) != digest(identity(tree, revised=False))
     )  # runs of before are others
+    moon = compose(["experiment=moon_medium", *pair]).model_dump(
+        mode="json"
+    )  # its mask on the memory was redefined before
+    then = {**identity(moon), "trainer.random_window": True}
+    assert of_before(digest(then), moon) and not of_before(digest(identity(moon)), moon)
     for one in pair:
         tree = compose([one]).model_dump(mode="json")
         assert identity(tree) == identity(tree, revised=False)
