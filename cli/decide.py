@@ -39,7 +39,7 @@ class Request:
 def decide(overrides: Sequence[str], request: Request, options: Options) -> int:
     """Train seed after seed until it is decided; print the verdict, or the decision as JSON; return the exit code."""
     if request.pilot is not None and not request.plan_only:
-        raise RequestError("--pilot is for --plan-only.")
+        raise RequestError("--pilot needs --plan-only.")
     launcher, rest = split_launcher(overrides)
     rule = Rule(request.alpha, ln_margin(request.margin))
     with console.status("checking every run"):

@@ -47,7 +47,7 @@ def evaluate(
     """
     runs, overrides = _parted(arguments)
     if not runs and not conditions:
-        raise RequestError("Nothing is named to evaluate. Give run ids, folders of runs, or --where CONDITION.")
+        raise RequestError("No runs given. Name them by id or folder, or choose them with --where CONDITION.")
     asked = list(overrides)
     if samples is None and not overrides:
         samples = SAMPLES
@@ -123,7 +123,7 @@ def evaluate_together(arguments: Sequence[str], conditions: list[str], output: s
     else:
         folders = [find(each, output) for each in names]
     if not folders:
-        raise RequestError("Nothing is named to evaluate. Give the runs of the ensemble, or --where CONDITION.")
+        raise RequestError("No runs given. Name those of the ensemble, or choose them with --where CONDITION.")
     with console.status("") as status:
         found = measure_together(folders, overrides, lambda folder: status.update(f"evaluating {folder}"))
     names = [f"{folder.parent.name}/{folder.name}" for folder in folders]

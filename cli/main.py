@@ -129,7 +129,7 @@ ConfigDir = Annotated[
         metavar="FOLDER",
         callback=_use,
         is_eager=True,
-        help="Options of yours, beside ./rnndrop_conf.",
+        help="Read options of your own from this folder too, besides ./rnndrop_conf.",
     ),
 ]
 
@@ -353,7 +353,7 @@ def tune(
     seeds: Annotated[
         int,
         typer.Option(
-            min=0, max=1000, metavar="N", help="How many seeds, other than the search's, measure each plan's best."
+            min=0, max=1000, metavar="N", help="How many new seeds to train each plan's best settings with; 0: none."
         ),
     ] = 3,
     no_prune: Annotated[bool, typer.Option("--no-prune", help="Train every trial to its end.")] = False,
@@ -500,8 +500,8 @@ def evaluate(
         typer.Argument(
             metavar="[RUN|KEY=VALUE]...",
             callback=_runs,
-            help="Runs: a folder, an id, or id/seed-N; of one id alone the lowest seed. Settings of `evaluation`, such"
-            " as evaluation=cache; or trainer.device.",
+            help="Runs: a folder, an id or id/seed-N; one id alone means its lowest seed. Settings: those of"
+            " `evaluation`, such as evaluation=cache, and trainer.device.",
             autocompletion=_complete("runs"),
         ),
     ] = None,
@@ -550,7 +550,7 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 @_command("rm", KEEP)
 def rm(runs: Runs = None, where: Where = None, output: Output = OUTPUT, yes: Yes = False) -> None:
-    """Delete runs. Asks first, and leaves alone what runs."""
+    """Delete runs. Asks first, and skips runs that are still running."""
     from . import runs as command
 
     raise typer.Exit(command.remove(runs or [], where or [], output, yes))
@@ -565,8 +565,8 @@ def gc(
     checkpoints: Annotated[
         bool, typer.Option("--checkpoints", help="Checkpoints of finished and diverged runs.")
     ] = False,
-    leftovers: Annotated[bool, typer.Option("--leftovers", help="What killed commands have left.")] = False,
-    pruned: Annotated[bool, typer.Option("--pruned", help="Runs that a search has given up.")] = False,
+    leftovers: Annotated[bool, typer.Option("--leftovers", help="Files that killed commands left behind.")] = False,
+    pruned: Annotated[bool, typer.Option("--pruned", help="Runs that a search pruned.")] = False,
     weights: Annotated[
         bool, typer.Option("--weights", help="Weights of finished runs; `rnndrop eval` needs them.")
     ] = False,
@@ -575,7 +575,7 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be freed and stop.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Free disk space. Unless told what to delete: --refused --checkpoints --leftovers, which no command needs."""
+    """Free disk space. By default deletes what no command needs: --refused, --checkpoints and --leftovers."""
     from . import runs as command
 
     asked = {

@@ -63,9 +63,9 @@ def report(request: Request) -> int:
         _check_paper(request)
         request = replace(request, style="latex")
     elif (request.caption, request.label) != (None, None):
-        raise RequestError(f"--{'label' if request.caption is None else 'caption'} is for --paper.")
+        raise RequestError(f"--{'label' if request.caption is None else 'caption'} needs --paper.")
     if request.html is not None and (request.columns or request.only_changed):
-        raise RequestError("--columns and --only-changed are for a table: a page has every column.")
+        raise RequestError("--html writes every column: leave out --columns and --only-changed.")
     runs, skipped = load(request.paths, request.where, request.last)
     done = runs[runs["status"] == "finished"]
     shown = done if request.hide_failed else runs
@@ -84,7 +84,7 @@ def report(request: Request) -> int:
     if request.html is not None:
         if len(tables) > 1:
             raise RequestError(
-                "These runs belong to several tasks, and a page shows one. Choose it, as with --where task=sentiment."
+                "These runs belong to several tasks, but a page shows one. Choose it, as in --where task=sentiment."
             )
         from rnndrop.report.page import write_page
 

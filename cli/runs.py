@@ -30,7 +30,7 @@ def remove(arguments: Sequence[str], conditions: list[str], output: str, yes: bo
     """Delete the runs that are named, but none that runs; return the exit code."""
     names, output = placed(arguments, output)
     if not names and not conditions:
-        raise RequestError("Nothing is named to remove. Give run ids, folders of runs, or --where CONDITION.")
+        raise RequestError("No runs given. Name them by id or folder, or choose them with --where CONDITION.")
     runs = chosen(names, conditions, output)
     found = [each for run in runs for each in everything(run)]
     if found:

@@ -174,7 +174,7 @@ def _show(asked: Search, found: SearchFile) -> None:
     for plan in found.plans:
         print(plan.measure or f"{plan.name}: no trial finished. Search other ranges.")
     if not asked.seeds:
-        print("The best valid scores are too good: their seed also chose the settings. These commands measure them.")
+        print("The best valid scores are optimistic: their seed chose the settings. These commands measure them anew.")
     print(path_of(asked))
 
 

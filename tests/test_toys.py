@@ -81,7 +81,7 @@ def test_a_metric(
     first, second = (line for line in text.splitlines() if line.startswith("| ") and "none" in line)
     assert "test chance" in text and "chance: of the next token" in text
     assert "1.00" in first and "(1.00)" not in second  # the higher is the better
-    assert "to choose by" not in text  # the best by valid is the best by the metric
+    assert "choose a plan by" not in text  # the best by valid is the best by the metric
 
 
 def test_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,15 +16,15 @@ SETTING = "model.module"
 SIZES = ("hidden", "layers", "embedding", "tie_weights")  # the settings of a model that it is called with
 
 _OWN_DROPOUT = (
-    "it has what is in it. Put WeightDrop, LockedDropout or EmbeddingDropout of rnndrop.dropout.modules there, and give"
-    " dropout=none."
+    "your model brings its own dropout. Put WeightDrop, LockedDropout or EmbeddingDropout of rnndrop.dropout.modules"
+    " into it, and give dropout=none."
 )
-_LOGITS = "it needs h of the top layer, and a model of your own gives logits."
+_LOGITS = "it needs h of the top layer, but your model returns logits."
 REFUSED = {
     **{f"dropout.{place}.p": _OWN_DROPOUT for place in LOCATIONS},
     "model.forget_bias": "it draws its own initial weights.",
     "trainer.init_by_width": "it draws its own initial weights.",
-    "twin.loss": "its second pass has masks of a plan, and a model of your own has its own.",
+    "twin.loss": "its second pass draws the masks of a plan, but your model draws its own.",
     **dict.fromkeys([f"trainer.{name}" for name in ("ar", "tar", "norm_stabiliser", "adversarial_softmax")], _LOGITS),
     "evaluation.cache.size": _LOGITS,
     "evaluation.mc.rate": "it multiplies the rates of a plan.",
@@ -43,7 +43,7 @@ def check_module(tree: Mapping[str, Any]) -> None:
     name = f"{SETTING}={tree['model']['module']}"
     for key in tree["model"]["options"]:
         if key in SIZES:
-            raise RequestError(f"model.options.{key} is model.{key}, with which {SETTING} is called: give that.")
+            raise RequestError(f"model.options.{key}: give model.{key} instead; {SETTING} is called with it.")
         if not key.isidentifier():
             raise RequestError(f"model.options.{key}: it is a keyword argument of the class, as model.options.p.")
     check_refused(tree, REFUSED, name)

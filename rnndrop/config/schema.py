@@ -254,9 +254,10 @@ class RuleSettings(Settings):
         default=None,
     )
     until: Scale | None = _setting("The epoch at which the schedule has come to its end, as 2.5.", default=None)
-    gradient: bool = _setting("Whether the mask acts on the way back alone.", default=False)
+    gradient: bool = _setting("Whether the mask acts in the backward pass only.", default=False)
     smallest: float | None = _setting(
-        "The share of the weights of a unit, its smallest, that can be dropped, unscaled; null: all, and scaled.",
+        "Share of each unit's weights, the smallest ones, that can be dropped; what is kept is not scaled. null: all "
+        "can be dropped, and what is kept is scaled.",
         default=None,
     )
     discounted: bool = _setting(
@@ -319,7 +320,8 @@ class TwinSettings(Settings):
         default=None,
     )
     weight: NotNegative = _setting(
-        "By what that is multiplied before it is added to the loss per token.", "twin=fraternal twin.weight=0.1",
+        "What the loss of twin.loss is multiplied by before it is added to the loss per token.",
+        "twin=fraternal twin.weight=0.1",
         default=0.0,
     )  # fmt: skip
     masks: Literal["own", "none"] = _setting(
@@ -347,7 +349,7 @@ class TwinSettings(Settings):
 class TrainerSettings(Settings):
     """How the model is trained."""
 
-    epochs: Positive = _setting("Most passes over the training text.", "trainer.epochs=12")
+    epochs: Positive = _setting("Largest number of passes over the training text.", "trainer.epochs=12")
     batch_size: Positive = _setting(
         "Columns into which the training text is cut; task=sentiment: chunks.", "trainer.batch_size=64"
     )
@@ -375,8 +377,8 @@ class TrainerSettings(Settings):
         "trainer.weight_decay=0.01 trainer.scaled_decay=true",
     )
     random_window: bool = _setting(
-        "Whether BPTT windows have random lengths around trainer.window; of a mean loss with the learning rate scaled "
-        "by the length (AWD-LSTM).",
+        "Whether BPTT windows have random lengths around trainer.window; with trainer.loss=mean the learning rate is "
+        "scaled by the length (AWD-LSTM).",
         "trainer.random_window=true",
         default=False,
     )
@@ -416,8 +418,9 @@ class TrainerSettings(Settings):
         default=None,
     )
     finetune_epochs: Count = _setting(
-        "Most epochs of fine-tuning (AWD-LSTM): it starts from the best weights and averages from the beginning, until "
-        "the rule of trainer.nonmono ends it; trainer.patience does not. The learning rate goes on as it is.",
+        "Largest number of epochs of fine-tuning (AWD-LSTM): it starts from the best weights and averages from the "
+        "beginning, until the rule of trainer.nonmono ends it; trainer.patience does not. The learning rate goes on as "
+        "it is.",
         "trainer.finetune_epochs=6",
         default=0,
     )
@@ -435,13 +438,13 @@ class TrainerSettings(Settings):
         "Where to compute; auto: on a GPU if there is one, else on the CPU.", "trainer.device=cpu"
     )
     precision: Literal["float32", "tf32", "bf16"] = _setting(
-        "What the factors of matrix products are rounded to: bf16, with some of the results too, on CPUs that have "
-        "such products, tf32 on NVIDIA GPUs from Ampere on.",
+        "Precision that the factors of matrix products are rounded to: bf16 on CPUs that have bf16 products (some "
+        "results too), tf32 on NVIDIA GPUs from Ampere on.",
         "trainer.precision=bf16",
         default="float32",
     )
     deterministic: bool = _setting(
-        "Whether only operations are used that give the same bits each time; those that have no such way fail.",
+        "Whether to use only operations that give the same bits each time; an operation without such a version fails.",
         "trainer.deterministic=true",
         default=False,
     )
@@ -580,7 +583,7 @@ class SeedSettings(Settings):
 
     init: Seed | None = _setting("Seed of the initial weights; null: seed.", "seeds.init=0 seed=1", default=None)
     data: Seed | None = _setting(
-        "Seed of the order of the data: lengths of random windows, random offsets, of reviews the order; null: seed.",
+        "Seed of the order of the data: lengths of random windows, random offsets, the order of reviews; null: seed.",
         "trainer.random_window=true seeds.data=0 seed=1",
         default=None,
     )
@@ -612,7 +615,8 @@ class Config(Settings):
     seeds: SeedSettings = SeedSettings()
     output: str = _setting("Folder of the runs.", "output=results/mine")
     label: str | None = _setting(
-        "A name for what the run is for, not part of its identity; null: none. Reports leave out `trial`, of a search.",
+        "A name for the purpose of the run, not part of its identity; null: none. Reports leave out runs labelled "
+        "`trial`: they are trials of a search.",
         "label=first-try",
         default=None,
     )
@@ -676,9 +680,9 @@ class Config(Settings):
         if not mc.samples or self.model.module is not None or any(mc.sampled(self.plan).active):
             return []
         spared = not mc.embedding and any(rule.active for rule in self.plan.at("embedding"))
-        how = " Those of words are drawn with evaluation.mc.embedding=true." if spared else ""
-        plan = f"dropout={self.dropout.name} draws no mask to evaluate"
-        return [f"evaluation.mc.samples={mc.samples}: {plan}, so that all samples are the same.{how}"]
+        how = " To draw the masks of dropout.embedding too: evaluation.mc.embedding=true." if spared else ""
+        plan = f"dropout={self.dropout.name} has no masks in Monte-Carlo evaluation"
+        return [f"evaluation.mc.samples={mc.samples}: {plan}, so all samples are the same.{how}"]
 
     @property
     def _late_rules(self) -> list[str]:

@@ -196,7 +196,9 @@ def check_own_task(tree: Mapping[str, Any]) -> None:
     """Raise RequestError where a task of the user's own cannot be had, or settings have no meaning for it."""
     name = tree[SETTING]
     takes = getattr(own_task(name).row, "takes", ())
-    left = {key: "its class does not say that it takes it." for key in OF_A_LANGUAGE_MODEL if key not in takes}
+    left = {
+        key: "the class of the task does not list it in `takes`." for key in OF_A_LANGUAGE_MODEL if key not in takes
+    }
     check_refused(tree, left, f"{SETTING}={name}")
 
 

@@ -66,7 +66,7 @@ def sentences(decision: Decision) -> list[str]:
             if pair.plan in look.out or (number == count and decision.contestants[pair.plan].outcome != "diverged")
         ]
     lines += [
-        f"{entry.name} diverged at seed {entry.diverged_at} and is out: that it is worse has no error rate"
+        f"{entry.name} diverged at seed {entry.diverged_at} and is out; alpha does not cover this"
         for entry in decision.contestants
         if entry.diverged_at is not None
     ]
@@ -131,5 +131,5 @@ def _standing(decision: Decision, number: int, pair: Pair) -> str:
     word, shown = {
         "worse": ("worse than", f"E {differs}"),
         "equal": ("equal within the margin to", f"E {same}"),
-    }.get(pair.standing, ("not told from", f"E {differs} for a difference, {same} for equality"))
+    }.get(pair.standing, ("not distinguished from", f"E {differs} for a difference, {same} for equality"))
     return f"{one} is {word} {other}: {change(pair)}, {shown}, {number} seed{'s' * (number != 1)}"

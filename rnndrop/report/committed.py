@@ -209,7 +209,7 @@ def collected(path: Path) -> pd.DataFrame:
         raise RequestError(f"No runs in {path}.")
     old = [redefined(run) is not None for run in runs.to_dict("records")]
     if any(old):
-        what = f"{sum(old)} of {len(old)} runs: their settings mean something else by now"
+        what = f"{sum(old)} of {len(old)} runs: the meaning of their settings has changed since"
         warnings.warn(f"left out {path}: {what}", SkippedRecordWarning, stacklevel=3)
         runs = runs[[not each for each in old]]
     places = [f"{path}/{run}/seed-{seed}" for run, seed in zip(runs["run_id"], runs["seed"], strict=True)]

@@ -80,7 +80,9 @@ def caveats(runs: pd.DataFrame) -> list[str]:
     }
     lines = [f"not alike: {what} {_some(values)}" for what, values in found.items() if len(values) > 1]
     if again := int(_again(done).sum()):
-        lines.append(f"counted once: {again} runs that are another one again, since all that is drawn has a fixed seed")
+        lines.append(
+            f"counted once: {again} runs that only repeat another one, because every seed they draw from is fixed"
+        )
     if mixed := sum(any(VERSIONS & set(each) for each in own.get("earlier", [])) for own in done["environment"]):
         lines.append(f"begun by another version and resumed: {mixed} run{'s' * (mixed > 1)} (environment.earlier)")
     if any("dirty" in each for each in revisions):
@@ -97,8 +99,8 @@ def _measured_otherwise(done: pd.DataFrame) -> list[str]:
             kept = commonest(ways.to_list())
             if len(others := counts.drop(kept)):
                 left = ", ".join(f"{count} with {way}" for way, count in others.items())
-                chooses = f"(--where {mode}=… chooses)"
-                lines.append(f"{title} is of the {counts[kept]} runs with {kept}; left out: {left} {chooses}")
+                choose = f"(choose with --where {mode}=…)"
+                lines.append(f"{title}: only the {counts[kept]} runs with {kept} count; left out: {left} {choose}")
     return lines
 
 
@@ -108,7 +110,7 @@ def _without_score(done: pd.DataFrame) -> list[str]:
     for mode, title in MEASURED.items():
         scores = done[[name for name in _filled(mode) if name.startswith("test_")]]
         if lost := int((done[mode].notna() & scores.isna().all(axis=1)).sum()):
-            lines.append(f"{title}: {lost} run{'s' * (lost > 1)} came to no finite score, and no mean has them")
+            lines.append(f"{title}: left out of the means: {lost} run{'s' * (lost > 1)} without a finite score")
     return lines
 
 

@@ -224,7 +224,7 @@ def _of_dropout(setting: str) -> bool:
 def _of_text(table: pd.DataFrame, runs: pd.DataFrame, metric: str, interval: Interval) -> pd.DataFrame:
     """The differences anew, the test text being one of many. Raises RequestError where there are none of test NLLs."""
     if metric != "test_perplexity" or "baseline" not in table:
-        raise RequestError(f"--interval {interval} is for differences of test_perplexity: give --baseline.")
+        raise RequestError(f"--interval {interval} needs --baseline, and test_perplexity as the metric.")
     blocks = _blocks(runs)
     found = []
     for sha, run, other in zip(table["data_sha256"], table["run_id"], table["baseline"], strict=True):
@@ -271,11 +271,13 @@ def _no_baseline(table: pd.DataFrame, baseline: str) -> str:
     if baseline in labels:
         others = [name for name in context_columns(table) if table[name].nunique() > 1]
         others += ["data"] if table["data_sha256"].nunique() > 1 else []
-        also = f", but also in {', '.join(others)}. Choose with --where." if others else ": it is the only one."
-        return f"No row differs from {baseline} in its dropout alone{also}"
+        if not others:
+            return f"{baseline} is the only row: there is nothing to compare it with."
+        also = f"rows here also differ in {', '.join(others)}. Choose with --where."
+        return f"No row differs from {baseline} in its dropout alone: {also}"
     if "=" not in baseline:
         return str(unknown("baseline", baseline, labels[:30]))
-    return f"No two groups differ in {baseline.partition('=')[0]} alone with one of them at {baseline}."
+    return f"--baseline {baseline}: no row differs in {baseline.partition('=')[0]} alone from a row with {baseline}."
 
 
 def _add_bootstrap(table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -110,7 +110,7 @@ def load_runs(path: str | Path = OUTPUT, *more: str | Path) -> pd.DataFrame:
             first, *others = runs.outdated
             many = f" and {len(others)} more" if others else ""
             warnings.warn(
-                f"left out {first}{many}: their settings mean something else by now",
+                f"left out {first}{many}: the meaning of their settings has changed since",
                 SkippedRecordWarning, stacklevel=2,
             )  # fmt: skip
         rows = runs.chosen()
@@ -172,8 +172,8 @@ def _below(root: str | Path) -> list[Path]:
     for folder in run_folders(root):
         (found if may_be_there(f"{folder}/{RECORD}") else others).append(folder)
     if begun := sum(os.path.lexists(f"{folder}/{HEARTBEAT}") for folder in others):
-        runs = "run has no record yet: it is at work, or was" if begun == 1 else "runs have no record yet: at work, or"
-        log.warning("%d %s killed (rnndrop watch %s --once).", begun, runs, shlex.quote(str(root)))
+        runs = "run has no record yet: it is" if begun == 1 else "runs have no record yet: they are"
+        log.warning("%d %s running, or killed (rnndrop watch %s --once).", begun, runs, shlex.quote(str(root)))
     return found or [Path(root)] * may_be_there(f"{root}/{RECORD}")
 
 

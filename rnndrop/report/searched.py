@@ -76,7 +76,7 @@ def lucky(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[str]:
             best = best_of(plan)
             if best and (best.run_id, made.search_seed) in there:
                 seed = f"{plan.name} seed {made.search_seed}"
-                lines[f"{seed} is the best of {len(plan.trials)} trials of a search: its score is too good"] = None
+                lines[f"{seed} is the best of {len(plan.trials)} trials of a search: its score is optimistic"] = None
     return list(lines)
 
 

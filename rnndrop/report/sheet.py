@@ -356,7 +356,7 @@ def _notes(part: pd.DataFrame, ours: pd.DataFrame, metric: str, done: pd.DataFra
         chosen = int(ours[series.valid_of(metric)].astype(float).argmin())
         first = int((sign * ours[metric].astype(float)).argmin())
         if chosen != first:
-            notes.append(f"to choose by: valid is lowest for {series.labels(ours)[chosen]}")
+            notes.append(f"choose a plan by valid: it is lowest for {series.labels(ours)[chosen]}")
     if "test_low" in ours:
         notes += _of_bootstrap(ours)
     if (ours["n"] < 3).any():

@@ -46,8 +46,8 @@ class Checkpointer(RunObserver):
             return
         if found.facts["data"] != self.circumstances["data"]:
             raise RequestError(
-                f"{self.folder}: its checkpoint was made on another text than the data is now. Go on with that text, or"
-                " start again with --force."
+                f"{self.folder}: the data has changed since its checkpoint was made. Restore the old data, or start"
+                " again with --force."
             )
         if found.facts["device"] != self.circumstances["device"]:
             raise RequestError(
@@ -76,7 +76,7 @@ class Checkpointer(RunObserver):
         other = {name: value for name, value in before.items() if value != now.get(name)}
         if code := [f"{name} {value} → {now[name]}" for name, value in other.items() if name in environment.code()]:
             log.warning(
-                "%s: its checkpoint is of other code (%s); the numbers may not be those of one alone.",
+                "%s: the code has changed since its checkpoint (%s); the result may match neither version.",
                 self.folder, ", ".join(code),
             )  # fmt: skip
         return [other] if other else []

@@ -91,7 +91,7 @@ def _locks(config: Config) -> str:
     with tempfile.TemporaryDirectory(dir=existing) as place, held(Path(place) / "lock") as by_system:
         if by_system:
             return "the file system locks files"
-        return f"the file system has none: a file *{HELD} stands for each; remove it after a crash"
+        return f"the file system has no file locks: a file *{HELD} stands in for each; remove it after a crash"
 
 
 def _data(config: Config) -> str:

@@ -41,7 +41,10 @@ def audit(output: str | Path) -> Iterator[Verdict]:
     folders = records.run_folders(output)
     if not folders:
         raise RequestError(f"No runs in {output}. To make some: rnndrop sweep dropout=none,naive,variational")
-    aside = (Verdict(str(folder), "unfinished", "a removal was stopped: rnndrop gc") for folder in set_aside(output))
+    aside = (
+        Verdict(str(folder), "unfinished", "a removal was interrupted; rnndrop gc finishes it")
+        for folder in set_aside(output)
+    )
     return chain(map(_verdict, folders), aside)
 
 

@@ -27,8 +27,8 @@ class UnreadableError(RequestError):
 
     def __init__(self, path: Path, reason: str | None) -> None:
         super().__init__(
-            f"Cannot read {path}: {reason}. The run is left as it is. Have the file made readable (its owner, its mode,"
-            " the file system, or a newer rnndrop), or give another output=FOLDER."
+            f"Cannot read {path}: {reason}. The run is left as it is. Make the file readable (check its owner, mode and"
+            " file system, or use a newer rnndrop), or give another output=FOLDER."
         )
         self.path, self.reason = path, reason
 

@@ -140,8 +140,8 @@ def _system_locks(descriptor: int, path: Path) -> bool:
         device = os.fstat(descriptor).st_dev
         _say_once(
             device,
-            f"There are no file locks on this file system ({error.strerror}): {path.name}{HELD} in a folder says that "
-            "a process works there. One that crashes leaves it behind; remove it then.",
+            f"This file system has no file locks ({error.strerror}). A file {path.name}{HELD} marks a folder in which "
+            "a process is working; if that process crashes, remove the file.",
         )
         return False
     return True
@@ -173,7 +173,9 @@ def _busy(path: Path) -> BusyError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip()
         finally:
             os.close(descriptor)
-    message = f"{path} says that another process ({holder}) works there. Remove that file if it has crashed"
+    message = (
+        f"{path} says that another process ({holder}) is working there. Remove that file if that process has crashed"
+    )
     _say_once(message, f"{message}.")
     return BusyError(message)
 

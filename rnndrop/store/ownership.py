@@ -109,8 +109,8 @@ def check_planned(config: Config, folder: Path) -> None:
     """Raise RequestError where it is not."""
     if not is_planned(config, folder):
         raise RequestError(
-            f"What {folder} reads, code of your own or a file of data, has changed since the command began. Give it "
-            "again: it takes the files as they are now."
+            f"{folder}: a data file or code of your own that this run reads has changed since the command began. Run"
+            " the command again: it takes the files as they are now."
         )
 
 

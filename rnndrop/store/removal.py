@@ -89,10 +89,10 @@ def _leftovers(run: Standing) -> Iterable[Path]:
 
 KINDS: dict[str, tuple[Callable[[Standing], Iterable[Path]], bool, str]] = {
     "refused": (_refused, True, "runs that failed before they could begin, and empty folders"),
-    "pruned": (_pruned, True, "runs that a search has given up"),
+    "pruned": (_pruned, True, "runs that a search pruned"),
     "checkpoints": (_checkpoints, False, "checkpoints of finished and diverged runs"),
     "weights": (_weights, False, "weights of finished runs"),
-    "leftovers": (_leftovers, False, "what killed commands have left"),
+    "leftovers": (_leftovers, False, "files that killed commands left behind"),
 }
 """What is found, whether the whole folder goes with it, and what it is in words."""
 

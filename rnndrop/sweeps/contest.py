@@ -144,8 +144,8 @@ def contest(overrides: Sequence[str], rule: Rule, most: int) -> Contest:
     _check(grid, names)
     if len(seeds) < (least := rule.earliest(len(grid))):
         raise RequestError(
-            f"{len(seeds)} seeds: of {len(grid)} contestants at --alpha {rule.alpha:g} nothing can be decided before "
-            f"{least} seeds. Give more with --max-seeds or seed=range(…)."
+            f"{len(seeds)} seeds are too few: {len(grid)} contestants at --alpha {rule.alpha:g} need at least {least} "
+            "for a decision. Give more with --max-seeds or seed=range(…)."
         )
     jobs = jobs_of([*each, f"seed={seed}"] for seed in seeds for each in grid)
     size = len(grid)
@@ -163,9 +163,9 @@ def check_unsearched(made: Contest) -> None:
         best = search_file.best_of(plan)
         if best and best.run_id in names and seed in made.seeds:
             raise RequestError(
-                f"{names[best.run_id]}: seed {seed} is the best of {len(plan.trials)} trials, by which a search chose"
-                f" these settings ({search_file.FOLDER}/{name}.json), so that it is too good. Decide with seeds that"
-                f" chose nothing, as 'seed=range({fresh},{fresh + len(made.seeds)})'."
+                f"{names[best.run_id]}: a search chose these settings as the best of {len(plan.trials)} trials with"
+                f" seed {seed} ({search_file.FOLDER}/{name}.json), so its score is optimistic. Decide with seeds"
+                f" that no search has used, such as 'seed=range({fresh},{fresh + len(made.seeds)})'."
             )
 
 
@@ -209,10 +209,12 @@ def _check(grid: Sequence[list[str]], names: Sequence[str]) -> None:
     known: dict[str, str] = {}
     for config, name in zip(configs, names, strict=True):
         if is_one_run(canonical(config.model_dump(mode="json"))):
-            raise RequestError(f"{name}: nothing that it draws varies with the seed. Leave out its seeds.* settings.")
+            raise RequestError(f"{name} is the same run with every seed. Leave out its seeds.* settings.")
         if (run := run_id(config)) in known:
-            both = f"{known[run]} and {name}" if name != known[run] else f"two times {shorten(' '.join(grid[0]), 80)}"
-            raise RequestError(f"These are one run, {run[:8]}: {both}. There is nothing to decide; let them differ.")
+            both = (
+                f"{known[run]} and {name} are" if name != known[run] else f"{shorten(' '.join(grid[0]), 80)} twice is"
+            )
+            raise RequestError(f"{both} one run ({run[:8]}): there is nothing to decide. Give contestants that differ.")
         known[run] = name
     for config, name in zip(configs[1:], names[1:], strict=True):
         one, other = (each.data.model_dump(exclude=set(PATH)) for each in (configs[0], config))

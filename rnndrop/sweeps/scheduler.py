@@ -103,7 +103,7 @@ def jobs_of(requests: Iterable[list[str]]) -> list[Job]:
         jobs[folder] = Job(each, config, folder, name or "defaults")
         survey(jobs[folder])
     if same := len(requests) - len(jobs):
-        log.info("%d of %d combinations are runs that others name already: each runs once.", same, len(requests))
+        log.info("%d of %d combinations are the same run as another one and are left out.", same, len(requests))
     return list(jobs.values())
 
 
@@ -135,8 +135,8 @@ def _check_same(one: Config, other: Config) -> None:
     for name, a, b in pairs:
         if a != b:
             raise RequestError(
-                f"{name} takes several values here, and those are the same run: it is trained once, with one label and "
-                "one measurement of a kind. Give one value; measure a finished run further with `rnndrop eval`."
+                f"{name} takes several values here, but it does not change which run this is: a run is trained once, "
+                "with one label and one measurement of each kind. Give one value; `rnndrop eval` measures more."
             )
 
 

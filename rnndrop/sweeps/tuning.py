@@ -37,7 +37,7 @@ LOW, HIGH = 0.25, 2.0  # of the factor, unless a range is given …
 HIGHEST = 0.95  # … or a rate would be more
 REPEATED = 1000  # draws in a row that bring nothing new, and a plan has no more trials
 NOT_SEARCHED = {
-    "seed": "the best of several seeds is the luckiest; give one, and others measure what it chose",
+    "seed": "the best of several seeds is only the luckiest. Give one; --seeds N measures the choice with others",
     "task": "their scores have no common ranking",
     "data": "scores on different data have no common ranking",
 }
@@ -190,7 +190,7 @@ def search(overrides: Sequence[str], budget: int, seeds: int, prune: bool = True
         _check_data(study)
         if seeds and fixed_seeds and any(_is_one_run(trial) for trial in study.trials):
             raise RequestError(
-                f"{study.name}: a trial of it draws nothing that varies with the seed, and fresh seeds would repeat it."
+                f"{study.name}: one of its trials is the same run with every seed, so new seeds would only repeat it."
                 " Leave out its seeds.* settings, or give --seeds 0."
             )
         for trial in study.trials:

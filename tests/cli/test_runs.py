@@ -93,7 +93,7 @@ def test_rm_asks_takes_what_is_named_and_says_what_it_did(rnndrop: Command, tmp_
     there = sorted(path.relative_to(tmp_path / "results/runs") for path in tmp_path.rglob("seed-*"))
     one = str(there[0].parent)
     for arguments, says in (
-        ([], "Nothing is named to remove"),
+        ([], "No runs given"),
         ([one], "There is no terminal to ask on: add --yes"),
         (["nope"], "No run in results/runs 'nope'"),
         (["dropout=none"], "To choose by a setting: --where dropout=none"),

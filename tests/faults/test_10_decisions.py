@@ -63,13 +63,13 @@ def test_who_is_out_is_not_among_those_that_are_undecided() -> None:
     (worse,) = [line for line in lines if line.startswith("C is worse than ")]
     seeds = next(number for number, look in enumerate(found.looks, 1) if 2 in look.out)
     assert worse.endswith(f", {seeds} seeds")
-    (open_,) = [line for line in lines if " is not told from " in line]
+    (open_,) = [line for line in lines if " is not distinguished from " in line]
     pair = found.looks[-1].pairs[0]
     assert open_.endswith(
         f", E {np.exp(pair.ln_e):.3g} for a difference,"
         f" {np.exp(min(pair.ln_e_above, pair.ln_e_below)):.3g} for equality, 20 seeds"
     )
-    assert "D diverged at seed 2 and is out: that it is worse has no error rate" in lines and len(lines) == 3
+    assert "D diverged at seed 2 and is out; alpha does not cover this" in lines and len(lines) == 3
 
 
 def test_no_claim_of_one_that_diverged_is_made_by_the_verdict() -> None:

@@ -44,7 +44,7 @@ SAMPLES = ["evaluation.mc.samples=3"]
 )
 def test_11_samples_that_no_mask_tells_apart_are_said_to_be_none(asked: list[str]) -> None:
     (line,) = compose([*asked, *SAMPLES]).without_effect
-    assert f"{asked[0]} draws no mask to evaluate, so that all samples are the same" in line
+    assert f"{asked[0]} has no masks in Monte-Carlo evaluation, so all samples are the same" in line
     assert ("evaluation.mc.embedding=true" in line) == (asked == ["dropout=embedding"])
     assert not compose(asked).without_effect
 

@@ -119,12 +119,12 @@ def test_11_a_range_of_plans_is_refused() -> None:
 
 def test_11_fresh_seeds_that_would_repeat_a_trial_are_refused() -> None:
     fixed = ["dropout=naive", "seeds.init=0", "seeds.masks=0"]
-    with pytest.raises(RequestError, match="naive: a trial of it draws nothing that varies with the seed"):
+    with pytest.raises(RequestError, match="naive: one of its trials is the same run with every seed"):
         search(fixed, 2, 3)
     assert search(fixed, 2, 0).studies
     rates = ["dropout.recurrent.kind=locked", "dropout.recurrent.p=interval(0.1,0.7)"]  # masks, but in no single base
     assert search(["dropout=none", *rates, "seeds.init=0"], 2, 3).studies
-    with pytest.raises(RequestError, match="none: a trial of it draws nothing"):  # the one at 0
+    with pytest.raises(RequestError, match="none: one of its trials is the same run"):  # the one at 0
         search(["dropout=none", rates[0], "dropout.recurrent.p=0,0.5", "seeds.init=0"], 2, 3)
 
 
@@ -222,10 +222,10 @@ def test_11_an_experiment_that_no_yaml_can_mean_is_named(options: Path, value: s
 
 
 REFUSED = {
-    "decide dropout=variational,naive --pilot 0.6%,4.9%": "--pilot is for --plan-only",
+    "decide dropout=variational,naive --pilot 0.6%,4.9%": "--pilot needs --plan-only",
     "masks dropout=variational --seed 99999999999999999999": "--seed",
     "plot trials . --where dropout=naive": "leave out --where and --last",
-    "report . --html r.html --only-changed": "--columns and --only-changed are for a table",
+    "report . --html r.html --only-changed": "--html writes every column",
 }
 
 

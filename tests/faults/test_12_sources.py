@@ -60,7 +60,7 @@ def test_12_a_share_of_blanks_for_each_sequence_is_another_run_than_one_for_the_
     constant = compose(["dropout=blank_noising"]).model_dump(mode="json")
     assert digest(identity(constant)) == digest(identity(constant, revised=False))
     write_run(tmp_path / "old", asked, 0, 90.0, run_id=before)
-    with pytest.warns(SkippedRecordWarning, match="mean something else by now"):
+    with pytest.warns(SkippedRecordWarning, match="meaning of their settings has changed"):
         found = rnndrop.load_runs(tmp_path, tmp_path / "old")
     assert found["test_perplexity"].to_list() == [100.0]
     row = pd.read_csv(RESULTS / "low_data.csv", dtype=str).iloc[:1].assign(settings=shlex.join(asked))

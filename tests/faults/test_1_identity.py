@@ -370,7 +370,7 @@ def test_8_1_a_record_of_before_with_the_old_definition_is_not_todays(tmp_path: 
     _write(compose(zoneout), zoneout, run_id=former_id(compose(zoneout)))
     assert plan_jobs(zoneout)[0].state == "finished"
     _write(config, asked)
-    with pytest.warns(SkippedRecordWarning, match="their settings mean something else by now"):
+    with pytest.warns(SkippedRecordWarning, match="the meaning of their settings has changed"):
         runs = load_runs(tmp_path)
     assert sorted(runs["dropout"]) == ["rnndrop", "zoneout"]
     assert set(runs["run_id"]) == {run_id(compose(each)) for each in (asked, zoneout)}

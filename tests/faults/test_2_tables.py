@@ -47,7 +47,7 @@ def test_2_2_a_table_names_the_row_that_valid_chooses(tmp_path: Path) -> None:
     write_run(tmp_path, locked(0.3), 0, 90.0, metrics={"valid_perplexity": 85.0})
     runs = load_runs(tmp_path)
     (sheet,) = sheets(compare(runs), runs, "test_perplexity")
-    assert any("valid is lowest for recurrent locked .3" in note for note in sheet.notes)
+    assert any("by valid: it is lowest for recurrent locked .3" in note for note in sheet.notes)
 
 
 @pytest.fixture
@@ -95,7 +95,9 @@ def test_2_5_what_else_was_measured_has_a_column_of_runs_measured_alike(tmp_path
     first = dict(zip([column.header for column in sheet.columns], sheet.rows[0].cells, strict=True))
     assert first["n"] == "3" and first[f"test {title}"] == "80.50 ± 0.71 (1.00, n=2)"
     assert f"{title}: size=500" in sheet.notes[0] and "temperature" not in " ".join(first)
-    assert any(f"{title} is of the 2 runs with size=500; left out: 1 with size=2000" in each for each in caveats(runs))
+    assert any(
+        f"{title}: only the 2 runs with size=500 count; left out: 1 with size=2000" in each for each in caveats(runs)
+    )
     with pytest.raises(
         RequestError, match=r"No run here has test_perplexity_temperature\. To measure it: rnndrop eval"
     ):

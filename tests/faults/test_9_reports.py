@@ -62,7 +62,7 @@ def test_copies_of_one_run_are_not_seeds(tmp_path: Path) -> None:
     table = compare(runs, baseline="none").set_index("dropout")
     assert table["n"].to_dict() == {"none": 1, "variational": 3} and table["p"].isna().all()
     assert any(line.startswith("counted once: 2 runs") for line in caveats(runs))
-    with pytest.raises(RequestError, match="nothing that it draws varies with the seed"):
+    with pytest.raises(RequestError, match="is the same run with every seed"):
         contest(["dropout=none", "seeds.init=0", "model.hidden=100,200"], Rule(), 20)
     asked = ["seeds.init=0", "seed=1,2", f"output={tmp_path / 'ablated'}"]
     for row in rows("locked", "add", asked):
@@ -79,7 +79,7 @@ def test_rules_of_before_are_left_out_of_a_folder_too(tmp_path: Path) -> None:
         record = json.loads(path.read_text("utf-8"))
         if record["seed"] == 2:  # both plans: only the one that was defined anew has changed
             path.write_text(as_json(record | {"run_id": "0123abcd"}), "utf-8")
-    with pytest.warns(SkippedRecordWarning, match="their settings mean something else by now"):
+    with pytest.warns(SkippedRecordWarning, match="the meaning of their settings has changed"):
         runs = load_runs(tmp_path)
     assert runs.groupby("dropout").size().to_dict() == {"naive": 2, "rnndrop": 1}
 

@@ -247,7 +247,7 @@ def test_one_that_breaks_in_training_is_a_failed_run(here: Path) -> None:
     [
         (["model.module=Net"], "PACKAGE.MODULE:NAME"),
         (["model.module=nowhere:Net"], "no module nowhere"),
-        (["model.options.hidden=3"], "is model.hidden"),
+        (["model.options.hidden=3"], "give model.hidden instead"),
         (["model.options.a.b=3"], "No setting 'model.options.a.b'"),
         (["model.options={p:{q:1}}"], r"model.options.p=.*text, a number"),
         (["model.options.p=nan"], "model.options.p=nan: .*finite"),

@@ -117,7 +117,7 @@ def test_signs_that_latex_has_otherwise(text: str, tex: str) -> None:
     [
         (["report", "{}", "--paper", "--format", "md"], "leave out --format md"),
         (["report", "{}", "--paper", "--html", "page.html"], "leave out one"),
-        (["report", "{}", "--caption", "x"], "--caption is for --paper"),
+        (["report", "{}", "--caption", "x"], "--caption needs --paper"),
         (["report", "{}", "--paper", "--columns", "tset"], "Did you mean 'test'"),
         (["report", "absent.csv"], "No file absent.csv"),
         (["report", str(RESULTS / "sentiment.csv")], "no column 'settings'"),

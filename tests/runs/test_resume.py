@@ -173,7 +173,7 @@ def test_a_checkpoint_of_another_device_or_corpus_is_refused_and_kept(tmp_path: 
     with pytest.raises(RequestError, match=r"trainer\.device=cuda"):
         rnndrop.run(overrides)
     checkpoint.save(folder, checkpoint.Checkpoint(9, found.tensors, {**found.facts, "data": "another"}))
-    with pytest.raises(RequestError, match="another text than the data is now"):
+    with pytest.raises(RequestError, match="the data has changed since its checkpoint"):
         rnndrop.run(overrides)
     assert checkpoint.paths(folder)
 

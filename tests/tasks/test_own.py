@@ -133,7 +133,10 @@ def test_tasks_are_not_ranked_together() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["trainer.ar=1"], "trainer.ar has no meaning for task=mine_largest:Largest: its class does not say"),
+        (
+            ["trainer.ar=1"],
+            "trainer.ar has no meaning for task=mine_largest:Largest: the class of the task",
+        ),
         (["evaluation=cache"], "evaluation.cache.size has no meaning for task=mine_largest:Largest"),
         (["model.tie_weights=true"], "model.tie_weights has no meaning"),
         (
