@@ -203,9 +203,9 @@ def _another_score(decision: Decision, now: Outcomes) -> str:
         used: list[tuple[int, float | str]] = [*zip(decision.seeds, entry.scores, strict=False)]
         used += [] if entry.diverged_at is None else [(entry.diverged_at, "diverged")]
         for seed, was in used:
-            is_ = now.get((entry.run_id, seed), [was])
-            if not any(_same(was, each) for each in is_):
-                return f"{entry.run_id}/seed-{seed} had {_said(was)}, and its record says {_said(is_[0])}"
+            found = now.get((entry.run_id, seed), [was])
+            if not any(_same(was, each) for each in found):
+                return f"{entry.run_id}/seed-{seed} had {_said(was)}, and its record says {_said(found[0])}"
     return ""
 
 

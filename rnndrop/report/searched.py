@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,12 +11,8 @@ import pandas as pd
 
 from rnndrop.config.identity import of_identity
 from rnndrop.config.tasks import task_by_metric
-from rnndrop.errors import RequestError
-from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.sweeps import search_file
 from rnndrop.sweeps.search_file import PlanEntry, SearchFile, best_of
-
-log = logging.getLogger("rnndrop")
 
 
 @dataclass(frozen=True)
@@ -32,20 +27,11 @@ class Searched:
     curves: dict[str, list[float]]
 
 
-def _sound(output: str | Path) -> Iterator[tuple[str, SearchFile]]:
-    """The searches of a folder that can be read, each with what it is scored by; the others are named."""
-    for path in search_file.paths(output):
-        try:
-            if made := search_file.read(path):
-                yield task_by_metric(f"valid_{made.metric}").title, made
-        except (DamagedRecordError, UnreadableError, RequestError, KeyError) as problem:
-            log.warning("left out %s: %s", path, str(problem).partition("\n")[0])
-
-
 def searches(output: str | Path) -> list[Searched]:
     """The searches of an output folder that have come to a score; one that cannot be read is named."""
     found: list[tuple[SearchFile, Searched]] = []
-    for name, made in _sound(output):
+    for made in search_file.sound(output):
+        name = task_by_metric(f"valid_{made.metric}").title
         curves = {
             _named(plan): [math.nan if value is None else value for value in plan.expected_best]
             for plan in made.plans
@@ -71,7 +57,7 @@ def lucky(folders: Iterable[str | Path], runs: pd.DataFrame) -> list[str]:
     """A line for each of these runs by whose score a search chose its settings: of several trials it was the best."""
     there = set(zip(runs["run_id"], runs["seed"], strict=True))
     lines: dict[str, None] = {}
-    for made in (each for folder in folders for _, each in _sound(folder)):
+    for made in (each for folder in folders for each in search_file.sound(folder)):
         for plan in made.plans:
             best = best_of(plan)
             if best and (best.run_id, made.search_seed) in there:

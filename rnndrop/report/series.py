@@ -239,11 +239,10 @@ def _word(name: str, value: object) -> str:
 def against(table: pd.DataFrame) -> str:
     """What the rows of a comparison are compared with: a baseline's name, or what several have in common."""
     table = _compared(table)
-    chosen = table["run_id"].isin(table["baseline"].dropna())
-    names = [name for name, yes in zip(labels(table), chosen, strict=True) if yes]
+    baselines = table[table["run_id"].isin(table["baseline"].dropna())]
+    names = labels_of(baselines, table)
     if len(names) == 1:
         return names[0]
-    baselines = table[chosen]
     shared = [
         _word(name, baselines[name].iloc[0])
         for name in ["dropout", *context_columns(table)]

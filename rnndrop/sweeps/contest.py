@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -18,13 +17,9 @@ from rnndrop.config.tasks import score, task_spec
 from rnndrop.decisions.document import SCHEMA, Decision, decision_id, entries, ln_score
 from rnndrop.decisions.race import Race, Rule, race
 from rnndrop.errors import RequestError, shorten
-from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.store.records import Record
 from rnndrop.sweeps import search_file
 from rnndrop.sweeps.scheduler import Event, Executor, Job, check_one_corpus, jobs_of
-from rnndrop.sweeps.search_file import SearchFile
-
-log = logging.getLogger("rnndrop")
 
 PATH = ("root",)  # of `data`: where it lies does not change it
 
@@ -157,7 +152,7 @@ def contest(overrides: Sequence[str], rule: Rule, most: int) -> Contest:
 
 def check_unsearched(made: Contest) -> None:
     """Raise RequestError for a seed by whose score a search chose a contestant: as the luckiest it decides nothing."""
-    names, searches = dict(zip(made.run_ids, made.names, strict=True)), _searches(made.output)
+    names, searches = dict(zip(made.run_ids, made.names, strict=True)), list(search_file.sound(made.output))
     fresh = 1 + max((seed for each in searches for seed in (each.search_seed, *each.fresh_seeds)), default=0)
     for plan, seed, name in ((plan, each.search_seed, each.id) for each in searches for plan in each.plans):
         best = search_file.best_of(plan)
@@ -167,17 +162,6 @@ def check_unsearched(made: Contest) -> None:
                 f" seed {seed} ({search_file.FOLDER}/{name}.json), so its score is optimistic. Decide with seeds"
                 f" that no search has used, such as 'seed=range({fresh},{fresh + len(made.seeds)})'."
             )
-
-
-def _searches(output: Path) -> list[SearchFile]:
-    """The searches of a folder that can be read; the others are named."""
-    found = []
-    for path in search_file.paths(output):
-        try:
-            found += [made] if (made := search_file.read(path)) else []
-        except (DamagedRecordError, UnreadableError) as problem:
-            log.warning("left out %s: %s", path, str(problem).partition("\n")[0])
-    return found
 
 
 def _named(override: str) -> list[int]:

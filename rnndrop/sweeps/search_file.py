@@ -7,7 +7,9 @@ its keys. Reports and plots read it. No torch here.
 from __future__ import annotations
 
 import json
+import logging
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -16,14 +18,18 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from rnndrop.config.identity import of_identity, run_id, untracked
+from rnndrop.config.metrics import columns
 from rnndrop.config.tasks import score
 from rnndrop.stats import expected_best
 from rnndrop.store import documents
+from rnndrop.store.files import DamagedRecordError, UnreadableError
 from rnndrop.sweeps.scheduler import Job
 from rnndrop.sweeps.tuning import SETTLED, Search, Study, command, spelled
 
 SCHEMA = 1
 FOLDER = "searches"
+
+log = logging.getLogger("rnndrop")
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,10 @@ class SearchFile:
     @classmethod
     def from_json(cls, text: str) -> SearchFile:
         """Read a search. Raises DamagedRecordError."""
-        return documents.parsed(text, _adapter(), SCHEMA, "search")
+        search = documents.parsed(text, _adapter(), SCHEMA, "search")
+        if f"valid_{search.metric}" not in columns():
+            raise DamagedRecordError("not a whole search: of no known metric")
+        return search
 
 
 @cache
@@ -108,6 +117,16 @@ def read(path: Path) -> SearchFile | None:
     """The search in a file, None where there is none. Raises DamagedRecordError and UnreadableError."""
     text = documents.read(path)
     return None if text is None else SearchFile.from_json(text)
+
+
+def sound(output: str | Path) -> Iterator[SearchFile]:
+    """The searches of an output folder that can be read; the others are named in a warning."""
+    for path in paths(output):
+        try:
+            if made := read(path):
+                yield made
+        except (DamagedRecordError, UnreadableError) as problem:
+            log.warning("left out %s: %s", path, str(problem).partition("\n")[0])
 
 
 def best_of(plan: PlanEntry) -> TrialEntry | None:
