@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from rnndrop.config.compose import compose
 from rnndrop.config.schema import Config
-from rnndrop.display.digits import number
+from rnndrop.display.digits import finite, number
 from rnndrop.errors import unknown
 
 from .progress import console
@@ -35,8 +34,7 @@ def _one_batch(config: Config, as_json: bool) -> int:
 
     found = one_batch(config)
     if as_json:
-        shown = asdict(found) | {name: None for name in ("first", "last") if not math.isfinite(getattr(found, name))}
-        print(json.dumps({**shown, "learned": found.learned}))
+        print(json.dumps({**finite(asdict(found)), "learned": found.learned}))
     else:
         loss = f"loss {number(found.first)} → {number(found.last)} {found.unit} in {found.steps} steps"
         dropout = "without dropout" if config.model.module is None else "with its own dropout"

@@ -12,7 +12,7 @@ from rnndrop.config.identity import ELSEWHERE, former, key_of, of_identity, run_
 from rnndrop.config.metrics import every
 from rnndrop.config.spelling import spelled
 from rnndrop.config.tasks import TASKS, derived
-from rnndrop.display.digits import number
+from rnndrop.display.digits import finite, number
 from rnndrop.errors import RequestError
 from rnndrop.store.records import Record
 from rnndrop.store.status import Standing, find, standing, task
@@ -57,7 +57,7 @@ def _tree(run: Standing) -> dict[str, Any]:
         "folder": str(run.folder),
         "command": command(record) if record else None,
         "changed": _changed(record.config) if record else None,
-        "heartbeat": run.beat or None,
+        "heartbeat": finite(run.beat) or None,
         "record": asdict(record) if record else None,
         "history": run.history,
     }

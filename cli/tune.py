@@ -15,7 +15,8 @@ from rnndrop.store.files import DamagedRecordError
 from rnndrop.sweeps.contest import Lasting
 from rnndrop.sweeps.launchers import split_launcher
 from rnndrop.sweeps.scheduler import Job, check_readable, settled_statuses
-from rnndrop.sweeps.search_file import PlanEntry, SearchFile, best_of, path_of, read, write
+from rnndrop.sweeps.search_file import PlanEntry, SearchFile, best_of, read
+from rnndrop.sweeps.search_outcome import path_of, write
 from rnndrop.sweeps.tuning import FACTOR, SETTLED, Search, Study, at_the_end, search
 
 from .output import show

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 DIGITS = 4
 
@@ -36,6 +38,13 @@ def count(many: float) -> str:
         if many >= 0.9995 * size:  # 999,600 is 1M, in three digits
             return f"{many / size:.3g}{unit}"
     return f"{many:.0f}"
+
+
+def finite(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with null for each number that is not finite, as JSON has none."""
+    return {
+        name: None if isinstance(each, float) and not math.isfinite(each) else each for name, each in values.items()
+    }
 
 
 def as_printed(value: float | None, std: float | None = None) -> str:

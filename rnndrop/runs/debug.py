@@ -20,7 +20,7 @@ from rnndrop.runs.loading import load_corpus
 from rnndrop.tasks.base import checked
 from rnndrop.training.optimizer import Update
 from rnndrop.training.seeding import generator
-from rnndrop.training.trainer import Step, number
+from rnndrop.training.trainer import Step, exploded, number
 
 STEPS = 1000  # on the batch, at most
 LEARNED = 0.05  # of the first loss: below that the batch has been learned by heart
@@ -105,7 +105,7 @@ def one_batch(config: Config) -> OneBatch:
         taken = stepping.step()
         first = taken.loss / taken.targets
         found = OneBatch(taken.targets, stepping.steps.unit, first, first, 1)
-        while not found.learned and found.steps < STEPS and found.last <= stepping.steps.exploded:
+        while not (found.learned or found.steps == STEPS or exploded(stepping.steps, taken.loss, taken.targets)):
             taken = stepping.step()
             found = replace(found, last=taken.loss / taken.targets, steps=found.steps + 1)
     return found

@@ -55,9 +55,7 @@ class Steps(Protocol):
     """What a task trains on, step by step. One that is based on this class carries nothing from step to step."""
 
     unit: str  # of the loss of one target
-    exploded: (
-        float  # a mean loss above this will not come back; one of fewer targets than `FEWEST` counts as of so many
-    )
+    exploded: float  # a mean loss above this will not come back (see `exploded`)
     averages: bool  # whether the weights may be averaged, which the history then says
 
     @property
@@ -84,6 +82,11 @@ class Steps(Protocol):
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state_dict` returned."""
         return None
+
+
+def exploded(steps: Steps, loss: float, targets: int) -> bool:
+    """Whether a loss, summed over so many targets, will not come back. One of few counts as that of `FEWEST`."""
+    return not loss <= steps.exploded * max(targets, FEWEST)
 
 
 class Training:
@@ -176,7 +179,7 @@ class Training:
         self.step += 1
         taken = self.steps.take(self.row)
         loss, targets = number(taken.loss, "the loss of a step"), int(taken.targets)
-        if not loss <= self.steps.exploded * max(targets, FEWEST):
+        if exploded(self.steps, loss, targets):
             raise DivergedError(self.step, loss / targets, self.steps.unit)
         taken.objective.backward()  # type: ignore[no-untyped-call]
         self.update(taken.scale)

@@ -59,6 +59,19 @@ def test_14_a_loss_that_is_no_number_is_null(
     )
 
 
+def test_14_a_beat_whose_loss_is_no_number_is_json(rnndrop: Command, tmp_path: Path) -> None:
+    folder = tmp_path / f"results/runs/{'a' * 16}/seed-0"
+    folder.mkdir(parents=True)
+    beat = {"host": "h", "pid": 1, "epoch": 1, "epochs": 3, "train": math.inf, "tokens_per_second": 10.0}
+    (folder / "heartbeat.json").write_text(json.dumps(beat))
+
+    def never(text: str) -> None:
+        raise AssertionError(text)
+
+    for command in (["show", "aaaaaaaa", "--json"], ["watch", "--json"]):
+        assert json.loads(rnndrop(*command).stdout, parse_constant=never)
+
+
 def test_14_a_link_that_leads_nowhere_hides_no_runs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     runs = [write_run(tmp_path, [f"dropout={plan}"], 0, 100) for plan in ("none", "naive", "locked")]
     for place in (tmp_path, runs[0].parent):

@@ -40,7 +40,7 @@ from rnndrop.store.ownership import folder_of
 from rnndrop.store.progress import Progress, RunObserver, Watching
 from rnndrop.store.records import Record
 from rnndrop.store.status import standing
-from rnndrop.sweeps import search_file
+from rnndrop.sweeps import search_file, search_outcome
 from rnndrop.sweeps.cluster import Cluster
 from rnndrop.sweeps.cluster_submitit import Local
 from rnndrop.sweeps.scheduler import Event, Job, failure, plan_jobs, run_jobs, settled_statuses
@@ -101,7 +101,7 @@ def test_5_1_a_search_can_be_gone_on_with_by_the_group(tmp_path: Path) -> None:
     )
     before = os.umask(0o002)
     try:
-        search_file.write(searched)
+        search_outcome.write(searched)
     finally:
         os.umask(before)
     (path,) = search_file.paths(tmp_path)
@@ -147,7 +147,7 @@ def test_5_5_without_locks_every_other_command_goes_on(
     assert locks.sound and HELD in locks.detail
     rnndrop.run(overrides)
     assert "test_perplexity_mc" in evaluate(folder_of(config), ["evaluation.mc.samples=1"]).metrics
-    search_file.write(search([*overrides, "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"], 2, 0))
+    search_outcome.write(search([*overrides, "dropout.recurrent.kind=locked", "dropout.recurrent.p=.1,.2"], 2, 0))
     assert sum(HELD in line for line in caplog.messages) == 1  # one message for the file system
     assert not list(tmp_path.rglob(f"*{HELD}"))
 

@@ -17,7 +17,7 @@ from rnndrop.store.files import DamagedRecordError, read_file
 from rnndrop.store.ownership import folder_of
 from rnndrop.store.records import read_history
 from rnndrop.store.status import standing
-from rnndrop.sweeps import search_file
+from rnndrop.sweeps import search_file, search_outcome
 from rnndrop.sweeps.scheduler import plan_jobs
 from rnndrop.sweeps.tuning import search
 from tests.conftest import TINY
@@ -124,7 +124,7 @@ def test_8_10_a_length_that_is_none_is_not_believed(tmp_path: Path) -> None:
 
 def test_8_10_a_damaged_search_is_named(tmp_path: Path) -> None:
     asked = search([*TINY, "dropout=variational", "dropout.recurrent.p=0.2,0.3", f"output={tmp_path}"], 2, 0)
-    found = search_file.write(asked)
+    found = search_outcome.write(asked)
     (path,) = search_file.paths(tmp_path)
     assert search_file.read(path) == found
     for text in ("[]", "{", found.to_json().replace('"schema": 1', '"schema": 2'), "\0" * 50):
