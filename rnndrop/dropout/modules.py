@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Collection, Iterator, Sequence
+from difflib import get_close_matches
 from functools import partial, reduce
 from typing import Any, Self
 
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rnndrop.dropout.functional import AXES, check_rate, drop_words, locked_dropout, weight_drop
-from rnndrop.errors import suggestion
 
 _SHARED = (
     "_parameters", "_buffers", "_modules", "_non_persistent_buffers_set",
@@ -152,7 +152,9 @@ class WeightDrop(_Transparent):
             raise ValueError(f"Name at least one weight of {owner} to drop.\n{valid}")
         for name in self.weights:
             if name not in known:
-                raise ValueError(f"{owner} has no weight {name!r}.{suggestion(name, known)}\n{valid}")
+                close = get_close_matches(name, known, n=1, cutoff=0.5)
+                hint = f" Did you mean {close[0]!r}?" if close else ""
+                raise ValueError(f"{owner} has no weight {name!r}.{hint}\n{valid}")
             weight_drop(known[name], self.dropout, self.variational, axis=self.axis, training=False)
         if self.axis != AXES[0] and not self.variational:
             raise ValueError(f"axis={self.axis!r} needs variational=True; else single weights are dropped.")
